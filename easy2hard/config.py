@@ -1,0 +1,273 @@
+"""Settings of a run: frozen, validated, unknown keys are errors. A recipe is a TOML file of them."""
+
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from easy2hard.errors import UserError
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class TaskSettings(_Settings):
+    """Which task."""
+
+    name: str = Field(description="name of the task, one of `easy2hard tasks`")
+
+
+class ModelSize(_Settings):
+    """Width, depth, heads and feed-forward width of a decoder."""
+
+    width: int = Field(ge=1)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    feed_forward: int = Field(ge=1)
+
+
+PRESETS = {
+    "tiny": ModelSize(width=64, layers=3, heads=4, feed_forward=256),  # 0.2 M parameters
+    "small": ModelSize(width=128, layers=3, heads=4, feed_forward=512),  # 0.8 M
+    "paper": ModelSize(width=384, layers=6, heads=6, feed_forward=1536),  # 14.2 M (method.md, "Model and optimiser")
+}
+
+
+class ModelSettings(_Settings):
+    """The decoder: a preset, any part of which may be replaced, and how many members are trained."""
+
+    preset: Literal["tiny", "small", "paper"] = "tiny"
+    width: int | None = Field(None, ge=1, description="replaces the preset's width")
+    layers: int | None = Field(None, ge=1, description="replaces the preset's number of blocks")
+    heads: int | None = Field(None, ge=1, description="replaces the preset's number of attention heads")
+    feed_forward: int | None = Field(None, ge=1, description="replaces the preset's feed-forward width")
+    members: int = Field(1, ge=1, description="models of different seeds that train in lockstep and vote")
+
+    @property
+    def size(self) -> ModelSize:
+        """The preset with its replacements."""
+        replaced = {key: getattr(self, key) for key in ModelSize.model_fields if getattr(self, key) is not None}
+        return PRESETS[self.preset].model_copy(update=replaced)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.size.width % self.size.heads:
+            raise ValueError(f"heads = {self.size.heads} must divide width = {self.size.width}")
+        return self
+
+
+class OptimiserSettings(_Settings):
+    """AdamW on everything, or Muon on the hidden matrices and AdamW on the rest."""
+
+    name: Literal["adamw", "muon"] = "muon"
+    learning_rate: float = Field(3e-3, gt=0, description="peak rate of AdamW")
+    muon_learning_rate: float = Field(0.02, gt=0, description="peak rate of Muon, hidden matrices only")
+    betas: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.9, 0.98]
+    eps: float = Field(1e-12, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    floor: float = Field(0.01, ge=0, le=1, description="final learning rate as a share of the peak")
+    clip: float = Field(1.0, gt=0, description="greatest norm of a member's gradient")
+
+
+class TrainingSettings(_Settings):
+    """What one optimiser step sees."""
+
+    batch: int = Field(256, ge=1, description="examples in a step of the supervised phase")
+    groups: int = Field(4, ge=1, description="length groups a batch is drawn from")
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> Self:
+        if self.groups > self.batch:
+            raise ValueError(f"groups = {self.groups} must be at most batch = {self.batch}")
+        return self
+
+
+class PhaseSettings(_Settings):
+    """A warm-up/constant/decay phase of optimiser steps."""
+
+    steps: int = Field(ge=1, description="optimiser steps, warm-up and decay included")
+    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
+    decay: int = Field(0, ge=0, description="steps of linear decay to the floor")
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.warmup + self.decay > self.steps:
+            raise ValueError(f"warmup + decay = {self.warmup + self.decay} must be at most steps = {self.steps}")
+        return self
+
+
+class SupervisedSettings(PhaseSettings):
+    """Round 0: the only phase that sees true answers."""
+
+    difficulty: int = Field(ge=1, description="hardest supervised difficulty, d0")
+    curriculum: float = Field(
+        0.0, ge=0, le=1, description="share of the steps over which the hardest sampled difficulty grows to d0"
+    )
+
+
+class NoFilter(_Settings):
+    """Keep every answer that ended within its bound."""
+
+    name: Literal["none"]
+
+
+class VoteFilter(_Settings):
+    """Keep an answer whose share of the members' answers reaches ``threshold``; ties lose."""
+
+    name: Literal["vote"]
+    threshold: float = Field(0.7, gt=0, le=1)
+
+
+class ConfidenceFilter(_Settings):
+    """Keep the most confident ``keep`` share, or everything at or above ``threshold``."""
+
+    name: Literal["confidence"]
+    keep: float | None = Field(None, gt=0, le=1, description="share of the answers still kept")
+    threshold: float | None = Field(None, ge=0, le=1, description="smallest token probability")
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if (self.keep is None) == (self.threshold is None):
+            raise ValueError("confidence takes either keep or threshold")
+        return self
+
+
+FilterSettings = Annotated[NoFilter | VoteFilter | ConfidenceFilter, Field(discriminator="name")]
+
+
+class RoundsSettings(PhaseSettings):
+    """Rounds of label -> filter -> train -> evaluate."""
+
+    count: int = Field(ge=0, description="rounds after the supervised phase")
+    schedule: Literal["standard"] = "standard"
+    step: int = Field(1, ge=1, description="difficulties one round adds")
+    labels: int = Field(ge=1, description="prompts labelled in a round, for each of its difficulties")
+    batch: int | None = Field(None, ge=2, description="examples in a step; default: training.batch")
+    newest_share: float = Field(0.5, gt=0, lt=1, description="share of a batch from the newest round's labels")
+    learning_rate_scale: float = Field(1.0, gt=0, description="peak rates of the rounds relative to the supervised phase")
+    filters: list[FilterSettings] = [NoFilter(name="none")]
+
+
+class EvaluationSettings(_Settings):
+    """Exact match after each round; diagnostic only, nothing in training reads it."""
+
+    examples: int = Field(200, ge=1, description="prompts for each difficulty, the same in every round")
+    beyond: int = Field(5, ge=0, description="difficulties evaluated past the frontier")
+
+
+class Settings(_Settings):
+    """Everything a run depends on."""
+
+    description: str = ""
+    seed: int = Field(0, ge=0)
+    task: TaskSettings
+    model: ModelSettings = ModelSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    training: TrainingSettings = TrainingSettings()
+    supervised: SupervisedSettings
+    rounds: RoundsSettings
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _votes_need_members(self) -> Self:
+        if self.model.members == 1 and any(isinstance(f, VoteFilter) for f in self.rounds.filters):
+            raise ValueError("rounds.filters: a vote needs model.members of at least 2")
+        return self
+
+    def to_toml(self) -> str:
+        """Return the settings as a recipe that gives the same settings again."""
+        return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the shipped recipes, sorted."""
+    folder = resources.files("easy2hard") / "recipes"
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> Settings:
+    """Return the settings of a shipped recipe or a TOML file.
+
+    Args:
+        recipe: a name of :func:`recipe_names`, or the path of a file that ends in ``.toml``.
+        overrides: ``section.key=value`` texts, applied in order; a value is TOML, or else a plain string.
+
+    Raises:
+        UserError: the recipe is unknown or a setting is not allowed.
+    """
+    if recipe in recipe_names():
+        text = (resources.files("easy2hard") / "recipes" / f"{recipe}.toml").read_text()
+    elif Path(recipe).is_file():
+        text = Path(recipe).read_text()
+    else:
+        raise UserError(f"recipe {recipe!r}: neither a TOML file nor a shipped recipe ({', '.join(recipe_names())})")
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"recipe {recipe!r}: not valid TOML: {error}") from error
+    for override in overrides:
+        _override(values, override)
+    return parse_settings(values)
+
+
+def parse_settings(values: dict[str, Any]) -> Settings:
+    """Return validated settings.
+
+    Raises:
+        UserError: one line naming the first setting that is not allowed, its value and what would be right.
+    """
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_one_line(error)) from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise UserError(f"--set {override!r}: expected section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise UserError(f"--set {override!r}: {key} is a value, not a section")
+    values[keys[-1]] = value
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    setting = ".".join(str(part) for part in first["loc"]) or "settings"
+    if first["type"] == "extra_forbidden":
+        return f"{setting}: unknown setting (allowed: {', '.join(_known_keys(first['loc'][:-1]))})"
+    if first["type"] == "missing":
+        return f"{setting}: missing"
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if first["type"] == "value_error":
+        return f"{setting}: {message}"
+    return f"{setting} = {first['input']!r}: {message}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in location:
+        if part in _FILTERS:
+            model = _FILTERS[str(part)]
+        elif isinstance(part, str) and part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                model = annotation
+    return sorted(model.model_fields)
+
+
+_FILTERS: dict[str, type[BaseModel]] = {"none": NoFilter, "vote": VoteFilter, "confidence": ConfidenceFilter}

@@ -1,0 +1,1 @@
+"""Labelling, filtering and scheduling without any sight of a true answer (the oracle firewall)."""

@@ -1,0 +1,85 @@
+"""Label-free filters: each says which proposals to keep, and records its name, settings and counts.
+
+A filter is one function of its settings, the proposals of one difficulty and the mask of what is still kept. They are
+applied in order; a label names the first filter that dropped it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from easy2hard.config import ConfidenceFilter, FilterSettings, NoFilter, VoteFilter
+from easy2hard.improvement.labels import Proposals
+
+Mask = NDArray[np.bool_]
+KEPT = "kept"
+UNFINISHED = "unfinished"
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """Proposals of one difficulty with the filters' verdict."""
+
+    proposals: Proposals
+    why: NDArray[np.object_]
+    """(count,) ``kept``, ``unfinished`` or the name of the filter that dropped the label."""
+    counts: list[dict[str, Any]]
+    """For each filter, in order: its name and settings, labels that came ``in`` and labels ``kept``."""
+
+    @property
+    def kept(self) -> Mask:
+        """(count,) labels to train on."""
+        return self.why == KEPT
+
+
+def apply_filters(settings: Sequence[FilterSettings], proposals: Proposals) -> Filtered:
+    """Apply filters in order; an answer that did not end within its bound never gets as far."""
+    kept = proposals.finished.copy()
+    why = np.where(kept, KEPT, UNFINISHED).astype(object)
+    counts: list[dict[str, Any]] = [{"name": UNFINISHED, "in": len(kept), "kept": int(kept.sum())}]
+    for each in settings:
+        passed = kept & _FILTERS[each.name](each, proposals, kept)
+        why[kept & ~passed] = each.name
+        counts.append({**each.model_dump(exclude_none=True), "in": int(kept.sum()), "kept": int(passed.sum())})
+        kept = passed
+    return Filtered(proposals, why, counts)
+
+
+def add_counts(rounds: Sequence[Filtered]) -> list[dict[str, Any]]:
+    """Return the filters' counts summed over the difficulties of a round."""
+    return [
+        {**column[0], "in": sum(count["in"] for count in column), "kept": sum(count["kept"] for count in column)}
+        for column in zip(*(each.counts for each in rounds), strict=True)
+    ]
+
+
+def _none(settings: NoFilter, proposals: Proposals, kept: Mask) -> Mask:
+    return kept
+
+
+def _vote(settings: VoteFilter, proposals: Proposals, kept: Mask) -> Mask:
+    # Whole votes are compared, not shares: 7 of 10 must reach a threshold of 0.7 whatever 0.7 * 10 rounds to.
+    needed = np.ceil(settings.threshold * proposals.members - 1e-9)
+    return (proposals.votes >= needed) & (proposals.votes > proposals.runner_up)
+
+
+def _confidence(settings: ConfidenceFilter, proposals: Proposals, kept: Mask) -> Mask:
+    if settings.threshold is not None:
+        return proposals.confidence >= settings.threshold
+    assert settings.keep is not None
+    count = int(np.floor(settings.keep * kept.sum() + 1e-9))
+    # Ties are broken by the prompt, not by its place in the batch, so that order does not matter.
+    order = np.lexsort((*proposals.prompts.T[::-1], -proposals.confidence, ~kept))
+    passed = np.zeros(len(kept), dtype=np.bool_)
+    passed[order[:count]] = True
+    return passed
+
+
+_FILTERS: dict[str, Callable[[Any, Proposals, Mask], Mask]] = {
+    "none": _none,
+    "vote": _vote,
+    "confidence": _confidence,
+}

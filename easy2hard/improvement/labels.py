@@ -1,0 +1,89 @@
+"""Prompts -> the members' greedy answers, their votes and confidence. Nothing here can see a true answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from easy2hard.models.decoding import Answers, decode
+from easy2hard.models.members import map_members
+from easy2hard.models.transformer import Transformer
+from easy2hard.tasks.base import Difficulty, Task
+from easy2hard.vocabulary import PAD, Tokens
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """The members' joint answers to (count,) prompts of one difficulty."""
+
+    difficulty: Difficulty
+    prompts: Tokens
+    """(count, length)."""
+    answers: Tokens
+    """(count, length): the answer that most members gave, EOS included, padded on the right."""
+    finished: NDArray[np.bool_]
+    """(count,): the answer ended within its bound. One that did not is not a label."""
+    votes: NDArray[np.int64]
+    """(count,): members that gave exactly this answer, cut at EOS; 0 where no member finished."""
+    runner_up: NDArray[np.int64]
+    """(count,): votes of the most frequent other answer; equal to ``votes`` in a tie."""
+    members: int
+    confidence: NDArray[np.float32]
+    """(count,): smallest token probability of the answer, the least of the members that gave it."""
+    mean_log_probability: NDArray[np.float32]
+    """(count,): mean log-probability of the answer's tokens, over the members that gave it."""
+
+
+def propose(members: Sequence[Transformer], task: Task, difficulty: Difficulty, prompts: Tokens) -> Proposals:
+    """Answer (count, length) prompts with every member and count their votes."""
+    bounds = task.answer_bounds(prompts)
+    return count_votes(difficulty, prompts, map_members(lambda member: decode(member, prompts, bounds), members))
+
+
+def count_votes(difficulty: Difficulty, prompts: Tokens, answers: Sequence[Answers]) -> Proposals:
+    """Join the members' answers: the most frequent one wins, the earliest member's among equals.
+
+    Answers are padded after their EOS, so two rows are equal exactly when their texts are. An unfinished answer has no
+    vote; the share of votes counts it all the same.
+    """
+    tokens = np.stack([each.tokens for each in answers])  # (members, count, length)
+    finished = np.stack([each.finished for each in answers])
+    same = (tokens[:, None] == tokens[None, :]).all(axis=-1) & finished[:, None] & finished[None, :]
+    votes = same.sum(axis=1)  # (members, count): members that gave the same answer as this one
+    winner = votes.argmax(axis=0)
+    rows = np.arange(len(prompts))
+    agree = same[winner, :, rows].T  # (members, count): gave the winning answer
+    agree[winner, rows] = True  # an unfinished winner still has its own confidence
+    confidence = np.stack([each.confidence for each in answers])
+    mean = np.stack([each.mean_log_probability for each in answers])
+    return Proposals(
+        difficulty=difficulty,
+        prompts=prompts,
+        answers=tokens[winner, rows],
+        finished=finished[winner, rows],
+        votes=votes[winner, rows],
+        runner_up=np.where(agree, 0, votes).max(axis=0),
+        members=len(answers),
+        confidence=np.where(agree, confidence, np.inf).min(axis=0).astype(np.float32),
+        mean_log_probability=(np.where(agree, mean, 0).sum(axis=0) / agree.sum(axis=0)).astype(np.float32),
+    )
+
+
+def fresh_prompts(
+    task: Task, generator: np.random.Generator, difficulty: Difficulty, count: int, reserved: Tokens
+) -> Tokens:
+    """Return at most ``count`` distinct prompts, none of them among the ``reserved`` ones (those of evaluation).
+
+    Fewer come back where the space of prompts is smaller than what is asked for.
+    """
+    drawn = task.sample(generator, difficulty, count)
+    distinct, first = np.unique(np.concatenate([reserved, drawn]), axis=0, return_index=True)
+    new = np.sort(first[first >= len(reserved)]) - len(reserved)
+    assert len(distinct) >= len(new)
+    return drawn[new]
+
+
+def pad_answers(answers: Tokens, length: int) -> Tokens:
+    """Return (count, length) answers with more padding on the right."""
+    return np.pad(answers, ((0, 0), (0, length - answers.shape[1])), constant_values=PAD)

@@ -1,0 +1,169 @@
+"""Where training examples come from: the supervised stream and the labels of earlier rounds, mixed into batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from easy2hard.seeding import numpy_generator
+from easy2hard.tasks.base import Difficulty, Task
+from easy2hard.tasks.oracle import Oracle
+from easy2hard.vocabulary import PAD, Tokens
+
+
+@dataclass(frozen=True)
+class Group:
+    """Examples whose prompts have one length: (rows, time) prompt and answer, padded on the right only."""
+
+    tokens: Tokens
+    prompt_length: int
+
+    @classmethod
+    def join(cls, prompts: Tokens, answers: Tokens) -> "Group":
+        """Return the group of (rows, length) prompts and their answers, cut at the longest answer."""
+        longest = int((answers != PAD).any(axis=0).sum())
+        return cls(np.concatenate([prompts, answers[:, :longest]], axis=1), prompts.shape[1])
+
+
+class Source(Protocol):
+    """A pool of examples."""
+
+    def draw(self, generator: np.random.Generator, rows: int, points: Sequence[float], progress: float) -> list[Group]:
+        """Return ``rows`` examples in ``len(points)`` groups; points in [0, 1) spread the groups over the lengths."""
+        ...
+
+
+class SupervisedSource:
+    """D0: fresh prompts of the easy range with true answers.
+
+    Args:
+        task: samples the prompts.
+        oracle: solves them.
+        hardest: d0.
+        curriculum: share of the phase over which the hardest sampled difficulty grows from 1 to d0.
+    """
+
+    def __init__(self, task: Task, oracle: Oracle, hardest: int, curriculum: float = 0.0) -> None:
+        self.task = task
+        self.oracle = oracle
+        self.hardest = hardest
+        self.curriculum = curriculum
+        self._lengths: dict[int, list[list[Difficulty]]] = {}
+
+    def draw(self, generator: np.random.Generator, rows: int, points: Sequence[float], progress: float) -> list[Group]:
+        hardest = self.hardest
+        if progress < self.curriculum:
+            hardest = max(1, int(np.ceil(self.hardest * progress / self.curriculum)))
+        groups = self._by_length(hardest)
+        shares = np.cumsum([len(group) for group in groups]) / sum(map(len, groups))
+        drawn = []
+        for point, size in zip(points, _split(rows, len(points)), strict=True):
+            difficulties = groups[min(int(np.searchsorted(shares, point, side="right")), len(groups) - 1)]
+            counts = generator.multinomial(size, np.full(len(difficulties), 1 / len(difficulties)))
+            prompts = np.concatenate(
+                [
+                    self.task.sample(generator, difficulty, int(count))
+                    for difficulty, count in zip(difficulties, counts, strict=True)
+                    if count
+                ]
+            )
+            drawn.append(Group.join(prompts, self.oracle.solve(prompts)))
+        return drawn
+
+    def _by_length(self, hardest: int) -> list[list[Difficulty]]:
+        """Return the supervised difficulties up to ``hardest``, those of one prompt length together."""
+        if hardest not in self._lengths:
+            lengths: dict[int, list[Difficulty]] = {}
+            for difficulty in self.task.supervised_difficulties(hardest):
+                length = self.task.sample(np.random.default_rng(0), difficulty, 1).shape[1]
+                lengths.setdefault(length, []).append(difficulty)
+            self._lengths[hardest] = [lengths[length] for length in sorted(lengths)]
+        return self._lengths[hardest]
+
+
+class LabelledSource:
+    """D_r: the kept labels of one round, one array of examples for each of its difficulties."""
+
+    def __init__(self, labels: Sequence[Group]) -> None:
+        self.labels = [group for group in labels if len(group.tokens)]
+        sizes = np.array([len(group.tokens) for group in self.labels], dtype=float)
+        self._shares: NDArray[np.float64] = np.cumsum(sizes) / max(sizes.sum(), 1)
+
+    def __len__(self) -> int:
+        return sum(len(group.tokens) for group in self.labels)
+
+    def draw(self, generator: np.random.Generator, rows: int, points: Sequence[float], progress: float) -> list[Group]:
+        drawn = []
+        for point, size in zip(points, _split(rows, len(points)), strict=True):
+            group = self.labels[min(int(np.searchsorted(self._shares, point, side="right")), len(self.labels) - 1)]
+            chosen = group.tokens[generator.integers(0, len(group.tokens), size)]
+            drawn.append(Group.join(chosen[:, : group.prompt_length], chosen[:, group.prompt_length :]))
+        return drawn
+
+
+class Mixture:
+    """Batches of one member in one round (method.md, "Notation" and "Tasks").
+
+    Half of each batch comes from the newest labels, the rest from D0, whose weight is its number of difficulties, and
+    the older rounds, whose weight is 1 for each difficulty they cover. A batch depends on nothing but the stream's
+    name and its step.
+
+    Args:
+        seed: the run's seed.
+        stream: purpose of the random stream, for example ``("batches", round, member)``.
+        supervised: D0, and its weight.
+        older: labels of earlier rounds, and their weights.
+        newest: labels of this round, or None in the supervised phase.
+        batch: examples in a step.
+        groups: length groups that the part of a batch from D0 and older rounds is drawn from.
+        newest_share: share of a batch from the newest labels.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        stream: tuple[str | int, ...],
+        supervised: tuple[Source, float],
+        older: Sequence[tuple[Source, float]],
+        newest: LabelledSource | None,
+        batch: int,
+        groups: int,
+        newest_share: float = 0.5,
+    ) -> None:
+        self.seed = seed
+        self.stream = stream
+        self.sources = [supervised[0], *(source for source, _ in older)]
+        self._shares = np.cumsum([supervised[1], *(weight for _, weight in older)])
+        self._shares = self._shares / self._shares[-1]
+        self.newest = newest
+        self.newest_rows = 0 if newest is None else round(batch * newest_share)
+        self.rest_rows = batch - self.newest_rows
+        self.groups = min(groups, self.rest_rows)
+
+    def batch(self, step: int, progress: float) -> list[Group]:
+        """Return the batch of a step as groups; ``progress`` in [0, 1) is the share of the phase that is done."""
+        generator = numpy_generator(self.seed, *self.stream, step)
+        batch: list[Group] = []
+        if self.newest is not None:
+            parts = min(len(self.newest.labels), self.newest_rows)
+            batch += self.newest.draw(generator, self.newest_rows, _spread(generator, parts), progress)
+        points = np.array(_spread(generator, self.groups))
+        sizes = np.array(_split(self.rest_rows, self.groups))
+        owners = np.minimum(np.searchsorted(self._shares, points, side="right"), len(self.sources) - 1)
+        for owner in np.unique(owners):
+            below = self._shares[owner - 1] if owner else 0.0
+            inside = (points[owners == owner] - below) / (self._shares[owner] - below)
+            rows = int(sizes[owners == owner].sum())
+            batch += self.sources[owner].draw(generator, rows, inside.tolist(), progress)
+        return batch
+
+
+def _spread(generator: np.random.Generator, count: int) -> list[float]:
+    """Return ``count`` evenly spaced points in [0, 1) with one random offset: every batch covers all lengths."""
+    return ((np.arange(count) + generator.random()) / count).tolist()  # type: ignore[no-any-return]
+
+
+def _split(rows: int, parts: int) -> list[int]:
+    return [rows // parts + (i < rows % parts) for i in range(parts)]

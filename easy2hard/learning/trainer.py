@@ -1,0 +1,139 @@
+"""Training of members in lockstep on their batches."""
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from easy2hard.config import OptimiserSettings, PhaseSettings, TrainingSettings
+from easy2hard.learning.batches import Group, Mixture
+from easy2hard.learning.optimisers import build_optimisers, learning_rate
+from easy2hard.models.members import map_members
+from easy2hard.vocabulary import PAD
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one lockstep step of all members did."""
+
+    step: int
+    loss: float
+    """Mean over the members of the mean cross-entropy of an answer token, in nats."""
+    learning_rate: float
+    """Share of the peak rate."""
+    tokens: int
+    """Tokens read by all members, prompts included."""
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss that is not a number: training cannot go on from here."""
+
+
+def fit(
+    members: Sequence[nn.Module],
+    mixtures: Sequence[Mixture],
+    phase: PhaseSettings,
+    optimiser: OptimiserSettings,
+    training: TrainingSettings,
+    scale: float,
+    on_step: Callable[[Step], None],
+) -> None:
+    """Train every member for one phase, in place; optimisers start fresh.
+
+    Members are trained side by side and share nothing, so each ends as it would alone.
+
+    Args:
+        members: the models.
+        mixtures: one stream of batches for each member.
+        phase: number of steps and shape of the learning rate.
+        optimiser: optimiser settings.
+        training: precision.
+        scale: the phase's peak rates relative to the optimiser's.
+        on_step: called for each step in order, once all members have done it, from one of their threads.
+
+    Raises:
+        NonFiniteLossError: a member's loss is not a number.
+    """
+    lockstep = _Lockstep(len(members), on_step)
+
+    def fit_member(index: int) -> None:
+        own = build_optimisers(members[index], optimiser)
+        groups = [group for each in own for group in each.param_groups]
+        peaks = [group["lr"] for group in groups]
+        for step in range(phase.steps):
+            rate = scale * learning_rate(step, phase.steps, phase.warmup, phase.decay, optimiser.floor)
+            for group, peak in zip(groups, peaks, strict=True):
+                group["lr"] = rate * peak
+            batch = mixtures[index].batch(step, step / phase.steps)
+            loss = _train_step(members[index], batch, own, optimiser.clip, training.precision)
+            if not math.isfinite(loss):
+                raise NonFiniteLossError(f"member {index}, step {step}: loss is {loss}; lower optimiser.learning_rate")
+            lockstep.done(Step(step, loss, rate, sum(group.tokens.size for group in batch)))
+
+    try:
+        map_members(fit_member, range(len(members)))
+    except BaseException:
+        lockstep.stop()
+        raise
+
+
+class _StoppedError(Exception):
+    """Ends a member's thread after another one failed."""
+
+
+class _Lockstep:
+    """Joins the members' steps for reporting, and stops all members when one fails or the user interrupts."""
+
+    def __init__(self, members: int, on_step: Callable[[Step], None]) -> None:
+        self._members = members
+        self._on_step = on_step
+        self._lock = threading.Lock()
+        self._waiting: dict[int, list[Step]] = {}
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Make every member end with the step it is at."""
+        self._stopped = True
+
+    def done(self, step: Step) -> None:
+        """Note a member's step; the last member to reach a step reports it."""
+        with self._lock:
+            if self._stopped:
+                raise _StoppedError
+            done = self._waiting.setdefault(step.step, [])
+            done.append(step)
+            if len(done) == self._members:
+                del self._waiting[step.step]
+                loss = math.fsum(each.loss for each in done) / self._members
+                self._on_step(Step(step.step, loss, step.learning_rate, sum(each.tokens for each in done)))
+
+
+def _train_step(
+    model: nn.Module, batch: Sequence[Group], optimisers: Sequence[torch.optim.Optimizer], clip: float, precision: str
+) -> float:
+    device = next(model.parameters()).device
+    model.zero_grad(set_to_none=True)
+    tokens = sum(int((group.tokens[:, group.prompt_length :] != PAD).sum()) for group in batch)
+    total = torch.zeros((), device=device)
+    # One backward pass for each group: gradients add up, and each group's activations stay in the processor's cache.
+    for group in batch:
+        rows = torch.from_numpy(group.tokens).to(device, torch.int64)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = answer_loss(model, rows, group.prompt_length) / tokens
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    nn.utils.clip_grad_norm_(model.parameters(), clip)
+    for optimiser in optimisers:
+        optimiser.step()
+    return float(total)
+
+
+def answer_loss(model: nn.Module, tokens: Tensor, prompt_length: int) -> Tensor:
+    """Return the summed cross-entropy of answer and EOS tokens of (rows, time) examples; padding does not count."""
+    logits = model(tokens[:, :-1], first=prompt_length - 1)
+    targets = tokens[:, prompt_length:]
+    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="sum")

@@ -1,0 +1,108 @@
+"""What a run directory is called inside and what its manifest holds. Reports read runs through this, without torch.
+
+    settings.toml                    the recipe with everything filled in
+    manifest.json                    status and one record for each committed round
+    weights/round-000.safetensors    all members after a round
+    ledger/round-001.parquet         every label of a round
+    training/round-000.csv           step, loss, learning rate, tokens
+    lock                             held by the process that writes
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from easy2hard import __version__
+from easy2hard.config import Settings, load_recipe
+from easy2hard.errors import UserError
+from easy2hard.tasks.base import Difficulty
+
+
+class RoundRecord(BaseModel):
+    """One committed round; round 0 is the supervised phase."""
+
+    model_config = ConfigDict(frozen=True)
+
+    round: int
+    difficulties: list[Difficulty]
+    proposed: int
+    kept: int
+    filters: list[dict[str, Any]]
+    steps: int
+    tokens: int
+    seconds: float
+    phase_seconds: dict[str, float]
+    loss: float
+    """Mean of the last 20 steps."""
+    accuracy: dict[str, float]
+    weights_sha256: str
+
+
+class Manifest(BaseModel):
+    """What ``manifest.json`` holds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = 1
+    easy2hard: str = __version__
+    torch: str
+    threads: int
+    device: str
+    task: str
+    seed: int
+    status: str = "running"
+    rounds: list[RoundRecord] = []
+
+    @property
+    def frontier(self) -> int:
+        """The hardest difficulty trained on so far; 0 before the first round is committed."""
+        return max((hardest(d) for record in self.rounds for d in record.difficulties), default=0)
+
+
+def hardest(difficulty: Difficulty) -> int:
+    """Return the greater number of a difficulty."""
+    return difficulty if isinstance(difficulty, int) else max(difficulty)
+
+
+class RunDirectory:
+    """A run directory, for reading.
+
+    Raises:
+        UserError: ``path`` is not a run directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not (path / "manifest.json").is_file() or not (path / "settings.toml").is_file():
+            raise UserError(f"{path}: not a run directory (it has no manifest.json and settings.toml)")
+
+    @property
+    def settings(self) -> Settings:
+        """The settings the run was started with."""
+        return load_recipe(str(self.path / "settings.toml"))
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest as it stands.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        path = self.path / "manifest.json"
+        try:
+            return Manifest.model_validate_json(path.read_text())
+        except ValidationError as error:
+            raise UserError(f"{path}: damaged: {error.errors()[0]['msg']}") from error
+
+    def weights_path(self, number: int) -> Path:
+        """Return the file of the weights after round ``number``."""
+        return self.path / "weights" / f"round-{number:03d}.safetensors"
+
+    def ledger_path(self, number: int) -> Path:
+        """Return the file of the labels of round ``number``."""
+        return self.path / "ledger" / f"round-{number:03d}.parquet"
+
+    def training_path(self, number: int) -> Path:
+        """Return the file of the training steps of round ``number``."""
+        return self.path / "training" / f"round-{number:03d}.csv"

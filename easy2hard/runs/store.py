@@ -1,0 +1,125 @@
+"""Writing a run directory: atomic files, the lock, weights.
+
+A round's files are written first, each to a temporary name, flushed and renamed; the rename of the manifest commits
+the round. Files of a round that the manifest does not list are leftovers and are written again.
+"""
+
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from easy2hard.config import Settings
+from easy2hard.errors import UserError
+from easy2hard.runs.manifest import Manifest, RunDirectory
+
+
+class Store(RunDirectory):
+    """A run directory that is written to."""
+
+    @classmethod
+    def create(cls, path: Path, settings: Settings, device: torch.device) -> "Store":
+        """Make a new run directory.
+
+        Raises:
+            UserError: ``path`` exists and is not an empty directory.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"--out {path}: exists and is not an empty directory; choose another, or use `easy2hard resume`")
+        for folder in ("weights", "ledger", "training"):
+            (path / folder).mkdir(parents=True, exist_ok=True)
+        _write(path / "settings.toml", settings.to_toml().encode())
+        manifest = Manifest(
+            task=settings.task.name,
+            seed=settings.seed,
+            torch=torch.__version__,
+            threads=torch.get_num_threads(),
+            device=str(device),
+        )
+        _write_manifest(path, manifest)
+        return cls(path)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for writing; the system lets go of the lock however the process ends.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        with (self.path / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"{self.path}: another process is writing this run") from error
+            yield
+
+    def save(self, manifest: Manifest) -> None:
+        """Replace the manifest; this is what commits a round."""
+        _write_manifest(self.path, manifest)
+
+    def save_weights(self, number: int, members: Iterable[torch.nn.Module]) -> str:
+        """Write all members' weights; return the file's SHA-256."""
+        tensors = {
+            f"{index}.{name}": tensor.detach().cpu().contiguous()
+            for index, member in enumerate(members)
+            for name, tensor in member.state_dict().items()
+        }
+        content = safetensors.torch.save(tensors)
+        _write(self.weights_path(number), content)
+        return hashlib.sha256(content).hexdigest()
+
+    def save_training(self, number: int, rows: list[tuple[int, float, float, int]]) -> None:
+        """Write the steps of a round: (step, loss, share of the peak learning rate, tokens)."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["step", "loss", "learning_rate", "tokens"])
+        writer.writerows(rows)
+        _write(self.training_path(number), text.getvalue().encode())
+
+    @contextmanager
+    def replacing(self, path: Path) -> Iterator[Path]:
+        """Give a temporary path to write; it takes the place of ``path`` once it is complete and on disk."""
+        temporary = path.with_name(path.name + ".tmp")
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _flush_folder(path.parent)
+
+
+def load_weights(path: Path, members: Iterable[torch.nn.Module]) -> None:
+    """Load all members' weights from a file of :meth:`Store.save_weights`, in place."""
+    tensors = safetensors.torch.load_file(path)
+    for index, member in enumerate(members):
+        prefix = f"{index}."
+        member.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+
+
+def _write_manifest(path: Path, manifest: Manifest) -> None:
+    _write(path / "manifest.json", (json.dumps(manifest.model_dump(), indent=1) + "\n").encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,49 @@
+"""Copy and reverse a string of digits: ``8631=`` -> ``8631`` or ``1368`` (difficulty = number of digits)."""
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from easy2hard.tasks.base import Difficulty, Task, digits
+from easy2hard.tasks.oracle import Oracle
+from easy2hard.vocabulary import BOS, EOS, SPECIAL, Tokens, Vocabulary
+
+
+class StringTask(Task):
+    """A number is the prompt; the answer is as long as the number."""
+
+    vocabulary = Vocabulary("0123456789=")
+    grammar = re.compile(r"[1-9][0-9]*=")
+    example = "8631="
+
+    def __init__(self, name: str, summary: str) -> None:
+        self.name = name
+        self.summary = summary
+
+    def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
+        return list(range(1, hardest + 1))
+
+    def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
+        if not isinstance(difficulty, int):
+            raise TypeError(f"task {self.name}: difficulty {difficulty} is not one number")
+        prompts = np.empty((count, difficulty + 2), dtype=np.int32)
+        prompts[:, 0] = BOS
+        prompts[:, 1:-1] = digits(generator, count, difficulty) + SPECIAL
+        prompts[:, -1] = self.vocabulary.id("=")
+        return prompts
+
+    def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
+        return np.full(len(prompts), prompts.shape[1] - 1)
+
+
+class StringOracle(Oracle):
+    """Answers with the prompt's digits in their order (``step`` 1) or reversed (``step`` -1)."""
+
+    def __init__(self, task: Task, step: int) -> None:
+        super().__init__(task)
+        self.step = step
+
+    def solve(self, prompts: Tokens) -> Tokens:
+        ends = np.full((len(prompts), 1), EOS, dtype=np.int32)
+        return np.concatenate([prompts[:, 1:-1][:, :: self.step], ends], axis=1)
