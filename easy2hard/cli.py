@@ -28,7 +28,8 @@ def run(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe or a TOML file")],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="run directory; default: runs/RECIPE-seedN")] = None,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="replace a setting; repeatable")
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="replace a setting; repeatable"),
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="the run's seed; default: the recipe's")] = None,
 ) -> None:
@@ -85,7 +86,8 @@ def _train(work: Any, out: Path) -> None:
 def evaluate(
     run: RunArgument,
     difficulties: Annotated[
-        str | None, typer.Option(metavar="LIST", help="such as 1-30 or 5,10,20; default: 1 to the frontier + 5")
+        str | None,
+        typer.Option(metavar="LIST", help="such as 1-30 or 5,10,20; default: 1 to the frontier + 5"),
     ] = None,
     examples: Annotated[int, typer.Option(min=1, help="prompts for each difficulty")] = 1000,
     as_json: JsonOption = False,
@@ -160,7 +162,9 @@ def solve(
 @app.command()
 def plot(
     run: RunArgument,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help=".png, .svg or .pdf; default: RUN/accuracy.png")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help=".png, .svg or .pdf; default: RUN/accuracy.png")
+    ] = None,
 ) -> None:
     """Draw accuracy by difficulty, a line per round, and a round x difficulty heat map.
 
@@ -190,13 +194,19 @@ def audit(run: RunArgument, as_json: JsonOption = False) -> None:
     opened = RunDirectory(run)
     oracle = load_oracle(load_task(opened.settings.task.name))
     rows = [
-        {"round": record.round, "difficulties": record.difficulties, **audit_ledger(opened.ledger_path(record.round), oracle)}
+        {
+            "round": record.round,
+            "difficulties": record.difficulties,
+            **audit_ledger(opened.ledger_path(record.round), oracle),
+        }
         for record in opened.manifest.rounds[1:]
     ]
     if as_json:
         print(json.dumps(rows))
         return
-    print(f"{'round':>5}  {'difficulty':>10}  {'proposed':>8}  {'right':>7}  {'kept':>7}  {'precision':>9}  {'recall':>7}")
+    print(
+        f"{'round':>5}  {'difficulty':>10}  {'proposed':>8}  {'right':>7}  {'kept':>7}  {'precision':>9}  {'recall':>7}"
+    )
     for row in rows:
         names = f"{row['difficulties'][0]}-{row['difficulties'][-1]}"
         shares = [f"{row[key]:.4f}" if row[key] is not None else "-" for key in _SHARES]

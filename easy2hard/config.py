@@ -107,7 +107,10 @@ class SupervisedSettings(PhaseSettings):
 
     difficulty: int = Field(ge=1, description="hardest supervised difficulty, d0")
     curriculum: float = Field(
-        0.0, ge=0, le=1, description="share of the steps over which the hardest sampled difficulty grows to d0"
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the steps over which the hardest sampled difficulty grows to d0",
     )
 
 
@@ -150,7 +153,9 @@ class RoundsSettings(PhaseSettings):
     labels: int = Field(ge=1, description="prompts labelled in a round, for each of its difficulties")
     batch: int | None = Field(None, ge=2, description="examples in a step; default: training.batch")
     newest_share: float = Field(0.5, gt=0, lt=1, description="share of a batch from the newest round's labels")
-    learning_rate_scale: float = Field(1.0, gt=0, description="peak rates of the rounds relative to the supervised phase")
+    learning_rate_scale: float = Field(
+        1.0, gt=0, description="peak rates of the rounds relative to the supervised phase"
+    )
     filters: list[FilterSettings] = [NoFilter(name="none")]
 
 

@@ -51,6 +51,7 @@ class ProgressListener:
         self._progress.stop()
 
     def phase(self, number: int, rounds: int, name: str, total: int) -> None:
+        """Show that a phase begins."""
         self._label = f"round {number}/{rounds} {name}"
         self._total, self._done, self._tokens, self._detail = total, 0, 0, ""
         self._began = self._said = time.monotonic()
@@ -60,12 +61,14 @@ class ProgressListener:
             self._task = self._progress.add_task(self._label, total=total, detail="")
 
     def step(self, step: "Step") -> None:
+        """Show a training step."""
         self._tokens += step.tokens
         rate = self._tokens / max(time.monotonic() - self._began, 1e-9)
         self._detail = f"loss {step.loss:.4f}  {rate:,.0f} tokens/s"
         self.advance(1)
 
     def advance(self, count: int) -> None:
+        """Show progress of the phase."""
         self._done += count
         now = time.monotonic()
         if self.live:
@@ -78,6 +81,7 @@ class ProgressListener:
             self._print(f"{self._label} {self._done}/{self._total}{detail}  {left:.0f} s left")
 
     def round(self, manifest: Manifest) -> None:
+        """Show what a round brought."""
         self._print(round_line(manifest))
 
     def _print(self, text: str) -> None:

@@ -54,7 +54,12 @@ def exact_matches(model: Transformer, prompts: Tokens, answers: Tokens) -> NDArr
 
 
 def evaluate_run(
-    members: Sequence[Transformer], task: Task, oracle: Oracle, seed: int, difficulties: Sequence[Difficulty], examples: int
+    members: Sequence[Transformer],
+    task: Task,
+    oracle: Oracle,
+    seed: int,
+    difficulties: Sequence[Difficulty],
+    examples: int,
 ) -> tuple[dict[Difficulty, float], dict[Difficulty, float]]:
     """Return the members' mean exact match of each difficulty, and that of their vote."""
     mean, voted = {}, {}
@@ -81,7 +86,12 @@ def _equal(a: Tokens, b: Tokens) -> NDArray[np.bool_]:
 
 
 def accuracy(
-    members: Sequence[Transformer], task: Task, oracle: Oracle, seed: int, difficulties: Sequence[Difficulty], examples: int
+    members: Sequence[Transformer],
+    task: Task,
+    oracle: Oracle,
+    seed: int,
+    difficulties: Sequence[Difficulty],
+    examples: int,
 ) -> dict[Difficulty, float]:
     """Return the members' mean exact match on ``examples`` evaluation prompts of each difficulty."""
     result = {}

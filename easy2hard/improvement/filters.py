@@ -32,7 +32,8 @@ class Filtered:
     @property
     def kept(self) -> Mask:
         """(count,) labels to train on."""
-        return self.why == KEPT
+        kept: Mask = self.why == KEPT
+        return kept
 
 
 def apply_filters(settings: Sequence[FilterSettings], proposals: Proposals) -> Filtered:
@@ -51,7 +52,11 @@ def apply_filters(settings: Sequence[FilterSettings], proposals: Proposals) -> F
 def add_counts(rounds: Sequence[Filtered]) -> list[dict[str, Any]]:
     """Return the filters' counts summed over the difficulties of a round."""
     return [
-        {**column[0], "in": sum(count["in"] for count in column), "kept": sum(count["kept"] for count in column)}
+        {
+            **column[0],
+            "in": sum(count["in"] for count in column),
+            "kept": sum(count["kept"] for count in column),
+        }
         for column in zip(*(each.counts for each in rounds), strict=True)
     ]
 
@@ -63,7 +68,8 @@ def _none(settings: NoFilter, proposals: Proposals, kept: Mask) -> Mask:
 def _vote(settings: VoteFilter, proposals: Proposals, kept: Mask) -> Mask:
     # Whole votes are compared, not shares: 7 of 10 must reach a threshold of 0.7 whatever 0.7 * 10 rounds to.
     needed = np.ceil(settings.threshold * proposals.members - 1e-9)
-    return (proposals.votes >= needed) & (proposals.votes > proposals.runner_up)
+    passed: Mask = (proposals.votes >= needed) & (proposals.votes > proposals.runner_up)
+    return passed
 
 
 def _confidence(settings: ConfidenceFilter, proposals: Proposals, kept: Mask) -> Mask:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty, Task
@@ -35,7 +36,7 @@ class Source(Protocol):
         ...
 
 
-class SupervisedSource:
+class SupervisedSource(Source):
     """D0: fresh prompts of the easy range with true answers.
 
     Args:
@@ -52,6 +53,7 @@ class SupervisedSource:
         self.curriculum = curriculum
         self._lengths: dict[int, list[list[Difficulty]]] = {}
 
+    @override
     def draw(self, generator: np.random.Generator, rows: int, points: Sequence[float], progress: float) -> list[Group]:
         hardest = self.hardest
         if progress < self.curriculum:
@@ -83,7 +85,7 @@ class SupervisedSource:
         return self._lengths[hardest]
 
 
-class LabelledSource:
+class LabelledSource(Source):
     """D_r: the kept labels of one round, one array of examples for each of its difficulties."""
 
     def __init__(self, labels: Sequence[Group]) -> None:
@@ -94,6 +96,7 @@ class LabelledSource:
     def __len__(self) -> int:
         return sum(len(group.tokens) for group in self.labels)
 
+    @override
     def draw(self, generator: np.random.Generator, rows: int, points: Sequence[float], progress: float) -> list[Group]:
         drawn = []
         for point, size in zip(points, _split(rows, len(points)), strict=True):

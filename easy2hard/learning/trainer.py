@@ -113,7 +113,11 @@ class _Lockstep:
 
 
 def _train_step(
-    model: nn.Module, batch: Sequence[Group], optimisers: Sequence[torch.optim.Optimizer], clip: float, precision: str
+    model: nn.Module,
+    batch: Sequence[Group],
+    optimisers: Sequence[torch.optim.Optimizer],
+    clip: float,
+    precision: str,
 ) -> float:
     device = next(model.parameters()).device
     model.zero_grad(set_to_none=True)

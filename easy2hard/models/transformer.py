@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from easy2hard.config import ModelSize
 
@@ -47,13 +48,15 @@ class SwiGLU(torch.autograd.Function):
     """silu(gate) * up of a fused (…, 2 * width) tensor; the backward pass writes one fused gradient, no copies."""
 
     @staticmethod
+    @override
     def forward(ctx: torch.autograd.function.FunctionCtx, fused: Tensor) -> Tensor:
         ctx.save_for_backward(fused)
         gate, up = fused.chunk(2, dim=-1)
         return F.silu(gate).mul_(up)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    @override
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
         (fused,) = ctx.saved_tensors  # type: ignore[attr-defined]
         gate, up = fused.chunk(2, dim=-1)
         result = torch.empty_like(fused)

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
 from easy2hard.errors import UserError
-from easy2hard.runs.manifest import Manifest, RunDirectory
+from easy2hard.runs.manifest import Manifest, RunDirectory, hardest
 
 FORMATS = (".png", ".svg", ".pdf")
 _ROUNDS = LinearSegmentedColormap.from_list("rounds", ["#c9cdd4", "#5b8fd6", "#123a72"])  # also readable in grey
@@ -43,7 +43,8 @@ def _title(run: RunDirectory, manifest: Manifest) -> str:
     supervised = run.settings.supervised.difficulty
     members = run.settings.model.members
     voters = f"{members} members" if members > 1 else "one member"
-    return f"{manifest.task}: taught to {supervised}, taught itself to {manifest.frontier} ({voters}, seed {manifest.seed})"
+    reach = f"taught to {supervised}, taught itself to {manifest.frontier}"
+    return f"{manifest.task}: {reach} ({voters}, seed {manifest.seed})"
 
 
 def _draw_lines(axes: plt.Axes, manifest: Manifest) -> None:
@@ -52,7 +53,7 @@ def _draw_lines(axes: plt.Axes, manifest: Manifest) -> None:
         difficulties = [int(d) for d in record.accuracy]
         values = list(record.accuracy.values())
         axes.plot(difficulties, values, color=_ROUNDS(record.round / last), linewidth=1.4, zorder=2 + record.round)
-    supervised = max(manifest.rounds[0].difficulties)
+    supervised = max(map(hardest, manifest.rounds[0].difficulties))
     axes.axvspan(0.5, supervised + 0.5, color="#eef1f5", zorder=0)
     axes.text(0.98 * supervised, 0.02, "supervised", ha="right", va="bottom", color="#6b7280")
     axes.axvline(manifest.frontier, color=_FRONTIER, linestyle="--", linewidth=1.2)
@@ -66,18 +67,25 @@ def _draw_lines(axes: plt.Axes, manifest: Manifest) -> None:
 
 
 def _draw_heat(axes: plt.Axes, manifest: Manifest) -> None:
-    hardest = max(int(d) for record in manifest.rounds for d in record.accuracy)
-    grid = np.full((len(manifest.rounds), hardest), np.nan)
+    last = max(int(d) for record in manifest.rounds for d in record.accuracy)
+    grid = np.full((len(manifest.rounds), last), np.nan)
     for row, record in zip(grid, manifest.rounds, strict=True):
         for difficulty, value in record.accuracy.items():
             row[int(difficulty) - 1] = value
-    extent = (0.5, hardest + 0.5, -0.5, len(manifest.rounds) - 0.5)
+    extent = (0.5, last + 0.5, -0.5, len(manifest.rounds) - 0.5)
     image = axes.imshow(grid, origin="lower", aspect="auto", cmap="viridis", vmin=0, vmax=1, extent=extent)
     reached, frontiers = 0, []
     for record in manifest.rounds:
-        reached = max(reached, *(int(d) for d in record.difficulties))
+        reached = max(reached, *map(hardest, record.difficulties))
         frontiers.append(reached)
-    axes.plot([f + 0.5 for f in frontiers], range(len(frontiers)), color=_FRONTIER, marker="|", linestyle="--", linewidth=1)
+    axes.plot(
+        [f + 0.5 for f in frontiers],
+        range(len(frontiers)),
+        color=_FRONTIER,
+        marker="|",
+        linestyle="--",
+        linewidth=1,
+    )
     axes.set(xlabel="difficulty (digits)", ylabel="round")
     axes.yaxis.set_major_locator(plt.MaxNLocator(integer=True))
     axes.figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02).set_label("exact match")

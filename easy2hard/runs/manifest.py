@@ -1,11 +1,11 @@
 """What a run directory is called inside and what its manifest holds. Reports read runs through this, without torch.
 
-    settings.toml                    the recipe with everything filled in
-    manifest.json                    status and one record for each committed round
-    weights/round-000.safetensors    all members after a round
-    ledger/round-001.parquet         every label of a round
-    training/round-000.csv           step, loss, learning rate, tokens
-    lock                             held by the process that writes
+settings.toml                    the recipe with everything filled in
+manifest.json                    status and one record for each committed round
+weights/round-000.safetensors    all members after a round
+ledger/round-001.parquet         every label of a round
+training/round-000.csv           step, loss, learning rate, tokens
+lock                             held by the process that writes
 """
 
 from pathlib import Path

@@ -50,9 +50,9 @@ def build_members(settings: Settings, task: Task, device: torch.device | None = 
     """Return the untrained members of a run, each from its own seed."""
     keep_freed_memory()
     return [
-        Transformer(
-            settings.model.size, len(task.vocabulary), torch_generator(settings.seed, "weights", member)
-        ).to(device or default_device())
+        Transformer(settings.model.size, len(task.vocabulary), torch_generator(settings.seed, "weights", member)).to(
+            device or default_device()
+        )
         for member in range(settings.model.members)
     ]
 
@@ -148,7 +148,9 @@ class _Run:
         for record in manifest.rounds[1:]:
             self.labelled.append(self._labels_of(record.round))
         for number in range(len(manifest.rounds), self.settings.rounds.count + 1):
-            manifest = self._commit(manifest, self._supervised_phase() if number == 0 else self._round(manifest, number))
+            manifest = self._commit(
+                manifest, self._supervised_phase() if number == 0 else self._round(manifest, number)
+            )
 
     def _commit(self, manifest: Manifest, record: RoundRecord) -> Manifest:
         manifest = manifest.model_copy(update={"status": "running", "rounds": [*manifest.rounds, record]})
@@ -187,9 +189,7 @@ class _Run:
             )
             generator = numpy_generator(settings.seed, "labels", number, str(difficulty))
             prompts = fresh_prompts(self.task, generator, difficulty, settings.rounds.labels, reserved)
-            labels.append(
-                apply_filters(settings.rounds.filters, propose(self.members, self.task, difficulty, prompts))
-            )
+            labels.append(apply_filters(settings.rounds.filters, propose(self.members, self.task, difficulty, prompts)))
             self.listener.advance(1)
         return labels
 
@@ -243,7 +243,12 @@ class _Run:
         result: dict[str, float] = {}
         for difficulty in difficulties:
             scores = accuracy(
-                self.members, self.task, self.oracle, settings.seed, [difficulty], settings.evaluation.examples
+                self.members,
+                self.task,
+                self.oracle,
+                settings.seed,
+                [difficulty],
+                settings.evaluation.examples,
             )
             result[str(difficulty)] = scores[difficulty]
             self.listener.advance(1)
@@ -271,5 +276,3 @@ class _Run:
             weights_sha256=self.store.save_weights(number, self.members),
             **trained,
         )
-
-

@@ -33,7 +33,9 @@ class Store(RunDirectory):
             UserError: ``path`` exists and is not an empty directory.
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"--out {path}: exists and is not an empty directory; choose another, or use `easy2hard resume`")
+            raise UserError(
+                f"--out {path}: exists and is not an empty directory; choose another, or use `easy2hard resume`"
+            )
         for folder in ("weights", "ledger", "training"):
             (path / folder).mkdir(parents=True, exist_ok=True)
         _write(path / "settings.toml", settings.to_toml().encode())

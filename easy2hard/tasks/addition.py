@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from easy2hard.tasks.base import Difficulty, Task, digits
 from easy2hard.tasks.oracle import Oracle
@@ -23,9 +24,11 @@ class ReverseAddition(Task):
     grammar = re.compile(r"[0-9]*[1-9]\+[0-9]*[1-9]=")
     example = "1368+9661="
 
+    @override
     def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
         return [(a, b) for a in range(1, hardest + 1) for b in range(1, hardest + 1)]
 
+    @override
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
         a, b = (difficulty, difficulty) if isinstance(difficulty, int) else difficulty
         prompts = np.empty((count, a + b + 3), dtype=np.int32)
@@ -36,14 +39,17 @@ class ReverseAddition(Task):
         prompts[:, -1] = self.vocabulary.id("=")
         return prompts
 
+    @override
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
         a = self.first_operand(prompts)
         b = prompts.shape[1] - 3 - a
-        return np.maximum(a, b) + 2
+        bounds: NDArray[np.int64] = np.maximum(a, b) + 2
+        return bounds
 
     def first_operand(self, prompts: Tokens) -> NDArray[np.int64]:
         """Return (count,) numbers of digits of the first operand."""
-        return (prompts == self.vocabulary.id("+")).argmax(axis=1) - 1
+        places: NDArray[np.int64] = (prompts == self.vocabulary.id("+")).argmax(axis=1)
+        return places - 1
 
 
 class ReverseAdditionOracle(Oracle):
@@ -51,6 +57,7 @@ class ReverseAdditionOracle(Oracle):
 
     task: ReverseAddition
 
+    @override
     def solve(self, prompts: Tokens) -> Tokens:
         first = self.task.first_operand(prompts)
         longest = int(np.maximum(first, prompts.shape[1] - 3 - first).max(initial=0))

@@ -49,12 +49,14 @@ class Task(ABC):
         for text in texts:
             self.vocabulary.encode(text)
             if not self.grammar.fullmatch(text):
-                raise UserError(f"prompt {text!r}: not a prompt of task {self.name} (expected the form {self.example!r})")
+                raise UserError(
+                    f"prompt {text!r}: not a prompt of task {self.name} (expected the form {self.example!r})"
+                )
         lengths = np.array([len(text) for text in texts])
         groups = []
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length)
-            groups.append((rows, self.vocabulary.encode_prompts([texts[i] for i in rows])))
+            groups.append((rows, self.vocabulary.encode_prompts([texts[int(i)] for i in rows])))
         return groups
 
 

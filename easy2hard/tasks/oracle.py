@@ -34,7 +34,9 @@ class Checker:
 
     def check(self, prompts: Sequence[str], answers: Sequence[str]) -> list[str | None]:
         """Return for every answer None where it is right, else the reason why it is wrong."""
-        return [self._reason(truth, answer) for truth, answer in zip(self.oracle.solve_texts(prompts), answers, strict=True)]
+        return [
+            self._reason(truth, answer) for truth, answer in zip(self.oracle.solve_texts(prompts), answers, strict=True)
+        ]
 
     def _reason(self, truth: str, answer: str) -> str | None:
         if answer == truth:

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from easy2hard.tasks.base import Difficulty, Task, digits
 from easy2hard.tasks.oracle import Oracle
@@ -21,9 +22,11 @@ class StringTask(Task):
         self.name = name
         self.summary = summary
 
+    @override
     def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
         return list(range(1, hardest + 1))
 
+    @override
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
         if not isinstance(difficulty, int):
             raise TypeError(f"task {self.name}: difficulty {difficulty} is not one number")
@@ -33,6 +36,7 @@ class StringTask(Task):
         prompts[:, -1] = self.vocabulary.id("=")
         return prompts
 
+    @override
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
         return np.full(len(prompts), prompts.shape[1] - 1)
 
@@ -44,6 +48,7 @@ class StringOracle(Oracle):
         super().__init__(task)
         self.step = step
 
+    @override
     def solve(self, prompts: Tokens) -> Tokens:
         ends = np.full((len(prompts), 1), EOS, dtype=np.int32)
         return np.concatenate([prompts[:, 1:-1][:, :: self.step], ends], axis=1)

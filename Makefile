@@ -1,0 +1,38 @@
+# Everything happens in a virtual environment of this folder; every target sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RECIPE ?= copy-cpu
+SEED ?= 0
+RUN := runs/$(RECIPE)-seed$(SEED)
+
+.PHONY: demo test check format clean
+
+# Train the recipe, measure the result on 1,000 unseen prompts of each difficulty, draw the picture.
+# A run that was interrupted goes on where it was.
+demo: $(VENV)/.installed
+	@if [ -f $(RUN)/manifest.json ]; then $(BIN)/easy2hard resume $(RUN); \
+	else $(BIN)/easy2hard run $(RECIPE) --seed $(SEED) --out $(RUN); fi
+	@$(BIN)/easy2hard eval $(RUN) --examples 1000
+	@$(BIN)/easy2hard plot $(RUN)
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
