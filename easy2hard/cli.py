@@ -1,18 +1,17 @@
 """The command line. Heavy imports wait until a command needs them, so that help is quick."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from easy2hard.errors import UserError
 
 app = typer.Typer(
     help="Transformers that teach themselves harder instances of a task than they were taught.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -99,7 +98,9 @@ def evaluate(
     from easy2hard.runs.manifest import RunDirectory
 
     opened = RunDirectory(run)
-    wanted = parse_difficulties(difficulties) if difficulties else list(range(1, opened.manifest.frontier + 6))
+    wanted = (
+        parse_difficulties(difficulties) if difficulties is not None else list(range(1, opened.manifest.frontier + 6))
+    )
 
     from easy2hard.evaluation.exact_match import evaluate_run
     from easy2hard.runs.rounds import load_members
@@ -306,7 +307,7 @@ def parse_difficulties(text: str) -> list[int]:
     wanted: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not first.isdecimal() or (dash and not last.isdecimal()):
             raise UserError(f"--difficulties {text!r}: expected numbers and ranges such as 1-30 or 5,10,20")
         low, high = int(first), int(last or first)
         if low < 1 or high < low:
@@ -319,16 +320,28 @@ def _by_text(scores: dict[Any, float]) -> dict[str, float]:
     return {str(difficulty): round(value, 6) for difficulty, value in scores.items()}
 
 
+# Typer carries its own copy of click in newer versions; this is the base of its usage errors in all of them.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
     try:
-        code = app(standalone_mode=False)
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
         _fail(str(error))
-    except click.ClickException as error:
+    except _UsageError as error:
         _fail(error.format_message())
-    except click.Abort:
+    except typer.Abort:
         sys.exit(130)
+    except UnicodeDecodeError as error:
+        _fail(f"standard input: not valid UTF-8: {error}")
+    except BrokenPipeError:
+        # Whoever read our output has had enough, as in `easy2hard sample … | head`; not worth a word.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
     sys.exit(code or 0)
 
 

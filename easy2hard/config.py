@@ -207,14 +207,14 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> Settings:
         UserError: the recipe is unknown or a setting is not allowed.
     """
     if recipe in recipe_names():
-        text = (resources.files("easy2hard") / "recipes" / f"{recipe}.toml").read_text()
+        content = (resources.files("easy2hard") / "recipes" / f"{recipe}.toml").read_bytes()
     elif Path(recipe).is_file():
-        text = Path(recipe).read_text()
+        content = Path(recipe).read_bytes()
     else:
         raise UserError(f"recipe {recipe!r}: neither a TOML file nor a shipped recipe ({', '.join(recipe_names())})")
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"recipe {recipe!r}: not valid TOML: {error}") from error
     for override in overrides:
         _override(values, override)

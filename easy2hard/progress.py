@@ -48,7 +48,8 @@ class ProgressListener:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
+        if self.live:
+            self._progress.stop()
 
     def phase(self, number: int, rounds: int, name: str, total: int) -> None:
         """Show that a phase begins."""

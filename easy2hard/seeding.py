@@ -20,8 +20,7 @@ def derive(seed: int, *purpose: str | int) -> int:
         seed: the run's seed.
         purpose: words and numbers naming the stream, for example ``"labels", 3, "12"``.
     """
-    name = "\x1f".join([str(seed), *(f"{type(part).__name__}:{part}" for part in purpose)])
-    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(repr((seed, *purpose)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 

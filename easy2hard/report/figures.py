@@ -35,8 +35,10 @@ def plot_run(run: RunDirectory, out: Path) -> None:
         _draw_heat(heat, manifest)
         figure.suptitle(_title(run, manifest))
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=160)
-        plt.close(figure)
+        try:
+            figure.savefig(out, dpi=160)
+        finally:
+            plt.close(figure)
 
 
 def _title(run: RunDirectory, manifest: Manifest) -> str:

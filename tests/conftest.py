@@ -1,0 +1,96 @@
+"""What several test files share: exact prompts and answers, the command line, a run without training."""
+
+import io
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import hypothesis
+import pytest
+
+from easy2hard.cli import main
+from easy2hard.config import load_recipe
+from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory
+
+hypothesis.settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,  # a busy machine is no failure
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def formats() -> dict[str, list[dict[str, Any]]]:
+    """Task name -> cases with "prompt" and "target"; also of tasks that are not registered."""
+    cases: dict[str, list[dict[str, Any]]] = {}
+    for case in json.loads((Path(__file__).parent / "data" / "formats.json").read_text()):
+        cases.setdefault(case["task"], []).append(case)
+    return cases
+
+
+@pytest.fixture
+def cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., CompletedProcess[str]]:
+    """Call `easy2hard` in this process, inside an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, stdin: str | bytes = "") -> CompletedProcess[str]:
+        content = stdin.encode() if isinstance(stdin, str) else stdin
+        monkeypatch.setattr(sys, "argv", ["easy2hard", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+        capsys.readouterr()
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as exit_:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        captured = capsys.readouterr()
+        assert isinstance(exit_.value.code, int)
+        return CompletedProcess(arguments, exit_.value.code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def fake_run() -> Callable[..., RunDirectory]:
+    """Write what a report reads of a smoke run: settings and a manifest, neither weights nor labels."""
+
+    def write(path: Path, rounds: int = 3) -> RunDirectory:
+        settings = load_recipe("smoke")
+        easy, beyond = settings.supervised.difficulty, settings.evaluation.beyond
+        records = []
+        for number in range(rounds):
+            hardest = easy + number
+            records.append(
+                RoundRecord(
+                    round=number,
+                    difficulties=[hardest] if number else list(range(1, easy + 1)),
+                    proposed=100 if number else 0,
+                    kept=80 if number else 0,
+                    filters=[],
+                    steps=20,
+                    tokens=10_000,
+                    seconds=1.5,
+                    phase_seconds={"train": 1.5},
+                    loss=0.1,
+                    accuracy={str(d): 1 / max(1, d - hardest) for d in range(1, hardest + beyond + 1)},
+                    weights_sha256="0" * 64,
+                )
+            )
+        manifest = Manifest(
+            task=settings.task.name, seed=settings.seed, torch="2", threads=1, device="cpu", rounds=records
+        )
+        path.mkdir(parents=True)
+        (path / "settings.toml").write_text(settings.to_toml())
+        (path / "manifest.json").write_text(manifest.model_dump_json())
+        return RunDirectory(path)
+
+    return write

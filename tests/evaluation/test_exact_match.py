@@ -1,0 +1,104 @@
+"""Exact match by one teacher-forced pass against exact match by decoding."""
+
+import numpy as np
+import pytest
+from helpers import copy_task, half_trained, new_member, prompts_of, properties
+from hypothesis import given
+from hypothesis import strategies as st
+
+from easy2hard.evaluation import exact_match
+from easy2hard.evaluation.exact_match import accuracy, evaluate_run, evaluation_prompts, exact_matches
+from easy2hard.improvement.labels import propose
+from easy2hard.models.decoding import decode
+from easy2hard.seeding import numpy_generator
+from easy2hard.tasks.registry import load_task
+from easy2hard.vocabulary import EOS, PAD, Tokens
+
+
+def decoded_matches(member: int, prompts: Tokens) -> np.ndarray:
+    task, oracle = copy_task()
+    answers = decode(half_trained()[member], prompts, task.answer_bounds(prompts))
+    texts = task.vocabulary.decode_answers(answers.tokens)
+    truth = oracle.solve_texts(task.vocabulary.decode_prompts(prompts))
+    return np.array([a == b for a, b in zip(texts, truth, strict=True)]) & answers.finished
+
+
+def test_one_pass_finds_the_same_matches_as_decoding() -> None:
+    prompts = evaluation_prompts(copy_task()[0], 0, 3, 2000)
+    for member, model in enumerate(half_trained()):
+        matches = exact_matches(model, prompts, copy_task()[1].solve(prompts))
+        assert 0.05 < matches.mean() < 0.95
+        np.testing.assert_array_equal(matches, decoded_matches(member, prompts))
+
+
+@properties
+@given(row=st.integers(0, 299), at=st.integers(0, 3), padding=st.integers(0, 3))
+def test_a_match_is_exactly_the_greedy_answer(row: int, at: int, padding: int) -> None:
+    """Whatever is called true: the model's own answers match, whatever their lengths; a changed one does not."""
+    prompts = prompts_of(4, 300)
+    answers = decode(half_trained()[0], prompts, np.full(300, 8))
+    truth = np.pad(answers.tokens, ((0, 0), (0, padding)), constant_values=PAD)
+    assert len({row.index(EOS) for row in truth[answers.finished].tolist()}) > 1
+    assert exact_matches(half_trained()[0], prompts, truth)[answers.finished].all()
+    if answers.finished[row] and truth[row, at] != PAD:
+        truth[row, at] = EOS + 1 if truth[row, at] == EOS else EOS  # longer, or cut short
+        matches = exact_matches(half_trained()[0], prompts, truth)
+        assert not matches[row]
+        assert np.delete(matches, row)[np.delete(answers.finished, row)].all()
+
+
+def test_batches_change_no_match(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = evaluation_prompts(copy_task()[0], 0, 3, 300)
+    truth = copy_task()[1].solve(prompts)
+    expected = exact_matches(half_trained()[0], prompts, truth)
+    monkeypatch.setattr(exact_match, "ROWS", 7)
+    np.testing.assert_array_equal(exact_matches(half_trained()[0], prompts, truth), expected)
+
+
+def test_accuracy_is_the_mean_over_the_members() -> None:
+    (task, oracle), difficulties = copy_task(), [1, 2, 3, 5]
+    scores = accuracy(half_trained(), task, oracle, 0, difficulties, 150)
+    assert list(scores) == difficulties
+    for difficulty, score in scores.items():
+        prompts = evaluation_prompts(task, 0, difficulty, 150)
+        assert score == pytest.approx(np.mean([decoded_matches(member, prompts) for member in range(2)]))
+
+
+def test_the_accuracy_of_a_vote_is_that_of_the_proposals() -> None:
+    (task, oracle), difficulties = copy_task(), [2, 3, 4]
+    members = [*half_trained(), new_member(7)]
+    mean, voted = evaluate_run(members, task, oracle, 0, difficulties, 300)
+    assert mean == pytest.approx(accuracy(members, task, oracle, 0, difficulties, 300))
+    for difficulty in difficulties:
+        prompts = evaluation_prompts(task, 0, difficulty, 300)
+        proposals = propose(members, task, difficulty, prompts)
+        right = (proposals.answers == oracle.solve(prompts)).all(axis=1) & proposals.finished
+        assert voted[difficulty] == right.mean()
+        assert voted[difficulty] != mean[difficulty]
+
+
+@properties
+@given(
+    counts=st.lists(st.integers(1, 450), min_size=2, max_size=2).map(sorted),
+    difficulty=st.integers(1, 30),
+    seed=st.integers(0, 9),
+)
+def test_fewer_evaluation_prompts_are_the_first_of_more(counts: list[int], difficulty: int, seed: int) -> None:
+    few, many = (evaluation_prompts(copy_task()[0], seed, difficulty, count) for count in counts)
+    assert (len(few), len(many)) == tuple(counts)
+    np.testing.assert_array_equal(few, many[: counts[0]])
+
+
+@properties
+@given(
+    name=st.sampled_from(["copy", "reverse", "reverse-addition"]),
+    difficulty=st.integers(15, 40),
+    number=st.integers(0, 50),
+    seed=st.integers(0, 1000),
+)
+def test_evaluation_and_labels_do_not_share_a_stream(name: str, difficulty: int, number: int, seed: int) -> None:
+    task = load_task(name)
+    evaluated = evaluation_prompts(task, seed, difficulty, 300)
+    labelled = task.sample(numpy_generator(seed, "labels", number, str(difficulty)), difficulty, 300)
+    # So many digits that two streams never meet by chance.
+    assert len(np.unique(np.concatenate([evaluated, labelled]), axis=0)) == 600

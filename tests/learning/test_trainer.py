@@ -1,0 +1,136 @@
+"""Training members side by side."""
+
+import threading
+from collections.abc import Sequence
+from typing import Literal
+
+import pytest
+import torch
+from helpers import copy_task, new_member, supervised_mixture
+
+from easy2hard.config import OptimiserSettings, PhaseSettings, TrainingSettings
+from easy2hard.learning.batches import Group, Mixture
+from easy2hard.learning.optimisers import learning_rate
+from easy2hard.learning.trainer import NonFiniteLossError, Step, fit
+from easy2hard.models.transformer import Transformer
+from easy2hard.vocabulary import EOS
+
+PHASE = PhaseSettings(steps=8, warmup=2, decay=3)
+ENDLESS = PhaseSettings(steps=1_000_000)
+
+
+def members_of(count: int) -> list[Transformer]:
+    return [new_member(seed) for seed in range(count)]
+
+
+def mixtures_of(count: int) -> list[Mixture]:
+    return [supervised_mixture(copy_task()[0], member) for member in range(count)]
+
+
+def train(
+    members: Sequence[Transformer],
+    mixtures: Sequence[Mixture],
+    optimiser: OptimiserSettings | None = None,
+    phase: PhaseSettings = PHASE,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    scale: float = 1.0,
+) -> list[Step]:
+    steps: list[Step] = []
+    training = TrainingSettings(precision=precision)
+    fit(members, mixtures, phase, optimiser or OptimiserSettings(), training, scale, steps.append)
+    return steps
+
+
+def same_weights(one: Transformer, other: Transformer) -> bool:
+    return all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_members_trained_together_end_as_each_does_alone(name: Literal["adamw", "muon"]) -> None:
+    optimiser = OptimiserSettings(name=name)
+    together = members_of(3)
+    train(together, mixtures_of(3), optimiser)
+    for index, alone in enumerate(members_of(3)):
+        assert not same_weights(alone, together[index])
+        train([alone], mixtures_of(3)[index : index + 1], optimiser)
+        assert same_weights(alone, together[index])
+
+
+def test_every_step_is_reported_once_and_in_order() -> None:
+    steps = train(members_of(2), mixtures_of(2), scale=0.5)
+    assert [step.step for step in steps] == list(range(PHASE.steps))
+    floor = OptimiserSettings().floor
+    for step in steps:
+        rate = learning_rate(step.step, PHASE.steps, PHASE.warmup, PHASE.decay, floor)
+        assert step.learning_rate == 0.5 * rate
+        batches = [mixture.batch(step.step, step.step / PHASE.steps) for mixture in mixtures_of(2)]
+        assert step.tokens == sum(group.tokens.size for batch in batches for group in batch)
+
+
+def plain_loss(model: Transformer, batch: Sequence[Group]) -> float:
+    """Return the mean cross-entropy of the answer tokens of a batch, one example at a time."""
+    losses = []
+    for group in batch:
+        for row in group.tokens.tolist():
+            text = row[: row.index(EOS) + 1]
+            log_probabilities = model(torch.tensor([text]))[0].log_softmax(dim=-1)
+            losses += [-float(log_probabilities[at - 1, text[at]]) for at in range(group.prompt_length, len(text))]
+    return sum(losses) / len(losses)
+
+
+def test_the_loss_is_the_mean_over_the_answer_tokens() -> None:
+    with torch.no_grad():
+        expected = [
+            plain_loss(model, mixture.batch(0, 0.0))
+            for model, mixture in zip(members_of(2), mixtures_of(2), strict=True)
+        ]
+    assert train(members_of(2), mixtures_of(2))[0].loss == pytest.approx(sum(expected) / 2, rel=1e-5)
+
+
+def test_bfloat16_gives_nearly_the_same_losses() -> None:
+    full = train(members_of(1), mixtures_of(1))
+    half = train(members_of(1), mixtures_of(1), precision="bfloat16")
+    assert [step.loss for step in half] == pytest.approx([step.loss for step in full], rel=0.02)
+    assert [step.loss for step in half] != [step.loss for step in full]
+
+
+def test_the_scale_scales_every_update() -> None:
+    trained, start = members_of(1), new_member(0)
+    train(trained, mixtures_of(1), scale=1e-6)
+    for weight, before in zip(trained[0].parameters(), start.parameters(), strict=True):
+        torch.testing.assert_close(weight, before, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_a_loss_that_is_not_a_number_ends_training(members: int) -> None:
+    models = members_of(members)
+    with torch.no_grad():
+        models[-1].lm_head.weight.fill_(float("nan"))
+    before = set(threading.enumerate())
+    with pytest.raises(NonFiniteLossError, match=rf"member {members - 1}, step 0.*learning_rate"):
+        train(models, mixtures_of(members), phase=ENDLESS)
+    wait_for_the_end_of(set(threading.enumerate()) - before)
+
+
+@pytest.mark.parametrize("kind", [ZeroDivisionError, KeyboardInterrupt])
+@pytest.mark.parametrize("members", [1, 3])
+def test_an_exception_in_the_report_stops_every_member(members: int, kind: type[BaseException]) -> None:
+    before = set(threading.enumerate())
+    reported: list[int] = []
+
+    def on_step(step: Step) -> None:
+        reported.append(step.step)
+        if step.step == 2:
+            raise kind
+
+    models = members_of(members)
+    with pytest.raises(kind):
+        fit(models, mixtures_of(members), ENDLESS, OptimiserSettings(), TrainingSettings(), 1.0, on_step)
+    wait_for_the_end_of(set(threading.enumerate()) - before)
+    assert reported == [0, 1, 2]
+
+
+def wait_for_the_end_of(threads: set[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive()

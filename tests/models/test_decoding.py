@@ -1,0 +1,116 @@
+"""Greedy decoding in batches with a cache against one prompt at a time without one."""
+
+import math
+
+import numpy as np
+import pytest
+from helpers import HARDEST, answer_plainly, half_trained, new_member, padded, prompts_of, properties
+from hypothesis import given
+from hypothesis import strategies as st
+
+from easy2hard.models import decoding
+from easy2hard.models.decoding import Answers, decode
+from easy2hard.models.transformer import Transformer
+from easy2hard.vocabulary import EOS, PAD, Tokens
+
+
+def bounds_of(prompts: Tokens, bound: int) -> np.ndarray:
+    return np.full(len(prompts), bound, dtype=np.int64)
+
+
+def models() -> list[tuple[str, Transformer, int]]:
+    """A half-trained member on easy and hard prompts, and an untrained one that rarely ends."""
+    return [
+        ("easy", half_trained()[0], HARDEST),
+        ("hard", half_trained()[1], 3 * HARDEST),
+        ("untrained", new_member(5), HARDEST),
+    ]
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_cached_answers_are_those_of_the_plain_loop(case: int) -> None:
+    name, model, difficulty = models()[case]
+    prompts = prompts_of(difficulty, 60)
+    bound = difficulty + 3
+    answers = decode(model, prompts, bounds_of(prompts, bound))
+    plain = [answer_plainly(model, prompt, bound) for prompt in prompts.tolist()]
+    assert answers.tokens.tolist() == padded([answer for answer, _ in plain], bound).tolist(), name
+    assert answers.finished.tolist() == [answer[-1] == EOS for answer, _ in plain]
+    # Probabilities differ in rounding only: float32, other shapes of the matrix products.
+    np.testing.assert_allclose(answers.confidence, [math.exp(min(p)) for _, p in plain], rtol=1e-4)
+    np.testing.assert_allclose(
+        answers.mean_log_probability, [math.fsum(p) / len(p) for _, p in plain], rtol=1e-4, atol=1e-6
+    )
+
+
+def test_the_models_of_these_tests_both_end_and_do_not_end() -> None:
+    prompts = prompts_of(HARDEST, 60)
+    assert decode(half_trained()[0], prompts, bounds_of(prompts, HARDEST + 1)).finished.any()
+    assert not decode(new_member(5), prompts, bounds_of(prompts, HARDEST + 1)).finished.all()
+
+
+def assert_same(one: Answers, other: Answers) -> None:
+    np.testing.assert_array_equal(one.tokens, other.tokens)
+    np.testing.assert_array_equal(one.finished, other.finished)
+    np.testing.assert_allclose(one.confidence, other.confidence, rtol=1e-4)
+    np.testing.assert_allclose(one.mean_log_probability, other.mean_log_probability, rtol=1e-4, atol=1e-6)
+
+
+def rows_of(answers: Answers, rows: np.ndarray) -> Answers:
+    return Answers(
+        answers.tokens[rows],
+        answers.finished[rows],
+        answers.confidence[rows],
+        answers.mean_log_probability[rows],
+    )
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_an_answer_does_not_depend_on_its_batch(case: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, model, difficulty = models()[case]
+    prompts = prompts_of(difficulty, decoding.ROWS + 44)
+    bounds = np.random.default_rng(0).integers(1, difficulty + 3, len(prompts))
+    together = decode(model, prompts, bounds)
+    order = np.random.default_rng(1).permutation(len(prompts))
+    assert_same(decode(model, prompts[order], bounds[order]), rows_of(together, order))
+    for row in range(20):
+        alone = decode(model, prompts[row : row + 1], bounds[row : row + 1])
+        expected = rows_of(together, np.array([row]))
+        assert not expected.tokens[:, bounds[row] :].any()
+        assert_same(
+            alone,
+            Answers(
+                expected.tokens[:, : bounds[row]],
+                expected.finished,
+                expected.confidence,
+                expected.mean_log_probability,
+            ),
+        )
+    monkeypatch.setattr(decoding, "ROWS", 17)
+    assert_same(decode(model, prompts, bounds), together)
+
+
+@properties
+@given(bounds=st.lists(st.integers(1, HARDEST + 4), min_size=1, max_size=20), case=st.integers(0, 2))
+def test_a_bound_cuts_its_own_answer_and_no_other(bounds: list[int], case: int) -> None:
+    _, model, difficulty = models()[case]
+    prompts = prompts_of(difficulty, len(bounds))
+    free = decode(model, prompts, bounds_of(prompts, HARDEST + 4)).tokens.tolist()
+    bounded = decode(model, prompts, np.array(bounds))
+    cut = [row[:bound] for row, bound in zip(free, bounds, strict=True)]
+    assert bounded.tokens.tolist() == padded(cut, max(bounds)).tolist()
+    assert bounded.finished.tolist() == [EOS in row for row in cut]
+
+
+def test_an_answer_ends_at_its_eos() -> None:
+    prompts = prompts_of(HARDEST, 100)
+    answers = decode(half_trained()[0], prompts, bounds_of(prompts, HARDEST + 4))
+    for row, finished in zip(answers.tokens.tolist(), answers.finished, strict=True):
+        assert finished == (row.count(EOS) == 1)
+        if finished:
+            assert set(row[row.index(EOS) + 1 :]) <= {PAD}
+
+
+def test_no_prompts_give_no_answers() -> None:
+    answers = decode(half_trained()[0], prompts_of(HARDEST, 0), np.zeros(0, dtype=np.int64))
+    assert len(answers.tokens) == len(answers.finished) == len(answers.confidence) == 0

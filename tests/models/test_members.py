@@ -1,0 +1,54 @@
+"""Members side by side."""
+
+import threading
+
+import pytest
+import torch
+from helpers import properties
+from hypothesis import given
+from hypothesis import strategies as st
+
+from easy2hard.models.members import map_members
+
+
+@properties
+@given(items=st.lists(st.integers(), min_size=1, max_size=6))
+def test_results_come_in_the_order_of_the_items(items: list[int]) -> None:
+    assert map_members(lambda item: item * 2, items) == [item * 2 for item in items]
+
+
+def test_members_work_at_the_same_time() -> None:
+    meeting = threading.Barrier(3)
+    map_members(lambda item: meeting.wait(timeout=60), range(3))  # passes only once all three are there
+
+
+def test_the_exception_of_a_member_does_not_wait_for_the_others() -> None:
+    go_on = threading.Event()
+
+    def work(item: int) -> bool:
+        if item == 1:
+            raise ZeroDivisionError
+        return go_on.wait(timeout=60)
+
+    try:
+        with pytest.raises(ZeroDivisionError):
+            map_members(work, range(3))
+        assert not go_on.is_set()
+    finally:
+        go_on.set()
+
+
+def test_an_interrupt_in_a_member_reaches_the_caller() -> None:
+    def work(item: int) -> None:
+        if item == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        map_members(work, range(2))
+
+
+@pytest.mark.parametrize("members", [1, 2, 5])
+def test_the_number_of_threads_of_the_caller_stays(members: int) -> None:
+    before = torch.get_num_threads()
+    map_members(lambda item: torch.ones(4, 4) @ torch.ones(4, 4), range(members))
+    assert torch.get_num_threads() == before

@@ -1,0 +1,222 @@
+"""The command line: what it prints, and that a user's mistake is one line and exit code 2."""
+
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+from easy2hard.cli import app, parse_difficulties
+from easy2hard.config import load_recipe, recipe_names
+from easy2hard.errors import UserError
+from easy2hard.runs.manifest import RunDirectory
+from easy2hard.tasks.registry import load_task, task_names
+
+CommandLine = Callable[..., CompletedProcess[str]]
+FakeRun = Callable[..., RunDirectory]
+
+TASKS = pytest.mark.parametrize("task", task_names())
+COMMANDS = [info.name or info.callback.__name__ for info in app.registered_commands if info.callback]
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    paths = folder.rglob("*")
+    return {str(path): path.read_bytes() if path.is_file() else None for path in paths}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(cli: CommandLine, command: str) -> None:
+    result = cli(command, "--help")
+    assert result.returncode == 0
+    assert f"easy2hard {command}" in result.stdout.partition("Example:")[2]
+
+
+def test_without_arguments_the_help_is_shown(cli: CommandLine) -> None:
+    result = cli()
+    assert all(f"\n  {command} " in result.stdout + result.stderr for command in COMMANDS)
+
+
+def test_tasks_lists_every_task_with_an_example(cli: CommandLine) -> None:
+    lines = cli("tasks").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == task_names()
+    for line in lines:
+        name, example = line.split()[:2]
+        assert cli("oracle", name, stdin=example).returncode == 0
+        assert line.endswith(load_task(name).summary)
+
+
+def test_recipes_lists_every_recipe_with_its_description(cli: CommandLine) -> None:
+    lines = cli("recipes").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == recipe_names()
+    for line in lines:
+        assert line.endswith(load_recipe(line.split()[0]).description)
+
+
+@TASKS
+def test_sample_prints_prompts_that_depend_on_the_seed_alone(cli: CommandLine, task: str) -> None:
+    def sample(seed: int) -> str:
+        result = cli("sample", task, "--difficulty", "6", "--count", "7", "--seed", str(seed))
+        assert (result.returncode, result.stderr) == (0, "")
+        return result.stdout
+
+    prompts = sample(1).splitlines()
+    assert len(prompts) == 7
+    assert all(load_task(task).grammar.fullmatch(prompt) for prompt in prompts)
+    assert sample(1).splitlines() == prompts
+    assert not set(sample(2).splitlines()) & set(prompts)
+
+
+@TASKS
+def test_oracle_and_check_know_the_exact_form(
+    cli: CommandLine, task: str, formats: dict[str, list[dict[str, Any]]]
+) -> None:
+    prompts = "".join(f"{case['prompt']}\n" for case in formats[task])
+    answers = "".join(f"{case['target']}\n" for case in formats[task])
+    pairs = "".join(f"{case['prompt']}\t{case['target']}\n" for case in formats[task])
+    assert cli("oracle", task, stdin=prompts).stdout == answers
+    assert cli("check", task, stdin=pairs).stdout == "right\n" * len(formats[task])
+
+
+@TASKS
+@pytest.mark.parametrize("command", ["oracle", "check"])
+def test_no_lines_in_no_lines_out(cli: CommandLine, command: str, task: str) -> None:
+    result = cli(command, task)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ("8631", "right"),
+        ("8641", "wrong: wrong digit at position 3: 4 instead of 3"),
+        ("7631", "wrong: wrong digit at position 1: 7 instead of 8"),
+        ("863", "wrong: wrong length: 3 instead of 4"),
+        ("86311", "wrong: wrong length: 5 instead of 4"),
+        ("", "wrong: wrong length: 0 instead of 4"),
+        ("86x1", "wrong: bad format: character 'x' is not in the task's alphabet"),
+        ("8631 ", "wrong: bad format: character ' ' is not in the task's alphabet"),
+    ],
+)
+def test_check_says_what_is_wrong(cli: CommandLine, answer: str, verdict: str) -> None:
+    result = cli("check", "copy", stdin=f"8631=\t{answer}\n24=\t24\n")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [verdict, "right"]
+
+
+def test_plot_draws_into_the_run_by_default(cli: CommandLine, fake_run: FakeRun) -> None:
+    fake_run(Path("run"))
+    assert Path(cli("plot", "run").stdout.strip()) == Path("run/accuracy.png")
+    assert Path("run/accuracy.png").is_file()
+
+
+NO_INPUT = ""
+DIGITS = "0 1 2 3 4 5 6 7 8 9 ="
+SMOKE = "run smoke --out new"
+
+MISTAKES: list[tuple[str, str | bytes, list[str]]] = [
+    # recipes and settings
+    ("run nowhere", NO_INPUT, ["recipe", "'nowhere'", *recipe_names()]),
+    ("run folder", NO_INPUT, ["recipe", "'folder'", *recipe_names()]),
+    ("run binary.toml", NO_INPUT, ["recipe", "'binary.toml'", "TOML"]),
+    (f"{SMOKE} --set section.nokey=1", NO_INPUT, ["section", "allowed", "training", "rounds"]),
+    (f"{SMOKE} --set training.nokey=1", NO_INPUT, ["training.nokey", "allowed: batch, groups, precision"]),
+    (f"{SMOKE} --set training.batch", NO_INPUT, ["--set", "'training.batch'", "section.key=value"]),
+    (f"{SMOKE} --set training.batch=many", NO_INPUT, ["training.batch = 'many'", "integer"]),
+    (f"{SMOKE} --set training.batch=2.5", NO_INPUT, ["training.batch = 2.5", "integer"]),
+    (f"{SMOKE} --set training.batch=0", NO_INPUT, ["training.batch = 0", "greater than or equal to 1"]),
+    (f"{SMOKE} --set supervised.difficulty=0", NO_INPUT, ["supervised.difficulty = 0", "equal to 1"]),
+    (f"{SMOKE} --set task.name=juggling", NO_INPUT, ["task.name = 'juggling'", *task_names()]),
+    (f"{SMOKE} --seed -1", NO_INPUT, ["seed = -1", "greater than or equal to 0"]),
+    (f"{SMOKE} --seed one", NO_INPUT, ["--seed", "integer"]),
+    # where a run is written
+    ("run smoke --out folder", NO_INPUT, ["--out folder", "exists", "empty"]),
+    ("run smoke --out folder/file", NO_INPUT, ["--out folder/file", "exists", "empty"]),
+    ("run smoke --out folder/file/new", NO_INPUT, ["folder/file"]),
+    # prompts and answers
+    ("sample juggling --difficulty 1", NO_INPUT, ["'juggling'", *task_names()]),
+    ("sample copy --difficulty 0", NO_INPUT, ["--difficulty", "1"]),
+    ("sample copy --difficulty hard", NO_INPUT, ["--difficulty", "integer"]),
+    ("sample copy --difficulty 1 --count 0", NO_INPUT, ["--count", "1"]),
+    ("oracle juggling", "24=", ["'juggling'", *task_names()]),
+    ("oracle copy", "24=\n2x4=\n", ["'2x4='", "'x'", DIGITS]),
+    ("oracle copy", "1+2=\n", ["'1+2='", "'+'", DIGITS]),
+    ("oracle copy", "24=\n\n24=\n", ["prompt ''", "'8631='"]),
+    ("oracle copy", b"24\xff=\n", []),
+    ("oracle reverse-addition", "1+2\n", ["'1+2'", "'1368+9661='"]),
+    ("check juggling", "24=\t24", ["'juggling'", *task_names()]),
+    ("check copy", "2x4=\t24\n", ["'2x4='", "'x'", DIGITS]),
+    ("check copy", "24=\t24\n24=\n", ["line 2", "'24='", "prompt<TAB>answer"]),
+    ("solve run 24= 2x4=", NO_INPUT, ["'2x4='", "'x'", DIGITS]),
+    ("solve run 24= --member 2", NO_INPUT, ["--member 2", "0 to 1"]),
+    # reading a run
+    ("resume folder", NO_INPUT, ["folder", "not a run directory"]),
+    ("eval folder", NO_INPUT, ["folder", "not a run directory"]),
+    ("solve folder 24=", NO_INPUT, ["folder", "not a run directory"]),
+    ("plot folder", NO_INPUT, ["folder", "not a run directory"]),
+    ("audit folder", NO_INPUT, ["folder", "not a run directory"]),
+    ("eval nowhere", NO_INPUT, ["nowhere", "not a run directory"]),
+    ("solve begun 24=", NO_INPUT, ["begun", "no round is committed", "resume"]),
+    ("eval begun", NO_INPUT, ["begun", "no round is committed", "resume"]),
+    ("plot begun", NO_INPUT, ["begun", "no round is committed"]),
+    *(
+        (f"eval run --difficulties={text}", NO_INPUT, ["--difficulties", repr(text), " 1"])
+        for text in ["", "0", "5-1", "0-3", "-3", "1-", "1-2-3", "1,,2", "1,", "one", "1.5", "²", "1-²"]
+    ),
+    ("eval run --examples 0", NO_INPUT, ["--examples", "1"]),
+    ("plot run --out picture.bmp", NO_INPUT, ["--out picture.bmp", ".png, .svg, .pdf"]),
+    ("plot run --out folder/file/picture.png", NO_INPUT, ["folder/file"]),
+    # arguments
+    ("run", NO_INPUT, ["RECIPE"]),
+    ("resume", NO_INPUT, ["RUN"]),
+    ("eval", NO_INPUT, ["RUN"]),
+    ("solve", NO_INPUT, ["RUN"]),
+    ("solve run", NO_INPUT, ["PROMPT"]),
+    ("plot", NO_INPUT, ["RUN"]),
+    ("audit", NO_INPUT, ["RUN"]),
+    ("sample", NO_INPUT, ["TASK"]),
+    ("sample copy", NO_INPUT, ["--difficulty"]),
+    ("oracle", NO_INPUT, ["TASK"]),
+    ("check", NO_INPUT, ["TASK"]),
+    ("tasks more", NO_INPUT, ["more"]),
+    ("run smoke --nothing", NO_INPUT, ["--nothing"]),
+    ("juggle", NO_INPUT, ["'juggle'"]),
+]
+"""Command line, standard input, and what the error message must say."""
+
+
+@pytest.mark.parametrize(("command", "stdin", "words"), MISTAKES, ids=[command for command, *_ in MISTAKES])
+def test_a_mistake_is_one_line_and_leaves_no_trace(
+    cli: CommandLine, fake_run: FakeRun, command: str, stdin: str | bytes, words: list[str]
+) -> None:
+    fake_run(Path("run"))
+    fake_run(Path("begun"), rounds=0)
+    Path("folder").mkdir()
+    Path("folder/file").write_text("precious")
+    Path("binary.toml").write_bytes(b"\xff\xfe")
+    before = contents(Path())
+    result = cli(*command.split(), stdin=stdin)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.endswith("\n")
+    assert result.stderr.count("\n") == 1
+    assert [word for word in words if word not in result.stderr] == []
+    assert contents(Path()) == before
+
+
+def test_a_mistake_with_a_line_break_is_one_line_too(cli: CommandLine) -> None:
+    result = cli("plot", "two\nlines")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("7", [7]), ("1-3", [1, 2, 3]), ("5,10,20", [5, 10, 20]), ("8, 2-4 ,3", [2, 3, 4, 8]), ("4-4", [4])],
+)
+def test_a_list_of_difficulties_is_sorted_without_repeats(text: str, wanted: list[int]) -> None:
+    assert parse_difficulties(text) == wanted
+
+
+def test_a_range_of_difficulties_does_not_run_backwards() -> None:
+    with pytest.raises(UserError, match="3-2 must be a range"):
+        parse_difficulties("1,3-2")
