@@ -98,9 +98,9 @@ def evaluate(
     from easy2hard.runs.manifest import RunDirectory
 
     opened = RunDirectory(run)
-    wanted = (
-        parse_difficulties(difficulties) if difficulties is not None else list(range(1, opened.manifest.frontier + 6))
-    )
+    wanted = list(range(1, opened.manifest.frontier + 6))
+    if difficulties is not None:
+        wanted = parse_difficulties(difficulties)
 
     from easy2hard.evaluation.exact_match import evaluate_run
     from easy2hard.runs.rounds import load_members

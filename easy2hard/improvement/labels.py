@@ -73,15 +73,19 @@ def count_votes(difficulty: Difficulty, prompts: Tokens, answers: Sequence[Answe
 def fresh_prompts(
     task: Task, generator: np.random.Generator, difficulty: Difficulty, count: int, reserved: Tokens
 ) -> Tokens:
-    """Return at most ``count`` distinct prompts, none of them among the ``reserved`` ones (those of evaluation).
+    """Return ``count`` distinct prompts, none of them among the ``reserved`` ones (those of evaluation).
 
-    Fewer come back where the space of prompts is smaller than what is asked for.
+    Fewer come back only where the space of prompts is used up: as soon as a draw brings nothing new.
     """
-    drawn = task.sample(generator, difficulty, count)
-    distinct, first = np.unique(np.concatenate([reserved, drawn]), axis=0, return_index=True)
-    new = np.sort(first[first >= len(reserved)]) - len(reserved)
-    assert len(distinct) >= len(new)
-    return drawn[new]
+    prompts = reserved
+    while len(prompts) < len(reserved) + count:
+        drawn = np.concatenate([prompts, task.sample(generator, difficulty, count)])
+        first = np.sort(np.unique(drawn, axis=0, return_index=True)[1])
+        new = first[first >= len(prompts)]
+        if not len(new):
+            break
+        prompts = np.concatenate([prompts, drawn[new]])
+    return prompts[len(reserved) : len(reserved) + count]
 
 
 def pad_answers(answers: Tokens, length: int) -> Tokens:

@@ -61,7 +61,7 @@ class SupervisedSource(Source):
         groups = self._by_length(hardest)
         shares = np.cumsum([len(group) for group in groups]) / sum(map(len, groups))
         drawn = []
-        for point, size in zip(points, _split(rows, len(points)), strict=True):
+        for point, size in zip(points, _split(generator, rows, len(points)), strict=True):
             difficulties = groups[min(int(np.searchsorted(shares, point, side="right")), len(groups) - 1)]
             counts = generator.multinomial(size, np.full(len(difficulties), 1 / len(difficulties)))
             prompts = np.concatenate(
@@ -99,7 +99,7 @@ class LabelledSource(Source):
     @override
     def draw(self, generator: np.random.Generator, rows: int, points: Sequence[float], progress: float) -> list[Group]:
         drawn = []
-        for point, size in zip(points, _split(rows, len(points)), strict=True):
+        for point, size in zip(points, _split(generator, rows, len(points)), strict=True):
             group = self.labels[min(int(np.searchsorted(self._shares, point, side="right")), len(self.labels) - 1)]
             chosen = group.tokens[generator.integers(0, len(group.tokens), size)]
             drawn.append(Group.join(chosen[:, : group.prompt_length], chosen[:, group.prompt_length :]))
@@ -153,7 +153,7 @@ class Mixture:
             parts = min(len(self.newest.labels), self.newest_rows)
             batch += self.newest.draw(generator, self.newest_rows, _spread(generator, parts), progress)
         points = np.array(_spread(generator, self.groups))
-        sizes = np.array(_split(self.rest_rows, self.groups))
+        sizes = np.array(_split(generator, self.rest_rows, self.groups))
         owners = np.minimum(np.searchsorted(self._shares, points, side="right"), len(self.sources) - 1)
         for owner in np.unique(owners):
             below = self._shares[owner - 1] if owner else 0.0
@@ -168,5 +168,9 @@ def _spread(generator: np.random.Generator, count: int) -> list[float]:
     return ((np.arange(count) + generator.random()) / count).tolist()  # type: ignore[no-any-return]
 
 
-def _split(rows: int, parts: int) -> list[int]:
-    return [rows // parts + (i < rows % parts) for i in range(parts)]
+def _split(generator: np.random.Generator, rows: int, parts: int) -> list[int]:
+    """Return ``parts`` sizes that add up to ``rows``; chance decides which parts are one larger."""
+    sizes = [rows // parts + (i < rows % parts) for i in range(parts)]
+    if parts and rows % parts:
+        generator.shuffle(sizes)
+    return sizes

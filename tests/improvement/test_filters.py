@@ -73,6 +73,16 @@ def test_the_order_of_the_rows_does_not_matter(
 
 
 @properties
+@given(count=st.integers(2, 40), share=st.integers(1, 99), values=st.integers(1, 3), seed=st.integers(0, 99))
+def test_ties_of_confidence_are_broken_by_the_prompt(count: int, share: int, values: int, seed: int) -> None:
+    proposals = proposals_of([(True, 1, 0, row % values / 4) for row in range(count)], 1)
+    settings = [ConfidenceFilter(name="confidence", keep=share / 100)]
+    order = np.random.default_rng(seed).permutation(count).tolist()
+    shuffled = apply_filters(settings, rows_of(proposals, order))
+    assert shuffled.kept.tolist() == apply_filters(settings, proposals).kept[order].tolist()
+
+
+@properties
 @given(proposals=some_proposals(), settings=st.lists(filters, max_size=4))
 def test_counts_add_up(proposals: Proposals, settings: list[FilterSettings]) -> None:
     filtered = apply_filters(settings, proposals)
@@ -116,13 +126,21 @@ def test_confidence_at_the_threshold_is_enough(proposals: Proposals, settings: C
     assert kept.tolist() == (proposals.finished & (proposals.confidence >= settings.threshold)).tolist()
 
 
-@pytest.mark.parametrize("members", range(1, 21))
+@pytest.mark.parametrize("members", [1, 2, 3, 5, 7, 10, 20, 25, 50, 100])
 def test_a_vote_compares_whole_votes_with_the_exact_threshold(members: int) -> None:
     for hundredths in range(1, 101):
         needed = ceil(Fraction(hundredths, 100) * members)
         proposals = proposals_of([(True, votes, 0, 1.0) for votes in (needed, needed - 1)], members)
         kept = apply_filters([VoteFilter(name="vote", threshold=hundredths / 100)], proposals).kept
         assert kept.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 50])
+def test_a_share_is_counted_exactly(count: int) -> None:
+    proposals = proposals_of([(True, 1, 0, row / count) for row in range(count)], 1)
+    for hundredths in range(1, 101):
+        kept = apply_filters([ConfidenceFilter(name="confidence", keep=hundredths / 100)], proposals).kept
+        assert kept.sum() == hundredths * count // 100
 
 
 def test_seven_of_ten_reach_seven_tenths() -> None:

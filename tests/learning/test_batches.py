@@ -92,17 +92,20 @@ def test_d0_and_older_rounds_have_their_weights_in_expectation(batch: int, group
         assert counts[mark] / rest == pytest.approx(weight / sum(weights.values()), abs=0.012)
 
 
+@pytest.mark.parametrize("older", [0, 5], ids=["alone", "beside as many older labels"])
 @pytest.mark.parametrize("batch", [40, 22], ids=["groups of equal size", "groups of unequal size"])
-def test_every_supervised_difficulty_is_equally_likely(batch: int) -> None:
+def test_every_supervised_difficulty_is_equally_likely(batch: int, older: int) -> None:
     steps, hardest = 2000, 5
-    drawn = mixture(source=supervised("copy", hardest), batch=batch, groups=4)
+    olds = [(Marked(0), float(older))] if older else []
+    mixed = Mixture(0, ("batches", 1, 0), (supervised("copy", hardest), 5.0), olds, None, batch, 4)
     counts: Counter[int] = Counter()
     for step in range(steps):
-        for group in drawn.batch(step, 0.0):
+        for group in mixed.batch(step, 0.0):
             counts[group.prompt_length - 2] += len(group.tokens)
+    del counts[-1]  # the older labels
     assert sorted(counts) == list(range(1, hardest + 1))
     for count in counts.values():
-        assert count / (steps * batch) == pytest.approx(1 / hardest, abs=0.012)
+        assert count / counts.total() == pytest.approx(1 / hardest, abs=0.012)
 
 
 @pytest.mark.parametrize("batch", [32, 14], ids=["parts of equal size", "parts of unequal size"])

@@ -16,7 +16,8 @@ from easy2hard.models.transformer import Transformer
 from easy2hard.vocabulary import EOS
 
 PHASE = PhaseSettings(steps=8, warmup=2, decay=3)
-ENDLESS = PhaseSettings(steps=1_000_000)
+LONG = PhaseSettings(steps=1000)
+"""So many steps that a member cannot do them all before another one has done three."""
 
 
 def members_of(count: int) -> list[Transformer]:
@@ -101,20 +102,46 @@ def test_the_scale_scales_every_update() -> None:
         torch.testing.assert_close(weight, before, rtol=0, atol=1e-5)
 
 
+class Counted(Mixture):
+    """Counts the batches that were asked for."""
+
+    drawn = 0
+
+    def batch(self, step: int, progress: float) -> list[Group]:
+        self.drawn += 1
+        return super().batch(step, progress)
+
+
+def counted_mixtures(count: int) -> list[Counted]:
+    mixtures = []
+    for plain in mixtures_of(count):
+        counted = Counted.__new__(Counted)
+        vars(counted).update(vars(plain))
+        mixtures.append(counted)
+    return mixtures
+
+
+def assert_all_stop(mixtures: Sequence[Counted], threads: set[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()
+    assert all(mixture.drawn < LONG.steps for mixture in mixtures)
+
+
 @pytest.mark.parametrize("members", [1, 3])
 def test_a_loss_that_is_not_a_number_ends_training(members: int) -> None:
-    models = members_of(members)
+    models, mixtures = members_of(members), counted_mixtures(members)
     with torch.no_grad():
         models[-1].lm_head.weight.fill_(float("nan"))
     before = set(threading.enumerate())
     with pytest.raises(NonFiniteLossError, match=rf"member {members - 1}, step 0.*learning_rate"):
-        train(models, mixtures_of(members), phase=ENDLESS)
-    wait_for_the_end_of(set(threading.enumerate()) - before)
+        train(models, mixtures, phase=LONG)
+    assert_all_stop(mixtures, set(threading.enumerate()) - before)
 
 
 @pytest.mark.parametrize("kind", [ZeroDivisionError, KeyboardInterrupt])
 @pytest.mark.parametrize("members", [1, 3])
 def test_an_exception_in_the_report_stops_every_member(members: int, kind: type[BaseException]) -> None:
+    models, mixtures = members_of(members), counted_mixtures(members)
     before = set(threading.enumerate())
     reported: list[int] = []
 
@@ -123,14 +150,7 @@ def test_an_exception_in_the_report_stops_every_member(members: int, kind: type[
         if step.step == 2:
             raise kind
 
-    models = members_of(members)
     with pytest.raises(kind):
-        fit(models, mixtures_of(members), ENDLESS, OptimiserSettings(), TrainingSettings(), 1.0, on_step)
-    wait_for_the_end_of(set(threading.enumerate()) - before)
+        fit(models, mixtures, LONG, OptimiserSettings(), TrainingSettings(), 1.0, on_step)
+    assert_all_stop(mixtures, set(threading.enumerate()) - before)
     assert reported == [0, 1, 2]
-
-
-def wait_for_the_end_of(threads: set[threading.Thread]) -> None:
-    for thread in threads:
-        thread.join(timeout=60)
-        assert not thread.is_alive()
