@@ -141,7 +141,14 @@ class ConfidenceFilter(_Settings):
         return self
 
 
-FilterSettings = Annotated[NoFilter | VoteFilter | ConfidenceFilter, Field(discriminator="name")]
+class LengthFilter(_Settings):
+    """Drop answers ``threshold`` or more tokens shorter than nearly all others of their difficulty and round."""
+
+    name: Literal["length"]
+    threshold: int = Field(1, ge=1, description="tokens")
+
+
+FilterSettings = Annotated[NoFilter | VoteFilter | ConfidenceFilter | LengthFilter, Field(discriminator="name")]
 
 
 class RoundsSettings(PhaseSettings):
@@ -275,4 +282,9 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     return sorted(model.model_fields)
 
 
-_FILTERS: dict[str, type[BaseModel]] = {"none": NoFilter, "vote": VoteFilter, "confidence": ConfidenceFilter}
+_FILTERS: dict[str, type[BaseModel]] = {
+    "none": NoFilter,
+    "vote": VoteFilter,
+    "confidence": ConfidenceFilter,
+    "length": LengthFilter,
+}

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from easy2hard.config import ConfidenceFilter, FilterSettings, NoFilter, VoteFilter
+from easy2hard.config import ConfidenceFilter, FilterSettings, LengthFilter, NoFilter, VoteFilter
 from easy2hard.improvement.labels import Proposals
+from easy2hard.vocabulary import PAD
 
 Mask = NDArray[np.bool_]
 KEPT = "kept"
 UNFINISHED = "unfinished"
+LENGTH_QUANTILE = 0.9
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,21 @@ def _confidence(settings: ConfidenceFilter, proposals: Proposals, kept: Mask) ->
     return passed
 
 
+def _length(settings: LengthFilter, proposals: Proposals, kept: Mask) -> Mask:
+    """Compare with the other answers of the same difficulty, never with a true length (method.md, "Filters").
+
+    What is expected is the 90 % quantile of all answers' lengths: most answers may be too short, as they are when a
+    model drops a token, and a few may run on, without moving it.
+    """
+    lengths = (proposals.answers != PAD).sum(axis=1)
+    expected = np.quantile(lengths[proposals.finished], LENGTH_QUANTILE, method="higher") if kept.any() else 0
+    passed: Mask = lengths > expected - settings.threshold
+    return passed
+
+
 _FILTERS: dict[str, Callable[[Any, Proposals, Mask], Mask]] = {
     "none": _none,
     "vote": _vote,
     "confidence": _confidence,
+    "length": _length,
 }

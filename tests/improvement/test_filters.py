@@ -12,19 +12,24 @@ from helpers import properties
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.config import ConfidenceFilter, FilterSettings, NoFilter, VoteFilter
+from easy2hard.config import ConfidenceFilter, FilterSettings, LengthFilter, NoFilter, VoteFilter
 from easy2hard.improvement.filters import KEPT, UNFINISHED, Filtered, add_counts, apply_filters
 from easy2hard.improvement.labels import Proposals
+from easy2hard.vocabulary import EOS, PAD
 
 
-def proposals_of(rows: list[tuple[bool, int, int, float]], members: int) -> Proposals:
-    """Return proposals from (finished, votes, runner-up, confidence) of each prompt; prompts are distinct."""
+def proposals_of(rows: list[tuple[bool, int, int, float]], members: int, lengths: list[int] | None = None) -> Proposals:
+    """Return proposals from (finished, votes, runner-up, confidence) of each prompt; prompts are distinct.
+
+    Answers have ``lengths`` tokens, one where none are given.
+    """
+    tokens = np.array(lengths if lengths is not None else [1] * len(rows), dtype=np.int32)[:, None]
     finished, votes, runner_up, confidence = (list(column) for column in zip(*rows, strict=True)) if rows else [[]] * 4
     scattered = [7 * row % 64 for row in range(len(rows))]  # prompts are distinct and in no order
     return Proposals(
         difficulty=4,
         prompts=np.array([[1, row // 8, row % 8] for row in scattered], dtype=np.int32).reshape(-1, 3),
-        answers=np.zeros((len(rows), 2), dtype=np.int32),
+        answers=np.where(np.arange(12) < tokens, EOS, PAD).astype(np.int32),
         finished=np.array(finished, dtype=np.bool_),
         votes=np.array(votes, dtype=np.int64),
         runner_up=np.array(runner_up, dtype=np.int64),
@@ -43,13 +48,17 @@ def some_proposals(draw: st.DrawFn) -> Proposals:
         runner_up = draw(st.integers(0, min(votes, members - votes)))
         return votes > 0, votes, runner_up, draw(st.integers(0, 8)) / 8  # few values: many ties
 
-    return proposals_of([row() for _ in range(draw(st.integers(0, 30)))], members)
+    rows = [row() for _ in range(draw(st.integers(0, 30)))]
+    return proposals_of(rows, members, [draw(st.integers(1, 12)) for _ in rows])
 
 
 votes = st.integers(1, 20).map(lambda n: VoteFilter(name="vote", threshold=n / 20))
 keeps = st.integers(1, 100).map(lambda n: ConfidenceFilter(name="confidence", keep=n / 100))
 thresholds = st.integers(0, 8).map(lambda n: ConfidenceFilter(name="confidence", threshold=n / 8))
-filters: st.SearchStrategy[FilterSettings] = st.one_of(st.just(NoFilter(name="none")), votes, keeps, thresholds)
+lengths = st.integers(1, 4).map(lambda n: LengthFilter(name="length", threshold=n))
+filters: st.SearchStrategy[FilterSettings] = st.one_of(
+    st.just(NoFilter(name="none")), votes, keeps, thresholds, lengths
+)
 
 
 def rows_of(proposals: Proposals, order: list[int]) -> Proposals:
@@ -141,6 +150,20 @@ def test_a_share_is_counted_exactly(count: int) -> None:
     for hundredths in range(1, 101):
         kept = apply_filters([ConfidenceFilter(name="confidence", keep=hundredths / 100)], proposals).kept
         assert kept.sum() == hundredths * count // 100
+
+
+@pytest.mark.parametrize("threshold", [1, 2, 3])
+def test_length_compares_with_the_other_answers(threshold: int) -> None:
+    # Most answers lost a token or more and one ran on: what is expected is still the length of the complete ones.
+    tokens = [8] * 30 + [9] * 20 + [10] * 49 + [12]
+    proposals = proposals_of([(True, 1, 0, 1.0)] * len(tokens), 1, tokens)
+    kept = apply_filters([LengthFilter(name="length", threshold=threshold)], proposals).kept
+    assert kept.tolist() == [length > 10 - threshold for length in tokens]
+
+
+def test_an_answer_without_end_says_nothing_about_length() -> None:
+    proposals = proposals_of([(False, 0, 0, 1.0)] * 50 + [(True, 1, 0, 1.0)] * 50, 1, [12] * 50 + [6] * 50)
+    assert apply_filters([LengthFilter(name="length")], proposals).kept.sum() == 50
 
 
 def test_seven_of_ten_reach_seven_tenths() -> None:
