@@ -15,7 +15,7 @@ import torch
 T = TypeVar("T")
 R = TypeVar("R")
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 
 def map_members(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
@@ -43,14 +43,16 @@ def map_members(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory(members: int) -> None:
     """Let the C library keep freed memory for the next step instead of giving it back to the system.
 
     Activations come and go in every step; fetching their pages from the system anew cost a fifth of a training step
-    (LOG.md, 2026-11-24). Does nothing where the C library is not glibc.
+    (LOG.md, 2026-11-24). What is kept is bounded by one pool for each member and one for the main thread. Does nothing
+    where the C library is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return
     libc = ctypes.CDLL("libc.so.6")
     libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
     libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    libc.mallopt(_M_ARENA_MAX, members + 1)

@@ -48,7 +48,7 @@ class Listener(Protocol):
 
 def build_members(settings: Settings, task: Task, device: torch.device | None = None) -> list[Transformer]:
     """Return the untrained members of a run, each from its own seed."""
-    keep_freed_memory()
+    keep_freed_memory(settings.model.members)
     return [
         Transformer(settings.model.size, len(task.vocabulary), torch_generator(settings.seed, "weights", member)).to(
             device or default_device()
