@@ -66,7 +66,7 @@ def evaluate_run(
     for difficulty in difficulties:
         prompts = evaluation_prompts(task, seed, difficulty, examples)
         answers = oracle.solve(prompts)
-        right = np.stack(map_members(partial(exact_matches, prompts=prompts, answers=answers), members))
+        right = _members_right(members, prompts, answers)
         mean[difficulty] = float(right.mean())
         # The vote is settled where most members are right or none is; only the rest must be decoded.
         votes = right.sum(axis=0)
@@ -77,6 +77,11 @@ def evaluate_run(
             winner[open_rows] = _equal(proposals.answers, answers[open_rows]) & proposals.finished
         voted[difficulty] = float(winner.mean())
     return mean, voted
+
+
+def _members_right(members: Sequence[Transformer], prompts: Tokens, answers: Tokens) -> NDArray[np.bool_]:
+    """Return (members, count) whether each member's greedy answer is the true one."""
+    return np.stack(map_members(partial(exact_matches, prompts=prompts, answers=answers), members))
 
 
 def _equal(a: Tokens, b: Tokens) -> NDArray[np.bool_]:
@@ -97,7 +102,6 @@ def accuracy(
     result = {}
     for difficulty in difficulties:
         prompts = evaluation_prompts(task, seed, difficulty, examples)
-        answers = oracle.solve(prompts)
-        right = map_members(partial(exact_matches, prompts=prompts, answers=answers), members)
-        result[difficulty] = float(np.mean(right))
+        right = _members_right(members, prompts, oracle.solve(prompts))
+        result[difficulty] = float(right.mean())
     return result
