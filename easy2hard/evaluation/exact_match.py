@@ -5,15 +5,14 @@ next token: as long as the prefix is right, decoding sees the same prefix. So ev
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from easy2hard.improvement.labels import pad_answers, propose
-from easy2hard.models.decoding import ROWS, greedy
-from easy2hard.models.members import map_members
+from easy2hard.models.decoding import chunks, greedy
+from easy2hard.models.threads import map_chunks
 from easy2hard.models.transformer import Transformer
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty, Task
@@ -33,7 +32,6 @@ def evaluation_prompts(task: Task, seed: int, difficulty: Difficulty, count: int
 _CHUNK = 100
 
 
-@torch.inference_mode()
 def exact_matches(model: Transformer, prompts: Tokens, answers: Tokens) -> NDArray[np.bool_]:
     """Return (count,) whether the model's greedy answer to each prompt is the true one.
 
@@ -42,15 +40,17 @@ def exact_matches(model: Transformer, prompts: Tokens, answers: Tokens) -> NDArr
         prompts: (count, length) prompts.
         answers: (count, length) true answers, EOS included, padded on the right.
     """
-    device = model.lm_head.weight.device
-    right = np.zeros(len(prompts), dtype=np.bool_)
-    for start in range(0, len(prompts), ROWS):
-        rows = slice(start, start + ROWS)
+    device = next(model.parameters()).device
+
+    @torch.inference_mode()
+    def right(rows: slice) -> NDArray[np.bool_]:
         targets = torch.from_numpy(answers[rows]).to(device, torch.int64)
         tokens = torch.cat([torch.from_numpy(prompts[rows]).to(device, torch.int64), targets[:, :-1]], dim=1)
         predicted = greedy(model(tokens, first=prompts.shape[1] - 1))
-        right[rows] = ((predicted == targets) | (targets == PAD)).all(dim=1).cpu().numpy()
-    return right
+        matches: NDArray[np.bool_] = ((predicted == targets) | (targets == PAD)).all(dim=1).cpu().numpy()
+        return matches
+
+    return np.concatenate(map_chunks(right, chunks(len(prompts)), device)) if len(prompts) else np.zeros(0, np.bool_)
 
 
 def evaluate_run(
@@ -81,7 +81,7 @@ def evaluate_run(
 
 def _members_right(members: Sequence[Transformer], prompts: Tokens, answers: Tokens) -> NDArray[np.bool_]:
     """Return (members, count) whether each member's greedy answer is the true one."""
-    return np.stack(map_members(partial(exact_matches, prompts=prompts, answers=answers), members))
+    return np.stack([exact_matches(member, prompts, answers) for member in members])
 
 
 def _equal(a: Tokens, b: Tokens) -> NDArray[np.bool_]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from easy2hard.models.decoding import Answers, decode
-from easy2hard.models.members import map_members
+from easy2hard.models.decoding import Answers, chunks, decode
+from easy2hard.models.threads import map_chunks
 from easy2hard.models.transformer import Transformer
 from easy2hard.tasks.base import Difficulty, Task
 from easy2hard.vocabulary import PAD, Tokens
@@ -35,10 +36,65 @@ class Proposals:
     """(count,): mean log-probability of the answer's tokens, over the members that gave it."""
 
 
+DRAFTS_PAY = 0.8
+"""Share of equal answers from which one member's answers are worth checking as drafts for the others: checking one
+costs about three quarters of decoding it on a CPU, and only agreement spares the decoding."""
+
+
 def propose(members: Sequence[Transformer], task: Task, difficulty: Difficulty, prompts: Tokens) -> Proposals:
-    """Answer (count, length) prompts with every member and count their votes."""
+    """Answer (count, length) prompts with every member and count their votes.
+
+    The first prompts are answered by every member for itself. Where the members agree often enough, one member's
+    answers to the others are drafts for the rest, members taking turns; no answer depends on it.
+    """
+    if not len(prompts):
+        return count_votes(difficulty, prompts, _answer(members, task, prompts, None))
+    device = next(members[0].parameters()).device
+    first, *rest = chunks(len(prompts))
+    answers = map_chunks(lambda member: _answer([member], task, prompts[first], None)[0], members, device)
+    parts = [count_votes(difficulty, prompts[first], answers)]
+    agreed = float((parts[0].votes == len(members)).mean())
+    drafts = len(members) > 1 and agreed >= DRAFTS_PAY
+
+    def work(number: int) -> Proposals:
+        own = prompts[rest[number]]
+        drafter = number % len(members) if drafts else None
+        return count_votes(difficulty, own, _answer(members, task, own, drafter))
+
+    parts += map_chunks(work, range(len(rest)), device)
+    return _join(parts)
+
+
+def _answer(members: Sequence[Transformer], task: Task, prompts: Tokens, drafter: int | None) -> list[Answers]:
+    """Return every member's answers; those of member ``drafter`` are drafts for the others."""
     bounds = task.answer_bounds(prompts)
-    return count_votes(difficulty, prompts, map_members(lambda member: decode(member, prompts, bounds), members))
+    if drafter is None:
+        return [decode(member, prompts, bounds) for member in members]
+    draft = decode(members[drafter], prompts, bounds)
+    return [
+        draft if index == drafter else decode(member, prompts, bounds, draft.tokens)
+        for index, member in enumerate(members)
+    ]
+
+
+def _join(parts: Sequence[Proposals]) -> Proposals:
+    """Return proposals of one difficulty as one."""
+    longest = max(part.answers.shape[1] for part in parts)
+
+    def joined(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return Proposals(
+        difficulty=parts[0].difficulty,
+        prompts=joined("prompts"),
+        answers=np.concatenate([pad_answers(part.answers, longest) for part in parts]),
+        finished=joined("finished"),
+        votes=joined("votes"),
+        runner_up=joined("runner_up"),
+        members=parts[0].members,
+        confidence=joined("confidence"),
+        mean_log_probability=joined("mean_log_probability"),
+    )
 
 
 def count_votes(difficulty: Difficulty, prompts: Tokens, answers: Sequence[Answers]) -> Proposals:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from easy2hard.config import OptimiserSettings, PhaseSettings, TrainingSettings
 from easy2hard.learning.batches import Group, Mixture
 from easy2hard.learning.optimisers import build_optimisers, learning_rate
-from easy2hard.models.members import map_members
+from easy2hard.models.threads import Workers, map_members
 from easy2hard.vocabulary import PAD
 
 
@@ -64,15 +65,19 @@ def fit(
         own = build_optimisers(members[index], optimiser)
         groups = [group for each in own for group in each.param_groups]
         peaks = [group["lr"] for group in groups]
-        for step in range(phase.steps):
-            rate = scale * learning_rate(step, phase.steps, phase.warmup, phase.decay, optimiser.floor)
-            for group, peak in zip(groups, peaks, strict=True):
-                group["lr"] = rate * peak
-            batch = mixtures[index].batch(step, step / phase.steps)
-            loss = _train_step(members[index], batch, own, optimiser.clip, training.precision)
-            if not math.isfinite(loss):
-                raise NonFiniteLossError(f"member {index}, step {step}: loss is {loss}; lower optimiser.learning_rate")
-            lockstep.done(Step(step, loss, rate, sum(group.tokens.size for group in batch)))
+        device = next(members[index].parameters()).device
+        with Workers(torch.get_num_threads() if device.type == "cpu" else 1) as workers:
+            for step in range(phase.steps):
+                rate = scale * learning_rate(step, phase.steps, phase.warmup, phase.decay, optimiser.floor)
+                for group, peak in zip(groups, peaks, strict=True):
+                    group["lr"] = rate * peak
+                batch = mixtures[index].batch(step, step / phase.steps)
+                loss = _train_step(members[index], batch, own, optimiser.clip, training.precision, workers)
+                if not math.isfinite(loss):
+                    raise NonFiniteLossError(
+                        f"member {index}, step {step}: loss is {loss}; lower optimiser.learning_rate"
+                    )
+                lockstep.done(Step(step, loss, rate, sum(group.tokens.size for group in batch)))
 
     try:
         map_members(fit_member, range(len(members)))
@@ -118,22 +123,45 @@ def _train_step(
     optimisers: Sequence[torch.optim.Optimizer],
     clip: float,
     precision: str,
+    workers: Workers,
 ) -> float:
-    device = next(model.parameters()).device
-    model.zero_grad(set_to_none=True)
+    parameters = list(model.parameters())
+    device = parameters[0].device
     tokens = sum(int((group.tokens[:, group.prompt_length :] != PAD).sum()) for group in batch)
-    total = torch.zeros((), device=device)
-    # One backward pass for each group: gradients add up, and each group's activations stay in the processor's cache.
-    for group in batch:
+
+    def gradients(group: Group) -> tuple[float, tuple[Tensor, ...]]:
         rows = torch.from_numpy(group.tokens).to(device, torch.int64)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
             loss = answer_loss(model, rows, group.prompt_length) / tokens
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
-    nn.utils.clip_grad_norm_(model.parameters(), clip)
+        return float(loss.detach()), torch.autograd.grad(loss, parameters)
+
+    # Pieces are computed side by side but added up in their own order: the sum does not depend on the cores.
+    pieces = workers.map(gradients, split(batch, device, PIECE_TOKENS))
+    sums = list(pieces[0][1])
+    for _, gradient in pieces[1:]:
+        torch._foreach_add_(sums, gradient)
+    for parameter, gradient in zip(parameters, sums, strict=True):
+        parameter.grad = gradient
+    nn.utils.clip_grad_norm_(parameters, clip)
     for optimiser in optimisers:
         optimiser.step()
-    return float(total)
+    return math.fsum(loss for loss, _ in pieces)
+
+
+PIECE_TOKENS = 1024
+"""Tokens of one piece on a CPU, about: their activations stay in the processor's cache (LOG.md)."""
+
+
+def split(batch: Sequence[Group], device: torch.device, limit: int) -> list[Group]:
+    """Return a batch in pieces of at most ``limit`` tokens, or one row; whole on a GPU."""
+    if device.type != "cpu":
+        return list(batch)
+    pieces = []
+    for group in batch:
+        rows, time = group.tokens.shape
+        count = -(-rows // max(1, limit // time))
+        pieces += [Group(part, group.prompt_length) for part in np.array_split(group.tokens, count)]
+    return pieces
 
 
 def answer_loss(model: nn.Module, tokens: Tensor, prompt_length: int) -> Tensor:

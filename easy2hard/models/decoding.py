@@ -33,14 +33,22 @@ def greedy(logits: Tensor) -> Tensor:
     return logits[..., EOS:].argmax(dim=-1) + EOS
 
 
+def chunks(count: int) -> list[slice]:
+    """Return ``count`` rows in slices of at most ``ROWS``."""
+    return [slice(start, min(start + ROWS, count)) for start in range(0, count, ROWS)]
+
+
 @torch.inference_mode()
-def decode(model: Transformer, prompts: Tokens, bounds: NDArray[np.int64]) -> Answers:
+def decode(model: Transformer, prompts: Tokens, bounds: NDArray[np.int64], draft: Tokens | None = None) -> Answers:
     """Answer prompts of one length greedily.
 
     Args:
         model: the member that answers.
         prompts: (count, length) token ids.
         bounds: (count,) greatest number of answer tokens of each prompt, EOS included.
+        draft: (count, any) answers guessed by somebody else, padded on the right. They change no token of the answers:
+            one pass over a draft shows whether it is exactly what decoding would give, and only where it is not the
+            prompt is decoded (lossless speculative decoding with whole answers as drafts).
     """
     length = int(bounds.max(initial=0))
     answers = Answers(
@@ -49,13 +57,19 @@ def decode(model: Transformer, prompts: Tokens, bounds: NDArray[np.int64]) -> An
         confidence=np.zeros(len(prompts), dtype=np.float32),
         mean_log_probability=np.zeros(len(prompts), dtype=np.float32),
     )
-    for start in range(0, len(prompts), ROWS):
-        rows = slice(start, start + ROWS)
-        _decode_rows(model, prompts[rows], bounds[rows], answers, rows)
+    for chunk in chunks(len(prompts)):
+        rows = np.arange(len(prompts))[chunk]
+        if draft is not None and draft.shape[1]:
+            confirmed = _confirm_rows(model, prompts[chunk], bounds[chunk], draft[chunk], answers, chunk)
+            rows = rows[~confirmed]
+        if len(rows):
+            _decode_rows(model, prompts[rows], bounds[rows], answers, rows)
     return answers
 
 
-def _decode_rows(model: Transformer, prompts: Tokens, bounds: NDArray[np.int64], answers: Answers, rows: slice) -> None:
+def _decode_rows(
+    model: Transformer, prompts: Tokens, bounds: NDArray[np.int64], answers: Answers, rows: NDArray[np.int64]
+) -> None:
     device = model.lm_head.weight.device
     tokens = torch.from_numpy(prompts).to(device, torch.int64)
     limit = torch.from_numpy(bounds).to(device)
@@ -64,21 +78,51 @@ def _decode_rows(model: Transformer, prompts: Tokens, bounds: NDArray[np.int64],
     chosen = torch.full((count, longest), PAD, dtype=torch.int64, device=device)
     smallest = torch.full((count,), torch.inf, device=device)
     total = torch.zeros(count, device=device)
-    steps = torch.zeros(count, dtype=torch.int64, device=device)
-    active = torch.ones(count, dtype=torch.bool, device=device)
+    at = torch.arange(count, device=device)  # rows that are still being answered
     for step in range(longest):
         logits = model(tokens, first=tokens.shape[1] - 1, cache=cache)[:, -1].float()
         token = greedy(logits)
         log_probability = logits.log_softmax(dim=-1).gather(1, token[:, None])[:, 0]
-        chosen[:, step] = torch.where(active, token, PAD)
-        smallest = torch.where(active, torch.minimum(smallest, log_probability), smallest)
-        total = torch.where(active, total + log_probability, total)
-        steps += active
-        active = active & (token != EOS) & (step + 1 < limit)
-        if not active.any():
-            break
+        chosen[at, step] = token
+        smallest[at] = torch.minimum(smallest[at], log_probability)
+        total[at] += log_probability
+        going = (token != EOS) & (step + 1 < limit[at])
+        if not going.all():  # finished rows leave the batch
+            at, token = at[going], token[going]
+            if not len(at):
+                break
+            cache.keep(going)
         tokens = token[:, None]
     answers.tokens[rows, :longest] = chosen.cpu().numpy()
     answers.finished[rows] = (chosen == EOS).any(dim=1).cpu().numpy()
     answers.confidence[rows] = smallest.exp().cpu().numpy()
-    answers.mean_log_probability[rows] = (total / steps).cpu().numpy()
+    answers.mean_log_probability[rows] = (total / (chosen != PAD).sum(dim=1)).cpu().numpy()
+
+
+def _confirm_rows(
+    model: Transformer, prompts: Tokens, bounds: NDArray[np.int64], draft: Tokens, answers: Answers, rows: slice
+) -> NDArray[np.bool_]:
+    """Fill in the answers of the rows whose draft is what decoding would give; return (count,) which they are."""
+    device = model.lm_head.weight.device
+    over = np.cumsum((draft == EOS) | (draft == PAD), axis=1) - (draft == EOS) > 0  # after the end, or after a hole
+    over |= np.arange(draft.shape[1]) >= bounds[:, None]
+    targets = torch.from_numpy(np.where(over, PAD, draft)).to(device, torch.int64)
+    tokens = torch.cat([torch.from_numpy(prompts).to(device, torch.int64), targets[:, :-1]], dim=1)
+    logits = model(tokens, first=prompts.shape[1] - 1).float()
+    said = targets != PAD
+    lengths = said.sum(dim=1)
+    ended = (targets == EOS).any(dim=1)
+    # An answer is whole when it ended, or ran to its bound.
+    whole = ended | (lengths == torch.from_numpy(bounds).to(device))
+    confirmed = whole & ((greedy(logits) == targets) | ~said).all(dim=1)
+    log_probability = logits.log_softmax(dim=-1).gather(2, targets[..., None])[..., 0]
+    smallest = log_probability.masked_fill(~said, 0).min(dim=1).values
+    mean = log_probability.masked_fill(~said, 0).sum(dim=1) / lengths
+    take = confirmed.cpu().numpy()
+    at = np.flatnonzero(take) + rows.start
+    width = min(draft.shape[1], answers.tokens.shape[1])
+    answers.tokens[at, :width] = targets[confirmed, :width].cpu().numpy()
+    answers.finished[at] = ended[confirmed].cpu().numpy()
+    answers.confidence[at] = smallest[confirmed].exp().cpu().numpy()
+    answers.mean_log_probability[at] = mean[confirmed].cpu().numpy()
+    return take

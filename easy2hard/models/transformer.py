@@ -43,6 +43,11 @@ class Cache:
         self.values[block][:, :, self.length : end] = values
         return self.keys[block][:, :, :end], self.values[block][:, :, :end]
 
+    def keep(self, rows: Tensor) -> None:
+        """Drop the rows of the batch where the (batch,) mask ``rows`` is False."""
+        self.keys = [keys[rows] for keys in self.keys]
+        self.values = [values[rows] for values in self.values]
+
 
 class SwiGLU(torch.autograd.Function):
     """silu(gate) * up of a fused (…, 2 * width) tensor; the backward pass writes one fused gradient, no copies."""

@@ -18,7 +18,7 @@ from easy2hard.improvement.ledger import read_kept, write_ledger
 from easy2hard.improvement.schedules import next_difficulties
 from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
-from easy2hard.models.members import keep_freed_memory
+from easy2hard.models.threads import keep_freed_memory
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, hardest
 from easy2hard.runs.store import Store, load_weights

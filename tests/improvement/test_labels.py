@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from helpers import copy_task, half_trained, padded, prompts_of, properties
+import torch
+from helpers import copy_task, half_trained, new_member, padded, prompts_of, properties
 from hypothesis import given
 from hypothesis import strategies as st
 
 from easy2hard.config import VoteFilter
+from easy2hard.improvement import labels
 from easy2hard.improvement.filters import apply_filters
 from easy2hard.improvement.labels import Proposals, count_votes, fresh_prompts, pad_answers, propose
+from easy2hard.models import decoding
 from easy2hard.models.decoding import Answers, decode
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.registry import load_task
@@ -192,3 +195,23 @@ def test_proposals_of_one_member_are_its_answers() -> None:
     assert proposals.answers.tolist() == answers.tokens.tolist()
     np.testing.assert_array_equal(proposals.confidence, answers.confidence)
     np.testing.assert_array_equal(proposals.votes, answers.finished.astype(int))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("pays", [0.0, 2.0])
+def test_proposals_do_not_depend_on_drafts_chunks_or_threads(
+    pays: float, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = [*half_trained(), new_member(7)]
+    prompts, task = prompts_of(3, 150), copy_task()[0]
+    bounds = task.answer_bounds(prompts)
+    expected = count_votes(3, prompts, [decode(member, prompts, bounds) for member in members])
+    monkeypatch.setattr(decoding, "ROWS", 32)
+    monkeypatch.setattr(labels, "DRAFTS_PAY", pays)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    proposals = propose(members, task, 3, prompts)
+    for name in ("prompts", "answers", "finished", "votes", "runner_up"):
+        np.testing.assert_array_equal(getattr(proposals, name), getattr(expected, name), err_msg=name)
+    for name in ("confidence", "mean_log_probability"):
+        np.testing.assert_allclose(getattr(proposals, name), getattr(expected, name), rtol=1e-4, atol=1e-6)
+    assert (expected.votes == 2).sum() > 0

@@ -9,9 +9,11 @@ import torch
 from helpers import copy_task, new_member, supervised_mixture
 
 from easy2hard.config import OptimiserSettings, PhaseSettings, TrainingSettings
+from easy2hard.learning import trainer
 from easy2hard.learning.batches import Group, Mixture
 from easy2hard.learning.optimisers import learning_rate
-from easy2hard.learning.trainer import NonFiniteLossError, Step, fit
+from easy2hard.learning.trainer import NonFiniteLossError, Step, fit, split
+from easy2hard.models import threads as threads_module
 from easy2hard.models.transformer import Transformer
 from easy2hard.vocabulary import EOS
 
@@ -55,6 +57,36 @@ def test_members_trained_together_end_as_each_does_alone(name: Literal["adamw", 
         assert not same_weights(alone, together[index])
         train([alone], mixtures_of(3)[index : index + 1], optimiser)
         assert same_weights(alone, together[index])
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_the_number_of_threads_changes_no_weight(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "PIECE_TOKENS", 40)
+    alone, helped = members_of(1), members_of(1)
+    train(alone, mixtures_of(1))
+    # Every piece is still computed by one thread: the test's process has no more than one for an operation.
+    monkeypatch.setattr(trainer, "Workers", lambda count: threads_module.Workers(threads))
+    train(helped, mixtures_of(1))
+    assert same_weights(alone[0], helped[0])
+
+
+def test_pieces_are_the_batch_and_small() -> None:
+    batch = mixtures_of(1)[0].batch(0, 0.0)
+    for limit in (10, 40, 10**6):
+        pieces = [piece for group in batch for piece in split([group], torch.device("cpu"), limit)]
+        rows = [row.tolist() for group in batch for row in group.tokens]
+        assert [row.tolist() for piece in pieces for row in piece.tokens] == rows
+        assert all(len(piece.tokens) == 1 or piece.tokens.size <= limit for piece in pieces)
+
+
+def test_gradients_do_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, pieced = members_of(1), members_of(1)
+    optimiser, one = OptimiserSettings(name="adamw", eps=1e-3), PhaseSettings(steps=1)
+    train(whole, mixtures_of(1), optimiser, one)
+    monkeypatch.setattr(trainer, "PIECE_TOKENS", 20)
+    train(pieced, mixtures_of(1), optimiser, one)
+    for weight, other in zip(whole[0].parameters(), pieced[0].parameters(), strict=True):
+        torch.testing.assert_close(weight, other, rtol=1e-4, atol=1e-6)
 
 
 def test_every_step_is_reported_once_and_in_order() -> None:

@@ -111,6 +111,38 @@ def test_an_answer_ends_at_its_eos() -> None:
             assert set(row[row.index(EOS) + 1 :]) <= {PAD}
 
 
+@properties
+@given(data=st.data(), case=st.integers(0, 2), writer=st.integers(0, 2))
+def test_drafts_change_no_answer(data: st.DataObject, case: int, writer: int) -> None:
+    """Drafts of another member, of any length, with any token changed."""
+    _, model, difficulty = models()[case]
+    prompts = prompts_of(difficulty, 12)
+    bounds = np.array(data.draw(st.lists(st.integers(1, difficulty + 3), min_size=12, max_size=12)))
+    draft = decode(models()[writer][1], prompts, np.array(bounds)).tokens
+    draft = np.pad(draft, ((0, 0), (0, data.draw(st.integers(0, 2)))), constant_values=PAD)
+    row, at = data.draw(st.integers(0, 11)), data.draw(st.integers(0, draft.shape[1] - 1))
+    draft[row, at] = data.draw(st.sampled_from([PAD, EOS, EOS + 1]))
+    assert_same(decode(model, prompts, bounds, draft), decode(model, prompts, bounds))
+
+
+def test_a_draft_spares_the_decoding_where_it_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, prompts = half_trained()[0], prompts_of(HARDEST, 40)
+    bounds = bounds_of(prompts, HARDEST + 1)
+    answers = decode(model, prompts, bounds)
+    monkeypatch.setattr(decoding, "_decode_rows", None)  # would fail if it were called
+    assert_same(decode(model, prompts, bounds, answers.tokens), answers)
+
+
+def test_finished_rows_leave_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, prompts = half_trained()[0], prompts_of(HARDEST, 40)
+    rows: list[int] = []
+    plain = model.forward
+    monkeypatch.setattr(model, "forward", lambda tokens, *a, **k: rows.append(len(tokens)) or plain(tokens, *a, **k))
+    lengths = (decode(model, prompts, bounds_of(prompts, HARDEST + 3)).tokens != PAD).sum(axis=1)
+    assert len(set(lengths)) > 1
+    assert rows == [int((lengths > step).sum()) for step in range(lengths.max())]
+
+
 def test_no_prompts_give_no_answers() -> None:
     answers = decode(half_trained()[0], prompts_of(HARDEST, 0), np.zeros(0, dtype=np.int64))
     assert len(answers.tokens) == len(answers.finished) == len(answers.confidence) == 0

@@ -8,7 +8,7 @@ from helpers import properties
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.models.members import map_members
+from easy2hard.models.threads import map_members
 
 
 @properties

@@ -1,0 +1,490 @@
+"""Ours beside the peer, alternating in one process; medians of ratios, and how cost grows.
+
+    python -m benchmarks.bench [--only train label …] [--sizes tiny small paper] [--repeats 5]
+
+Writes ``benchmarks/results.json`` and prints the same as a table. In a comparison ``ours`` and ``peer`` are amounts a
+second and ``ratio`` is the median of their paired ratios. In rows of growth, members and floors ``peer`` is what ``ours``
+is compared with, as the row's unit says.
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import peer
+from easy2hard.config import PRESETS, ModelSize, OptimiserSettings, PhaseSettings, TrainingSettings, load_recipe
+from easy2hard.evaluation.exact_match import exact_matches
+from easy2hard.improvement.labels import propose
+from easy2hard.learning.batches import Mixture, SupervisedSource
+from easy2hard.learning.trainer import Step, fit
+from easy2hard.models.decoding import decode
+from easy2hard.models.threads import keep_freed_memory
+from easy2hard.models.transformer import Transformer
+from easy2hard.runs import rounds
+from easy2hard.runs.manifest import Manifest, RunDirectory
+from easy2hard.runs.store import Store
+from easy2hard.seeding import numpy_generator, torch_generator
+from easy2hard.tasks.registry import load_oracle, load_task
+from easy2hard.vocabulary import EOS
+
+RESULTS = Path(__file__).parent / "results.json"
+TASK = load_task("copy")
+ORACLE = load_oracle(TASK)
+ADAMW = OptimiserSettings(name="adamw", learning_rate=2e-3)
+SKIP = 2
+"""Untimed steps at the beginning of each timed training."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the results."""
+
+    name: str
+    size: str
+    difficulty: int
+    ours: float
+    peer: float
+    ratio: float
+    unit: str
+
+
+def paired(
+    name: str, size: str, difficulty: int, unit: str, amount: float, repeats: int, ours: Timed, theirs: Timed
+) -> Row:
+    """Time both sides alternately; amounts a second, and the median of the paired ratios."""
+    seconds = [(ours(), theirs()) for _ in range(repeats)]
+    return Row(
+        name,
+        size,
+        difficulty,
+        statistics.median(amount / mine for mine, _ in seconds),
+        statistics.median(amount / other for _, other in seconds),
+        statistics.median(other / mine for mine, other in seconds),
+        unit,
+    )
+
+
+Timed = Callable[[], float]
+"""Does some work and returns the seconds it took."""
+
+
+def timed(work: Callable[[], object]) -> Timed:
+    """Return ``work`` as something that reports its seconds."""
+
+    def run() -> float:
+        begin = time.perf_counter()
+        work()
+        return time.perf_counter() - begin
+
+    return run
+
+
+def build_member(size: str, member: int = 0) -> Transformer:
+    """Return an untrained member."""
+    return Transformer(PRESETS[size], len(TASK.vocabulary), torch_generator(0, "weights", member))
+
+
+def as_peer(member: Transformer) -> peer.LlamaForCausalLM:
+    """Return the peer's model with the weights of ``member``: the names are Llama's."""
+    model = peer.build_model(member.size, len(TASK.vocabulary))
+    weights = {("" if name.startswith("lm_head") else "model.") + name: w for name, w in member.state_dict().items()}
+    model.load_state_dict(weights)
+    return model
+
+
+class OneDifficulty(SupervisedSource):
+    """True examples of one difficulty only, to measure cost at a length."""
+
+    def _by_length(self, hardest: int) -> list[list]:
+        return [[hardest]]
+
+
+def train_seconds(
+    members: Sequence[Transformer],
+    hardest: int,
+    steps: int,
+    batch: int = 256,
+    optimiser: OptimiserSettings = ADAMW,
+    precision: str = "float32",
+    one_difficulty: bool = False,
+) -> float:
+    """Return the seconds of ``steps`` training steps."""
+    source = (OneDifficulty if one_difficulty else SupervisedSource)(TASK, ORACLE, hardest)
+    mixtures = [Mixture(0, ("bench", i), (source, 1.0), [], None, batch, 4) for i in range(len(members))]
+    marks: list[float] = []
+
+    def on_step(step: Step) -> None:
+        marks.append(time.perf_counter())
+
+    training = TrainingSettings(batch=batch, precision=precision)  # type: ignore[arg-type]
+    fit(members, mixtures, PhaseSettings(steps=steps + SKIP), optimiser, training, 1.0, on_step)
+    return marks[-1] - marks[SKIP - 1]
+
+
+STEPS = {"tiny": 30, "small": 12, "paper": 3}
+
+
+def bench_train(sizes: Sequence[str], repeats: int) -> list[Row]:
+    """(a) Training examples a second; and bfloat16 against float32 at the largest size."""
+    tokenizer = peer.build_tokenizer(TASK.vocabulary)
+    rows = []
+    for size in sizes:
+        steps, batch = STEPS[size], 256
+        member, model = build_member(size), as_peer(build_member(size))
+        examples = peer.copy_examples(0, tokenizer, range(1, 11), batch * (steps + SKIP))
+        rows.append(
+            paired(
+                "train",
+                size,
+                10,
+                "examples/s",
+                batch * steps,
+                repeats,
+                lambda member=member, steps=steps: train_seconds([member], 10, steps),
+                lambda model=model, examples=examples, steps=steps: peer.train(
+                    model, tokenizer, examples, 256, steps, skip=SKIP
+                ),
+            )
+        )
+    size = sizes[-1]
+    member = build_member(size)
+    rows.append(
+        paired(
+            "train_bfloat16_over_float32",
+            size,
+            10,
+            "examples/s, ours in both",
+            256 * STEPS[size],
+            repeats,
+            lambda: train_seconds([member], 10, STEPS[size], precision="bfloat16"),
+            lambda: train_seconds([member], 10, STEPS[size]),
+        )
+    )
+    return rows
+
+
+BASES = Path("runs") / "bench"
+"""Trained models that labelling and rounds start from; made on the first use and kept."""
+
+
+def base_run(difficulty: int) -> RunDirectory:
+    """Return a run of copy with one tiny member taught 1 to ``difficulty`` digits, and no rounds."""
+    path = BASES / f"copy-{difficulty}"
+    if not path.exists():
+        steps = 300 if difficulty <= 20 else 600
+        overrides = [
+            "model.members=1",
+            f"supervised.difficulty={difficulty}",
+            f"supervised.steps={steps}",
+            f"supervised.decay={steps // 2}",
+            "rounds.count=0",
+            'rounds.filters=[{name="none"}]',
+            "evaluation.beyond=0",
+            "evaluation.examples=100",
+        ]
+        begin = time.perf_counter()
+        rounds.start(load_recipe("copy-cpu", overrides), path, Silent())
+        print(f"{path}: trained in {time.perf_counter() - begin:.0f} s")
+    return RunDirectory(path)
+
+
+class Silent:
+    """Hears of a run's progress and says nothing."""
+
+    def phase(self, number: int, rounds: int, name: str, total: int) -> None: ...
+    def step(self, step: Step) -> None: ...
+    def advance(self, count: int) -> None: ...
+    def round(self, manifest: Manifest) -> None: ...
+
+
+def never_ending(member: Transformer) -> Transformer:
+    """Make EOS so unlikely that nearly every answer has its full length, as those of a trained model have."""
+    with torch.no_grad():
+        member.lm_head.weight[EOS] = 0
+    return member
+
+
+def answering_member(size: str, difficulty: int) -> Transformer:
+    """Return a member whose answers have full length: trained at ``tiny``, EOS suppressed elsewhere."""
+    if size == "tiny":
+        return rounds.load_members(base_run(60 if difficulty > 20 else 20))[0]
+    return never_ending(build_member(size))
+
+
+PROMPTS = {("tiny", 20): 4096, ("tiny", 60): 1024, ("small", 20): 2048, ("small", 60): 512, ("paper", 20): 256}
+
+
+def bench_answers(sizes: Sequence[str], repeats: int) -> list[Row]:
+    """(b) Self-labelled prompts a second and (c) evaluated prompts a second, at full answer length."""
+    tokenizer = peer.build_tokenizer(TASK.vocabulary)
+    rows = []
+    for (size, difficulty), count in PROMPTS.items():
+        if size not in sizes:
+            continue
+        member = answering_member(size, difficulty)
+        model = as_peer(member)
+        prompts = TASK.sample(numpy_generator(0, "bench", difficulty), difficulty, count)
+        answers, bounds = ORACLE.solve(prompts), TASK.answer_bounds(prompts)
+        texts = TASK.vocabulary.decode_prompts(prompts)
+        bound = int(bounds.max())
+        mine = TASK.vocabulary.decode_answers(decode(member, prompts, bounds).tokens)
+        same = np.mean([a == b for a, b in zip(mine, peer.generate(model, tokenizer, texts, bound), strict=True)])
+        assert same > 0.99, f"the two sides answer differently ({same:.3f} the same)"
+        theirs = timed(lambda: peer.generate(model, tokenizer, texts, bound))
+        label = timed(lambda: propose([member], TASK, difficulty, prompts))
+        rows.append(paired("label", size, difficulty, "prompts/s", count, repeats, label, theirs))
+        evaluate = timed(lambda: exact_matches(member, prompts, answers))
+        theirs = timed(lambda: peer.evaluate(model, tokenizer, texts, bound))
+        rows.append(paired("evaluate", size, difficulty, "prompts/s", count, repeats, evaluate, theirs))
+    return rows
+
+
+ROUND = {"labels": 2000, "steps": 120, "examples": 200, "beyond": 5}
+
+
+def our_round(base: RunDirectory) -> float:
+    """Return the seconds of one whole round by the product itself: label, ledger, train, evaluate, save."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "run"
+        shutil.copytree(base.path, path)
+        settings = base.settings
+        changed = {
+            "rounds": settings.rounds.model_copy(
+                update={"count": 1, "step": 1, "labels": ROUND["labels"], "steps": ROUND["steps"]}
+            ),
+            "optimiser": ADAMW,
+            "evaluation": settings.evaluation.model_copy(
+                update={"examples": ROUND["examples"], "beyond": ROUND["beyond"]}
+            ),
+        }
+        (path / "settings.toml").write_text(settings.model_copy(update=changed).to_toml())
+        begin = time.perf_counter()
+        rounds.resume(Store(path), Silent())
+        return time.perf_counter() - begin
+
+
+def peer_round(base: RunDirectory) -> float:
+    """Return the seconds of the same round by the peer."""
+    d0 = base.settings.supervised.difficulty
+    tokenizer = peer.build_tokenizer(TASK.vocabulary)
+    model = as_peer(rounds.load_members(base)[0])
+    begin = time.perf_counter()
+    peer.one_round(
+        model, tokenizer, d0, [], d0 + 1, ROUND["labels"], ROUND["steps"], ROUND["examples"], ROUND["beyond"]
+    )
+    return time.perf_counter() - begin
+
+
+def bench_round(sizes: Sequence[str], repeats: int) -> list[Row]:
+    """(d) One whole round of copy from the same weights: equal labels, steps, batch and evaluated prompts."""
+    base = base_run(20)
+    repeats = min(repeats, 3)
+    row = paired("round", "tiny", 21, "rounds/s", 1, repeats, lambda: our_round(base), lambda: peer_round(base))
+    return [row]
+
+
+def bench_generate(sizes: Sequence[str], repeats: int) -> list[Row]:
+    """(e) Prompts with true answers a second, as token arrays, on one core."""
+    tokenizer = peer.build_tokenizer(TASK.vocabulary)
+    rows = []
+    for difficulty in (20, 60):
+        count = 20_000
+
+        def ours(difficulty: int = difficulty, count: int = count) -> None:
+            ORACLE.solve(TASK.sample(np.random.default_rng(0), difficulty, count))
+
+        def theirs(difficulty: int = difficulty, count: int = count) -> None:
+            peer.copy_examples(0, tokenizer, [difficulty], count // 20)
+
+        seconds = [(timed(ours)() / count, timed(theirs)() * 20 / count) for _ in range(repeats)]
+        mine, other = (statistics.median(column) for column in zip(*seconds, strict=True))
+        ratio = statistics.median(b / a for a, b in seconds)
+        rows.append(Row("generate", "-", difficulty, 1 / mine, 1 / other, ratio, "examples/s"))
+    return rows
+
+
+def bench_growth(sizes: Sequence[str], repeats: int) -> list[Row]:
+    """Cost of a token by difficulty: training, and decoding (prompt and answer tokens alike); 20 digits is the measure."""
+    rows = []
+    for name, cost in (("train_growth", _train_cost), ("label_growth", _label_cost)):
+        difficulties = (10, 20, 50, 100, 200)
+        seconds = [{d: cost(d) for d in difficulties} for _ in range(min(repeats, 3))]
+        for d in difficulties:
+            ours, measure = (statistics.median(each[k] for each in seconds) * 1e6 for k in (d, 20))
+            ratio = statistics.median(each[d] / each[20] for each in seconds)
+            rows.append(Row(name, "tiny", d, ours, measure, ratio, "microseconds a token; peer: ours at 20 digits"))
+    return rows
+
+
+def _train_cost(difficulty: int) -> float:
+    steps, batch = 4, max(16, 5120 // difficulty)
+    seconds = train_seconds([build_member("tiny")], difficulty, steps, batch, one_difficulty=True)
+    return seconds / (steps * batch * (2 * difficulty + 3))
+
+
+def _label_cost(difficulty: int) -> float:
+    member = never_ending(build_member("tiny"))
+    prompts = TASK.sample(numpy_generator(0, "bench", difficulty), difficulty, 512)
+    bounds = TASK.answer_bounds(prompts)
+    return timed(lambda: decode(member, prompts, bounds))() / (len(prompts) * (2 * difficulty + 3))
+
+
+def bench_members(sizes: Sequence[str], repeats: int) -> list[Row]:
+    """Cost of 1 to 5 members: training, labelling with drafts, and labelling without."""
+    rows = []
+    base = rounds.load_members(base_run(20))[0]
+    prompts = TASK.sample(numpy_generator(0, "bench", 20), 20, 2048)
+    bounds = TASK.answer_bounds(prompts)
+    unit = "seconds; peer: ours with one member"
+    runs: list[tuple[str, Callable[[int], float]]] = [
+        ("train_members", lambda k: train_seconds([build_member("tiny", i) for i in range(k)], 10, 20)),
+        ("label_members", lambda k: timed(lambda: propose([base] * k, TASK, 20, prompts))()),
+    ]
+    for name, run in runs:
+        seconds = [{k: run(k) for k in range(1, 6)} for _ in range(min(repeats, 3))]
+        for k in range(1, 6):
+            ours, one = (statistics.median(each[n] for each in seconds) for n in (k, 1))
+            ratio = statistics.median(each[k] / each[1] for each in seconds)
+            rows.append(Row(f"{name}_{k}", "tiny", 20 if "label" in name else 10, ours, one, ratio, unit))
+    return rows
+
+
+def peak_flops(size: int = 2048) -> float:
+    """Return the machine's floating-point operations a second in a square float32 matrix product."""
+    a = torch.randn(size, size)
+    return 2 * size**3 / min(timed(lambda: a @ a)() for _ in range(5))
+
+
+def forward_flops(size: ModelSize, vocabulary: int, time: int, first: int) -> int:
+    """Return the operations of one row's forward pass: matrix products only, the last block from ``first`` on."""
+    total = 0
+    for layer in range(size.layers):
+        asked = time - first if layer == size.layers - 1 else time
+        total += 2 * time * size.width * 2 * size.width  # keys, values
+        total += 2 * asked * size.width * 2 * size.width  # queries, output
+        total += 4 * asked * time * size.width  # scores and weighted values
+        total += 2 * asked * size.width * 3 * size.feed_forward
+    return total + 2 * (time - first) * size.width * vocabulary
+
+
+def bench_floors(sizes: Sequence[str], repeats: int) -> list[Row]:
+    """Share of the measured matrix-product peak that each phase reaches: billions of operations a second."""
+    rows = []
+    peak = statistics.median(peak_flops() for _ in range(repeats))
+    unit = "GFLOP/s; peer: 2048-cubed matrix product"
+    for size in sizes:
+        shape, member, steps = PRESETS[size], build_member(size), STEPS[size]
+        difficulty, batch = 20, 256
+        operations = forward_flops(shape, len(TASK.vocabulary), 2 * difficulty + 2, difficulty + 1)
+        seconds = train_seconds([member], difficulty, steps, batch, one_difficulty=True)
+        work = [("train", 3 * operations * batch * steps / seconds)]
+        count = PROMPTS[size, difficulty]
+        prompts = TASK.sample(numpy_generator(0, "bench", difficulty), difficulty, count)
+        bounds, answers = TASK.answer_bounds(prompts), ORACLE.solve(prompts)
+        ending = never_ending(member)
+        plain = forward_flops(shape, len(TASK.vocabulary), 2 * difficulty + 2, 0)
+        work.append(("label", plain * count / timed(lambda: decode(ending, prompts, bounds))()))  # noqa: B023
+        work.append(("evaluate", operations * count / timed(lambda: exact_matches(member, prompts, answers))()))  # noqa: B023
+        rows += [
+            Row(f"{phase}_floor", size, difficulty, rate / 1e9, peak / 1e9, rate / peak, unit) for phase, rate in work
+        ]
+    return rows
+
+
+def memory_of(side: str) -> None:
+    """Train, label and evaluate once at ``small`` and 60 digits, and print this process's peak memory in MiB."""
+    difficulty, count = 60, 2048
+    member = never_ending(build_member("small"))
+    prompts = TASK.sample(numpy_generator(0, "bench", difficulty), difficulty, count)
+    if side == "ours":
+        keep_freed_memory(1)
+        train_seconds([member], difficulty, 3)
+        propose([member], TASK, difficulty, prompts)
+        exact_matches(member, prompts, ORACLE.solve(prompts))
+    else:
+        tokenizer = peer.build_tokenizer(TASK.vocabulary)
+        model = as_peer(member)
+        examples = peer.copy_examples(0, tokenizer, range(1, difficulty + 1), 256 * 3)
+        peer.train(model, tokenizer, examples, 256, 3)
+        peer.evaluate(model, tokenizer, TASK.vocabulary.decode_prompts(prompts), difficulty + 1)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def bench_memory(sizes: Sequence[str], repeats: int) -> list[Row]:
+    """(f) Peak memory of a process that trains, labels and evaluates."""
+    mine, other = (
+        float(
+            subprocess.run(
+                [sys.executable, "-m", "benchmarks.bench", "--memory", side], capture_output=True, text=True, check=True
+            ).stdout.split()[-1]
+        )
+        for side in ("ours", "peer")
+    )
+    return [Row("memory", "small", 60, mine, other, other / mine, "MiB at the peak")]
+
+
+SECTIONS = {
+    "train": bench_train,
+    "answers": bench_answers,
+    "round": bench_round,
+    "generate": bench_generate,
+    "memory": bench_memory,
+    "growth": bench_growth,
+    "members": bench_members,
+    "floors": bench_floors,
+}
+
+
+def main() -> None:
+    """Run the sections asked for; sections that were not asked for keep their earlier rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--sizes", nargs="+", choices=PRESETS, default=list(PRESETS))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--memory", choices=["ours", "peer"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory:
+        memory_of(options.memory)
+        return
+    keep_freed_memory(1)
+    rows: list[Row] = []
+    for section in options.only:
+        rows += SECTIONS[section](options.sizes, options.repeats)
+        options.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        show(rows[-len(rows) :] if len(options.only) == 1 else rows)
+    print(options.out)
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print rows as a table."""
+    table = Table("name", "size", "digits", "ours", "peer", "ratio", "unit")
+    for row in rows:
+        table.add_row(
+            row.name,
+            row.size,
+            str(row.difficulty),
+            f"{row.ours:,.4g}",
+            f"{row.peer:,.4g}",
+            f"{row.ratio:.2f}",
+            row.unit,
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Work side by side: one thread for each piece of work, because one operation is too small to be worth splitting.
+
+At the sizes of a laptop a second thread inside an operation gave 1.3x, a second piece of work in a thread of its own
+1.9x (LOG.md). A thread that computes alone also gives the same bits however many cores there are.
+"""
+
+import ctypes
+import platform
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TypeVar
+
+import torch
+from typing_extensions import override
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
+
+
+class Workers(AbstractContextManager["Workers"]):
+    """A pool of threads, each computing alone on its share of the caller's cores.
+
+    Args:
+        count: threads of the pool. With one, work is done by the calling thread and all of its cores.
+    """
+
+    def __init__(self, count: int) -> None:
+        threads = max(1, torch.get_num_threads() // count)
+        self._pool = (
+            ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,)) if count > 1 else None
+        )
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """Return ``function`` of every item, in the order of the items.
+
+        The first exception of any of them is raised at once; items that have not begun are dropped and the others are
+        left to end by themselves.
+        """
+        if self._pool is None:
+            return [function(item) for item in items]
+        futures = [self._pool.submit(function, item) for item in items]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+            for future in futures:
+                if future.done():
+                    future.result()  # raises what the item raised
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        return [future.result() for future in futures]
+
+    @override
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def map_members(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Return ``function`` of every item, one thread for each item: none waits for another to end."""
+    with Workers(len(items)) as workers:
+        return workers.map(function, items)
+
+
+def map_chunks(function: Callable[[T], R], items: Sequence[T], device: torch.device) -> list[R]:
+    """Return ``function`` of every item, as many at a time as there are cores; on a GPU one after another."""
+    cores = torch.get_num_threads() if device.type == "cpu" else 1
+    with Workers(max(1, min(cores, len(items)))) as workers:
+        return workers.map(function, items)
+
+
+def keep_freed_memory(threads: int) -> None:
+    """Let the C library keep freed memory for the next step instead of giving it back to the system.
+
+    Activations come and go in every step; fetching their pages from the system anew cost a fifth of a training step
+    (LOG.md, 2026-11-24). What is kept is bounded by one pool for each of ``threads`` working threads and one for the
+    main thread. Does nothing where the C library is not glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL("libc.so.6")
+    libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    libc.mallopt(_M_ARENA_MAX, threads + 1)
