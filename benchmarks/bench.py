@@ -49,6 +49,10 @@ SKIP = 2
 """Untimed steps at the beginning of each timed training."""
 
 
+Timed = Callable[[], float]
+"""Does some work and returns the seconds it took."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the results."""
@@ -76,10 +80,6 @@ def paired(
         statistics.median(other / mine for mine, other in seconds),
         unit,
     )
-
-
-Timed = Callable[[], float]
-"""Does some work and returns the seconds it took."""
 
 
 def timed(work: Callable[[], object]) -> Timed:

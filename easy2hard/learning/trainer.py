@@ -136,19 +136,19 @@ def _train_step(
         return float(loss.detach()), torch.autograd.grad(loss, parameters)
 
     # Pieces are computed side by side but added up in their own order: the sum does not depend on the cores.
-    pieces = workers.map(gradients, split(batch, device, PIECE_TOKENS))
+    pieces = workers.map(gradients, split(batch, device, PIECE_TOKENS), size=lambda group: group.tokens.size)
     sums = list(pieces[0][1])
     for _, gradient in pieces[1:]:
         torch._foreach_add_(sums, gradient)
-    for parameter, gradient in zip(parameters, sums, strict=True):
-        parameter.grad = gradient
+    for parameter, total in zip(parameters, sums, strict=True):
+        parameter.grad = total
     nn.utils.clip_grad_norm_(parameters, clip)
     for optimiser in optimisers:
         optimiser.step()
     return math.fsum(loss for loss, _ in pieces)
 
 
-PIECE_TOKENS = 1024
+PIECE_TOKENS = 2048
 """Tokens of one piece on a CPU, about: their activations stay in the processor's cache (LOG.md)."""
 
 

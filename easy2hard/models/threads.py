@@ -34,15 +34,17 @@ class Workers(AbstractContextManager["Workers"]):
             ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,)) if count > 1 else None
         )
 
-    def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """Return ``function`` of every item, in the order of the items.
+    def map(self, function: Callable[[T], R], items: Sequence[T], size: Callable[[T], float] | None = None) -> list[R]:
+        """Return ``function`` of every item, in the order of the items; the largest by ``size`` are begun first.
 
         The first exception of any of them is raised at once; items that have not begun are dropped and the others are
         left to end by themselves.
         """
         if self._pool is None:
             return [function(item) for item in items]
-        futures = [self._pool.submit(function, item) for item in items]
+        order = sorted(range(len(items)), key=lambda i: -size(items[i])) if size else range(len(items))
+        begun = {i: self._pool.submit(function, items[i]) for i in order}
+        futures = [begun[i] for i in range(len(items))]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
             for future in futures:

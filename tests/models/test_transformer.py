@@ -13,7 +13,7 @@ from torch import Tensor
 
 from easy2hard.config import PRESETS
 from easy2hard.learning.trainer import answer_loss
-from easy2hard.models.transformer import Cache, SwiGLU, Transformer
+from easy2hard.models.transformer import Cache, Transformer
 from easy2hard.seeding import torch_generator
 from easy2hard.vocabulary import EOS, PAD
 
@@ -117,17 +117,6 @@ def test_logits_do_not_depend_on_later_tokens(changed: int) -> None:
     with torch.no_grad():
         torch.testing.assert_close(model(other)[:, :changed], model(tokens)[:, :changed], rtol=0, atol=1e-6)
         assert not torch.allclose(model(other)[:, changed], model(tokens)[:, changed])
-
-
-def test_swiglu_is_silu_of_the_gate_times_up() -> None:
-    fused = torch.randn(2, 3, 10, dtype=torch.float64, generator=torch_generator(0, "swiglu"))
-    gate, up = fused.chunk(2, dim=-1)
-    torch.testing.assert_close(SwiGLU.apply(fused), F.silu(gate) * up)
-
-
-def test_swiglu_has_the_right_gradient() -> None:
-    fused = 3 * torch.randn(2, 3, 10, dtype=torch.float64, generator=torch_generator(1, "swiglu"))
-    assert torch.autograd.gradcheck(SwiGLU.apply, fused.requires_grad_())
 
 
 def examples_of_many_lengths() -> tuple[Tensor, int]:
