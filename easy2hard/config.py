@@ -159,6 +159,13 @@ class RoundsSettings(PhaseSettings):
     step: int = Field(1, ge=1, description="difficulties one round adds")
     labels: int = Field(ge=1, description="prompts labelled in a round, for each of its difficulties")
     batch: int | None = Field(None, ge=2, description="examples in a step; default: training.batch")
+    hold: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="share of its labels that a harder round must keep; below it the previous round's difficulties "
+        "are labelled afresh instead",
+    )
     newest_share: float = Field(0.5, gt=0, lt=1, description="share of a batch from the newest round's labels")
     learning_rate_scale: float = Field(
         1.0, gt=0, description="peak rates of the rounds relative to the supervised phase"

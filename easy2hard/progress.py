@@ -95,6 +95,8 @@ def round_line(manifest: Manifest) -> str:
     first, last = record.difficulties[0], record.difficulties[-1]
     what = f"{first}-{last}" if first != last else str(last)
     kept = "supervised" if record.round == 0 else f"kept {record.kept:,} of {record.proposed:,}"
+    if record.given_up:
+        kept += f" (held: of {', '.join(record.given_up)} only {min(record.given_up.values()):.0%} would be kept)"
     shown = [d for d in record.accuracy if int(d) >= manifest.frontier]
     scores = "  ".join(f"{d}: {record.accuracy[d]:.3f}" for d in shown)
     return f"round {record.round}  difficulty {what}  {kept}  exact match {scores}  ({record.seconds:.0f} s)"

@@ -28,6 +28,8 @@ class RoundRecord(BaseModel):
     difficulties: list[Difficulty]
     proposed: int
     kept: int
+    given_up: dict[str, float] = {}
+    """Harder difficulties whose labels were thrown away (setting rounds.hold), and the share that was kept of them."""
     filters: list[dict[str, Any]]
     steps: int
     tokens: int

@@ -127,6 +127,10 @@ class _Clock:
         self.seconds[name] = time.perf_counter() - begin
 
 
+def _share_kept(labels: Sequence[Filtered]) -> float:
+    return sum(int(each.kept.sum()) for each in labels) / max(1, sum(len(each.kept) for each in labels))
+
+
 class _Run:
     def __init__(self, store: Store, listener: Listener) -> None:
         self.store = store
@@ -168,8 +172,13 @@ class _Run:
         clock = _Clock()
         history = [record.difficulties for record in manifest.rounds]
         difficulties = next_difficulties(self.settings.rounds, history)
+        given_up: dict[str, float] = {}
         with clock.phase("label"):
             labels = self._label(number, difficulties)
+            if number > 1 and _share_kept(labels) < (self.settings.rounds.hold or 0):
+                given_up = {str(d): round(_share_kept([each]), 4) for d, each in zip(difficulties, labels, strict=True)}
+                difficulties = manifest.rounds[-1].difficulties
+                labels = self._label(number, difficulties)
         with self.store.replacing(self.store.ledger_path(number)) as path:
             write_ledger(path, labels, self.task.vocabulary, number, manifest.rounds[-1].weights_sha256)
         # Read back what was written: a resumed run trains on exactly the same data.
@@ -177,7 +186,7 @@ class _Run:
         with clock.phase("train"):
             trained = self._train(number, self.settings.rounds, newest if len(newest) else None)
         self.labelled.append((newest, weight))
-        return self._record(clock, number, difficulties, labels, trained)
+        return self._record(clock, number, difficulties, labels, {**trained, "given_up": given_up})
 
     def _label(self, number: int, difficulties: Sequence[Difficulty]) -> list[Filtered]:
         settings = self.settings

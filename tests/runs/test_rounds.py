@@ -24,6 +24,7 @@ ROUND = {
     "difficulties",
     "proposed",
     "kept",
+    "given_up",
     "filters",
     "steps",
     "tokens",
@@ -238,3 +239,25 @@ def test_a_run_without_a_round_has_no_members(tmp_path: Path) -> None:
     store = interrupt(StopWithin(0, KeyboardInterrupt), tmp_path / "run")
     with pytest.raises(UserError, match="no round is committed"):
         rounds.load_members(store)
+
+
+def test_a_run_holds_its_difficulty_where_too_few_labels_are_kept(tmp_path: Path) -> None:
+    store = rounds.start(short("rounds.hold=1.0", "rounds.count=3"), tmp_path / "run", Silent())
+    first, *held = store.manifest.rounds[1:]
+    assert not first.given_up  # there is nothing to go back to but the supervised range
+    for number, record in enumerate(held, start=2):
+        assert record.difficulties == first.difficulties
+        assert set(record.given_up) == {str(d + 1) for d in first.difficulties}
+        assert all(share < 1 for share in record.given_up.values())
+        ledger = pq.read_table(store.ledger_path(number)).to_pylist()
+        assert {row["difficulty"] for row in ledger} == set(first.difficulties)
+    prompts = [row["prompt"] for n in (1, 2, 3) for row in pq.read_table(store.ledger_path(n)).to_pylist()]
+    assert len(set(prompts)) > len(prompts) / 2  # each round has prompts of its own
+
+
+def test_a_run_that_keeps_enough_does_not_hold(tmp_path: Path) -> None:
+    free = rounds.start(short(), tmp_path / "free", Silent())
+    held = rounds.start(short("rounds.hold=0.0001"), tmp_path / "held", Silent())
+    kept = [record.kept / record.proposed for record in free.manifest.rounds[1:]]
+    assert min(kept) > 0.0001
+    assert [r.weights_sha256 for r in held.manifest.rounds] == [r.weights_sha256 for r in free.manifest.rounds]
