@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from easy2hard.errors import UserError
+from easy2hard.tasks.base import Difficulty, difficulty_text, parse_difficulty, span
 
 app = typer.Typer(
     help="Transformers that teach themselves harder instances of a task than they were taught.",
@@ -19,6 +20,10 @@ app = typer.Typer(
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")]
 TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="a task, one of `easy2hard tasks`")]
+TaskFileOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.py", help="a Python file with a task of your own; it is run as code (docs/tasks.md)"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -31,6 +36,7 @@ def run(
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="replace a setting; repeatable"),
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="the run's seed; default: the recipe's")] = None,
+    task_file: TaskFileOption = None,
 ) -> None:
     """Train on the easy range, then climb: label, filter, train, evaluate, round after round.
 
@@ -38,7 +44,9 @@ def run(
     """
     from easy2hard.config import load_recipe
 
-    settings = load_recipe(recipe, [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])])
+    names = _load_task_file(task_file)
+    own = [f"task.name={names[0]}"] if len(names) == 1 else []
+    settings = load_recipe(recipe, [*own, *(overrides or []), *([f"seed={seed}"] if seed is not None else [])])
     out = out or Path("runs") / f"{Path(recipe).stem}-seed{settings.seed}"
 
     from easy2hard.runs import rounds
@@ -47,12 +55,22 @@ def run(
     _train(lambda listener: rounds.start(settings, out, listener), out)
 
 
+def _load_task_file(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+
+    from easy2hard.tasks.registry import load_task_file
+
+    return load_task_file(path)
+
+
 @app.command()
-def resume(run: RunArgument) -> None:
+def resume(run: RunArgument, task_file: TaskFileOption = None) -> None:
     """Continue a run from its last committed round.
 
     Example: easy2hard resume runs/copy-cpu-seed0
     """
+    _load_task_file(task_file)
     from easy2hard.runs import rounds, store
 
     opened = store.Store(run)
@@ -86,9 +104,10 @@ def evaluate(
     run: RunArgument,
     difficulties: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help="such as 1-30 or 5,10,20; default: 1 to the frontier + 5"),
+        typer.Option(metavar="LIST", help="such as 1-30, 5,10,20 or 6x5,5x6; default: all to the frontier + 5"),
     ] = None,
     examples: Annotated[int, typer.Option(min=1, help="prompts for each difficulty")] = 1000,
+    task_file: TaskFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure exact match by difficulty: the members' mean, and their vote.
@@ -98,16 +117,17 @@ def evaluate(
     from easy2hard.runs.manifest import RunDirectory
 
     opened = RunDirectory(run)
-    wanted = list(range(1, opened.manifest.frontier + 6))
-    if difficulties is not None:
-        wanted = parse_difficulties(difficulties)
+    asked = None if difficulties is None else parse_difficulties(difficulties)
+    _load_task_file(task_file)
 
     from easy2hard.evaluation.exact_match import evaluate_run
     from easy2hard.runs.rounds import load_members
     from easy2hard.tasks.registry import load_oracle, load_task
 
     settings = opened.settings
-    task = load_task(settings.task.name)
+    task = load_task(settings.task.name, settings.task.options)
+    far = opened.manifest.frontier + 5
+    wanted = asked or task.evaluated_difficulties(min(far, task.greatest or far))
     members = load_members(opened)
     mean, voted = evaluate_run(members, task, load_oracle(task), settings.seed, wanted, examples)
     if as_json:
@@ -115,7 +135,7 @@ def evaluate(
         return
     print(f"{'difficulty':>10}  {'exact match':>11}  {'voted':>6}")
     for difficulty in mean:
-        print(f"{difficulty!s:>10}  {mean[difficulty]:>11.4f}  {voted[difficulty]:>6.4f}")
+        print(f"{difficulty_text(difficulty):>10}  {mean[difficulty]:>11.4f}  {voted[difficulty]:>6.4f}")
 
 
 @app.command()
@@ -123,6 +143,7 @@ def solve(
     run: RunArgument,
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="prompts in the task's form")],
     member: Annotated[int | None, typer.Option(metavar="I", min=0, help="ask one member instead of the vote")] = None,
+    task_file: TaskFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer prompts with a trained run, by the members' vote.
@@ -132,11 +153,12 @@ def solve(
     from easy2hard.runs.manifest import RunDirectory
 
     opened = RunDirectory(run)
+    _load_task_file(task_file)
 
     from easy2hard.tasks.registry import load_task
 
     settings = opened.settings
-    task = load_task(settings.task.name)
+    task = load_task(settings.task.name, settings.task.options)
     groups = task.encode(prompts)
     if member is not None and member >= settings.model.members:
         raise UserError(f"--member {member}: the run has members 0 to {settings.model.members - 1}")
@@ -183,7 +205,7 @@ def plot(
 
 
 @app.command()
-def audit(run: RunArgument, as_json: JsonOption = False) -> None:
+def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOption = False) -> None:
     """Join the oracle to a run's labels, after the fact: precision and recall per round.
 
     Example: easy2hard audit runs/copy-cpu-seed0
@@ -193,7 +215,9 @@ def audit(run: RunArgument, as_json: JsonOption = False) -> None:
     from easy2hard.tasks.registry import load_oracle, load_task
 
     opened = RunDirectory(run)
-    oracle = load_oracle(load_task(opened.settings.task.name))
+    _load_task_file(task_file)
+    named = opened.settings.task
+    oracle = load_oracle(load_task(named.name, named.options))
     rows = [
         {
             "round": record.round,
@@ -209,7 +233,7 @@ def audit(run: RunArgument, as_json: JsonOption = False) -> None:
         f"{'round':>5}  {'difficulty':>10}  {'proposed':>8}  {'right':>7}  {'kept':>7}  {'precision':>9}  {'recall':>7}"
     )
     for row in rows:
-        names = f"{row['difficulties'][0]}-{row['difficulties'][-1]}"
+        names = span(row["difficulties"])
         shares = [f"{row[key]:.4f}" if row[key] is not None else "-" for key in _SHARES]
         print(
             f"{row['round']:>5}  {names:>10}  {row['proposed']:>8}  {shares[0]:>7}"
@@ -223,9 +247,13 @@ _SHARES = ("proposed_precision", "precision", "recall")
 @app.command()
 def sample(
     task: TaskArgument,
-    difficulty: Annotated[int, typer.Option(metavar="D", min=1, help="difficulty of the prompts")],
+    difficulty: Annotated[str, typer.Option(metavar="D", help="difficulty of the prompts: a number, or 6x5")],
     count: Annotated[int, typer.Option(metavar="N", min=1, help="number of prompts")] = 10,
     seed: Annotated[int, typer.Option(metavar="S", min=0, help="the same seed gives the same prompts")] = 0,
+    options: Annotated[
+        list[str] | None, typer.Option("--option", metavar="NAME=N", help="an option of the task; repeatable")
+    ] = None,
+    task_file: TaskFileOption = None,
 ) -> None:
     """Print prompts of a task, one a line.
 
@@ -234,26 +262,44 @@ def sample(
     from easy2hard.seeding import numpy_generator
     from easy2hard.tasks.registry import load_task
 
-    loaded = load_task(task)
-    prompts = loaded.sample(numpy_generator(seed, "sample", str(difficulty)), difficulty, count)
+    try:
+        wanted = parse_difficulty(difficulty)
+    except ValueError as error:
+        raise UserError(f"--difficulty: {error}") from error
+    _load_task_file(task_file)
+    loaded = load_task(task, _parse_options(options or []))
+    if isinstance(wanted, tuple) and not isinstance(loaded.supervised_difficulties(2)[0], tuple):
+        raise UserError(f"--difficulty {difficulty}: the difficulty of task {task} is one number")
+    prompts = loaded.sample(numpy_generator(seed, "sample", difficulty_text(wanted)), wanted, count)
     print("\n".join(loaded.vocabulary.decode_prompts(prompts)))
 
 
+def _parse_options(options: list[str]) -> dict[str, int]:
+    parsed = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not equals or not value.strip().isdecimal():
+            raise UserError(f"--option {option!r}: expected NAME=NUMBER")
+        parsed[name.strip()] = int(value)
+    return parsed
+
+
 @app.command()
-def oracle(task: TaskArgument) -> None:
+def oracle(task: TaskArgument, task_file: TaskFileOption = None) -> None:
     """Read prompts on standard input, print their true answers, one a line.
 
     Example: echo '1368+9661=' | easy2hard oracle reverse-addition
     """
     from easy2hard.tasks.registry import load_oracle, load_task
 
+    _load_task_file(task_file)
     answers = load_oracle(load_task(task)).solve_texts(sys.stdin.read().splitlines())
     if answers:
         print("\n".join(answers))
 
 
 @app.command()
-def check(task: TaskArgument) -> None:
+def check(task: TaskArgument, task_file: TaskFileOption = None) -> None:
     """Read lines `prompt<TAB>answer`, print `right` or `wrong: reason` for each.
 
     Example: printf '24=\\t42\\n' | easy2hard check reverse
@@ -261,6 +307,7 @@ def check(task: TaskArgument) -> None:
     from easy2hard.tasks.oracle import Checker
     from easy2hard.tasks.registry import load_oracle, load_task
 
+    _load_task_file(task_file)
     checker = Checker(load_oracle(load_task(task)))
     prompts, answers = [], []
     for number, line in enumerate(sys.stdin.read().splitlines(), start=1):
@@ -274,16 +321,32 @@ def check(task: TaskArgument) -> None:
 
 
 @app.command()
-def tasks() -> None:
-    """List the tasks.
+def tasks(
+    check: Annotated[
+        str | None, typer.Option(metavar="NAME", help="check that a task keeps the contract of docs/tasks.md")
+    ] = None,
+    task_file: TaskFileOption = None,
+) -> None:
+    """List the tasks, those of installed packages included, or check one of them.
 
-    Example: easy2hard tasks
+    Example: easy2hard tasks --check sort-digits --task-file examples/sort_digits.py
     """
-    from easy2hard.tasks.registry import load_task, task_names
+    from easy2hard.tasks.contract import check_contract
+    from easy2hard.tasks.registry import load_oracle, load_task, task_names
 
+    _load_task_file(task_file)
+    if check is not None:
+        task = load_task(check)
+        check_contract(task, load_oracle(task))
+        print(f"{check}: keeps the contract")
+        return
     for name in task_names():
-        task = load_task(name)
-        print(f"{name:<20}  {task.example:<14}  {task.summary}")
+        try:
+            task = load_task(name)
+        except UserError as error:  # a broken package must not hide the other tasks
+            print(f"{name:<24}  cannot be loaded: {error}")
+            continue
+        print(f"{name:<24}  {task.example:<18}  {task.summary}")
 
 
 @app.command()
@@ -298,26 +361,34 @@ def recipes() -> None:
         print(f"{name:<22}  {load_recipe(name).description}")
 
 
-def parse_difficulties(text: str) -> list[int]:
-    """Return the difficulties of a list such as ``1-5,10``.
+def parse_difficulties(text: str) -> list[Difficulty]:
+    """Return the difficulties of a list such as ``1-5,10`` or ``6x5,5x6``, each once, in order.
 
     Raises:
         UserError: the text is no such list, or a difficulty is below 1.
     """
-    wanted: list[int] = []
+    wanted: list[Difficulty] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise UserError(f"--difficulties {text!r}: expected numbers and ranges such as 1-30 or 5,10,20")
-        low, high = int(first), int(last or first)
-        if low < 1 or high < low:
+        try:
+            low, high = parse_difficulty(first), parse_difficulty(last if dash else first)
+        except ValueError as error:
+            raise UserError(
+                f"--difficulties {text!r}: expected numbers from 1 up, ranges or pairs such as 1-30, 5,10,20 or 6x5"
+            ) from error
+        if isinstance(low, tuple) or isinstance(high, tuple):
+            if dash:
+                raise UserError(f"--difficulties {text!r}: {part.strip()}: a range has no pairs")
+            wanted.append(low)
+        elif high < low:
             raise UserError(f"--difficulties {text!r}: {part.strip()} must be a range of numbers from 1 up")
-        wanted += range(low, high + 1)
-    return sorted(set(wanted))
+        else:
+            wanted += range(low, high + 1)
+    return sorted(set(wanted), key=lambda d: (d, d) if isinstance(d, int) else d)
 
 
-def _by_text(scores: dict[Any, float]) -> dict[str, float]:
-    return {str(difficulty): round(value, 6) for difficulty, value in scores.items()}
+def _by_text(scores: dict[Difficulty, float]) -> dict[str, float]:
+    return {difficulty_text(difficulty): round(value, 6) for difficulty, value in scores.items()}
 
 
 # Typer carries its own copy of click in newer versions; this is the base of its usage errors in all of them.

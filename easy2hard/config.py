@@ -20,6 +20,7 @@ class TaskSettings(_Settings):
     """Which task."""
 
     name: str = Field(description="name of the task, one of `easy2hard tasks`")
+    options: dict[str, int] = Field({}, description="what the task lets one choose, such as the nodes of a maze")
 
 
 class ModelSize(_Settings):

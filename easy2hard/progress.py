@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from easy2hard.runs.manifest import Manifest
+from easy2hard.tasks.base import hardest, parse_difficulty, span
 
 if TYPE_CHECKING:
     from easy2hard.learning.trainer import Step
@@ -92,11 +93,12 @@ class ProgressListener:
 def round_line(manifest: Manifest) -> str:
     """Return the last round in a line: difficulty, labels kept, accuracy at the frontier and beyond."""
     record = manifest.rounds[-1]
-    first, last = record.difficulties[0], record.difficulties[-1]
-    what = f"{first}-{last}" if first != last else str(last)
+    what = span(record.difficulties)
     kept = "supervised" if record.round == 0 else f"kept {record.kept:,} of {record.proposed:,}"
     if record.given_up:
         kept += f" (held: of {', '.join(record.given_up)} only {min(record.given_up.values()):.0%} would be kept)"
-    shown = [d for d in record.accuracy if int(d) >= manifest.frontier]
+    shown = [d for d in record.accuracy if hardest(parse_difficulty(d)) >= manifest.frontier]
+    if len(shown) > 8:  # pairs: those on the diagonal
+        shown = [d for d in shown if len(set(d.split("x"))) == 1]
     scores = "  ".join(f"{d}: {record.accuracy[d]:.3f}" for d in shown)
     return f"round {record.round}  difficulty {what}  {kept}  exact match {scores}  ({record.seconds:.0f} s)"

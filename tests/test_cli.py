@@ -17,6 +17,7 @@ CommandLine = Callable[..., CompletedProcess[str]]
 FakeRun = Callable[..., RunDirectory]
 
 TASKS = pytest.mark.parametrize("task", task_names())
+DIGITS = "0 1 2 3 4 5 6 7 8 9 ="
 COMMANDS = [info.name or info.callback.__name__ for info in app.registered_commands if info.callback]
 
 
@@ -55,8 +56,10 @@ def test_recipes_lists_every_recipe_with_its_description(cli: CommandLine) -> No
 
 @TASKS
 def test_sample_prints_prompts_that_depend_on_the_seed_alone(cli: CommandLine, task: str) -> None:
+    difficulty = "12" if task == "maze-nodes" else "6"
+
     def sample(seed: int) -> str:
-        result = cli("sample", task, "--difficulty", "6", "--count", "7", "--seed", str(seed))
+        result = cli("sample", task, "--difficulty", difficulty, "--count", "7", "--seed", str(seed))
         assert (result.returncode, result.stderr) == (0, "")
         return result.stdout
 
@@ -94,8 +97,8 @@ def test_no_lines_in_no_lines_out(cli: CommandLine, command: str, task: str) -> 
         ("863", "wrong: wrong length: 3 instead of 4"),
         ("86311", "wrong: wrong length: 5 instead of 4"),
         ("", "wrong: wrong length: 0 instead of 4"),
-        ("86x1", "wrong: bad format: character 'x' is not in the task's alphabet"),
-        ("8631 ", "wrong: bad format: character ' ' is not in the task's alphabet"),
+        ("86x1", f"wrong: bad format: character 'x' is not in the task's alphabet (allowed: {DIGITS})"),
+        ("8631 ", f"wrong: bad format: character ' ' is not in the task's alphabet (allowed: {DIGITS})"),
     ],
 )
 def test_check_says_what_is_wrong(cli: CommandLine, answer: str, verdict: str) -> None:
@@ -111,8 +114,8 @@ def test_plot_draws_into_the_run_by_default(cli: CommandLine, fake_run: FakeRun)
 
 
 NO_INPUT = ""
-DIGITS = "0 1 2 3 4 5 6 7 8 9 ="
 SMOKE = "run smoke --out new"
+MAZE = "run smoke --out new --set task.name=maze-hops"
 
 MISTAKES: list[tuple[str, str | bytes, list[str]]] = [
     # recipes and settings
@@ -136,7 +139,18 @@ MISTAKES: list[tuple[str, str | bytes, list[str]]] = [
     # prompts and answers
     ("sample juggling --difficulty 1", NO_INPUT, ["'juggling'", *task_names()]),
     ("sample copy --difficulty 0", NO_INPUT, ["--difficulty", "1"]),
-    ("sample copy --difficulty hard", NO_INPUT, ["--difficulty", "integer"]),
+    ("sample copy --difficulty hard", NO_INPUT, ["--difficulty", "'hard'", "number from 1 up"]),
+    ("sample copy --difficulty 2x3", NO_INPUT, ["--difficulty 2x3", "copy is one number"]),
+    ("sample maze-hops --difficulty 30", NO_INPUT, ["30 nodes", "30 hops", "more nodes than hops"]),
+    ("sample maze-hops --difficulty 3 --option nodes=1", NO_INPUT, ["task.options.nodes = 1", "2 to 99"]),
+    ("sample copy --difficulty 3 --option nodes=5", NO_INPUT, ["task.options.nodes = 5", "copy has none"]),
+    ("sample copy --difficulty 3 --option nodes", NO_INPUT, ["--option 'nodes'", "NAME=NUMBER"]),
+    ("tasks --check juggling", NO_INPUT, ["'juggling'", *task_names()]),
+    ("tasks --task-file nowhere.py", NO_INPUT, ["--task-file nowhere.py", "no such file"]),
+    ("tasks --task-file folder/file", NO_INPUT, ["--task-file folder/file", ".py"]),
+    (f"{SMOKE} --set task.options.nodes=3", NO_INPUT, ["task.options.nodes = 3", "copy has none"]),
+    (f"{MAZE} --set rounds.count=30", NO_INPUT, ["rounds.count = 30", "difficulty 29"]),
+    (f"{MAZE} --set supervised.difficulty=31", NO_INPUT, ["supervised.difficulty = 31", "29"]),
     ("sample copy --difficulty 1 --count 0", NO_INPUT, ["--count", "1"]),
     ("oracle juggling", "24=", ["'juggling'", *task_names()]),
     ("oracle copy", "24=\n2x4=\n", ["'2x4='", "'x'", DIGITS]),

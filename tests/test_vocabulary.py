@@ -66,8 +66,36 @@ def test_an_answer_without_an_end_is_read_to_its_last_token(text: str) -> None:
 @given(VOCABULARIES, CHARACTERS, st.integers(0, 3))
 def test_a_refusal_names_the_foreign_character(vocabulary: Vocabulary, foreign: str, at: int) -> None:
     assume(foreign not in vocabulary.symbols)
-    text = vocabulary.symbols[:at] + foreign + vocabulary.symbols
+    symbols = "".join(vocabulary.symbols)
+    text = symbols[:at] + foreign + symbols
     with pytest.raises(UserError) as error:
         vocabulary.encode(text)
     assert repr(foreign) in str(error.value)
     assert " ".join(vocabulary.symbols) in str(error.value)
+
+
+NUMBERS = Vocabulary([*map(str, range(1, 100)), *">#:,-="])
+
+
+@given(st.lists(st.lists(st.sampled_from(NUMBERS.symbols), max_size=8), max_size=6))
+def test_numbers_are_one_token_each_and_neighbours_stay_apart(rows: list[list[str]]) -> None:
+    ids = [[NUMBERS.id(symbol) for symbol in row] for row in rows]
+    longest = max(map(len, ids), default=0)
+    answers = tokens([[*row, EOS, *[PAD] * (longest - len(row))] for row in ids]).reshape(len(rows), longest + 1)
+    texts = NUMBERS.decode_answers(answers)
+    assert [text.replace(" ", "") for text in texts] == ["".join(row) for row in rows]
+    assert [NUMBERS.encode(text) for text in texts] == ids
+    assert (NUMBERS.encode_answers(texts) == answers).all()
+    assert NUMBERS.lengths(texts).tolist() == [len(row) for row in rows]
+
+
+@pytest.mark.parametrize(("text", "foreign"), [("5>100=", "number '100'"), ("05", "number '05'"), ("5;6", "';'")])
+def test_a_refusal_names_the_foreign_number(text: str, foreign: str) -> None:
+    with pytest.raises(UserError, match=foreign) as error:
+        NUMBERS.encode(text)
+    assert "1-99 > # : , - =" in str(error.value)
+
+
+def test_a_symbol_is_a_character_or_a_number() -> None:
+    with pytest.raises(ValueError, match="one character or a decimal number"):
+        Vocabulary(["a", "bc"])

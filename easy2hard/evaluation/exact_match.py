@@ -15,7 +15,7 @@ from easy2hard.models.decoding import chunks, greedy
 from easy2hard.models.threads import map_chunks
 from easy2hard.models.transformer import Transformer
 from easy2hard.seeding import numpy_generator
-from easy2hard.tasks.base import Difficulty, Task
+from easy2hard.tasks.base import Difficulty, Task, difficulty_text
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.vocabulary import PAD, Tokens
 
@@ -23,7 +23,7 @@ from easy2hard.vocabulary import PAD, Tokens
 def evaluation_prompts(task: Task, seed: int, difficulty: Difficulty, count: int) -> Tokens:
     """Return the run's evaluation prompts of a difficulty; the first ``n`` are the same for every count >= n."""
     chunks = [
-        task.sample(numpy_generator(seed, "evaluation", str(difficulty), start), difficulty, _CHUNK)
+        task.sample(numpy_generator(seed, "evaluation", difficulty_text(difficulty), start), difficulty, _CHUNK)
         for start in range(0, count, _CHUNK)
     ]
     return np.concatenate(chunks)[:count]

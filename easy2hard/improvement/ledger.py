@@ -7,56 +7,67 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from easy2hard.improvement.filters import Filtered
+from easy2hard.tasks.base import difficulty_text
 from easy2hard.vocabulary import Vocabulary
 
-SCHEMA = pa.schema(
-    [
-        ("round", pa.int32()),
-        ("difficulty", pa.int32()),
-        ("prompt", pa.string()),
-        ("answer", pa.string()),
-        ("finished", pa.bool_()),
-        ("kept", pa.bool_()),
-        ("why", pa.string()),
-        ("votes", pa.int32()),
-        ("runner_up", pa.int32()),
-        ("members", pa.int32()),
-        ("confidence", pa.float32()),
-        ("mean_log_probability", pa.float32()),
-        ("weights_sha256", pa.string()),
-    ]
-)
+COLUMNS = [
+    ("round", pa.int32()),
+    ("prompt", pa.string()),
+    ("answer", pa.string()),
+    ("finished", pa.bool_()),
+    ("kept", pa.bool_()),
+    ("why", pa.string()),
+    ("votes", pa.int32()),
+    ("runner_up", pa.int32()),
+    ("members", pa.int32()),
+    ("confidence", pa.float32()),
+    ("mean_log_probability", pa.float32()),
+    ("weights_sha256", pa.string()),
+]
+ROWS = 8192
+"""Labels made into texts at a time: a round of any size is written in little memory."""
+
+
+def _schema(pairs: bool) -> pa.Schema:
+    """Return the columns; a difficulty is a number, or a text such as ``6x5`` where it is a pair."""
+    first, *rest = COLUMNS
+    return pa.schema([first, ("difficulty", pa.string() if pairs else pa.int32()), *rest])
 
 
 def write_ledger(path: Path, labels: Sequence[Filtered], vocabulary: Vocabulary, number: int, weights: str) -> None:
     """Write the labels of round ``number``; ``weights`` is the digest of the weights that gave the answers."""
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+    pairs = any(isinstance(each.proposals.difficulty, tuple) for each in labels)
+    schema = _schema(pairs)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for each in labels:
             proposals = each.proposals
-            count = len(proposals.prompts)
-            columns = {
-                "round": [number] * count,
-                "difficulty": [proposals.difficulty] * count,
-                "prompt": vocabulary.decode_prompts(proposals.prompts),
-                "answer": vocabulary.decode_answers(proposals.answers),
-                "finished": proposals.finished,
-                "kept": each.kept,
-                "why": each.why.tolist(),
-                "votes": proposals.votes,
-                "runner_up": proposals.runner_up,
-                "members": [proposals.members] * count,
-                "confidence": proposals.confidence,
-                "mean_log_probability": proposals.mean_log_probability,
-                "weights_sha256": [weights] * count,
-            }
-            writer.write_table(pa.table(columns, schema=SCHEMA))
+            difficulty = difficulty_text(proposals.difficulty) if pairs else proposals.difficulty
+            for start in range(0, len(proposals.prompts), ROWS):
+                rows = slice(start, start + ROWS)
+                prompts = vocabulary.decode_prompts(proposals.prompts[rows])
+                columns = {
+                    "round": [number] * len(prompts),
+                    "difficulty": [difficulty] * len(prompts),
+                    "prompt": prompts,
+                    "answer": vocabulary.decode_answers(proposals.answers[rows]),
+                    "finished": proposals.finished[rows],
+                    "kept": each.kept[rows],
+                    "why": each.why[rows].tolist(),
+                    "votes": proposals.votes[rows],
+                    "runner_up": proposals.runner_up[rows],
+                    "members": [proposals.members] * len(prompts),
+                    "confidence": proposals.confidence[rows],
+                    "mean_log_probability": proposals.mean_log_probability[rows],
+                    "weights_sha256": [weights] * len(prompts),
+                }
+                writer.write_table(pa.table(columns, schema=schema))
 
 
-def read_kept(path: Path) -> dict[int, tuple[list[str], list[str]]]:
+def read_kept(path: Path) -> dict[int | str, tuple[list[str], list[str]]]:
     """Return the kept prompts and answers of a round by difficulty, in the ledger's order."""
     table = pq.read_table(path, columns=["difficulty", "prompt", "answer", "kept"])
     table = table.filter(table["kept"])
-    kept: dict[int, tuple[list[str], list[str]]] = {}
+    kept: dict[int | str, tuple[list[str], list[str]]] = {}
     for difficulty in table["difficulty"].unique().to_pylist():
         rows = table.filter(pa.compute.equal(table["difficulty"], difficulty))
         kept[difficulty] = (rows["prompt"].to_pylist(), rows["answer"].to_pylist())

@@ -78,7 +78,9 @@ class SupervisedSource(Source):
         """Return the supervised difficulties up to ``hardest``, those of one prompt length together."""
         if hardest not in self._lengths:
             lengths: dict[int, list[Difficulty]] = {}
-            for difficulty in self.task.supervised_difficulties(hardest):
+            # A curriculum begins with the easiest there is.
+            easiest = next(h for h in range(hardest, self.hardest + 1) if self.task.supervised_difficulties(h))
+            for difficulty in self.task.supervised_difficulties(easiest):
                 length = self.task.sample(np.random.default_rng(0), difficulty, 1).shape[1]
                 lengths.setdefault(length, []).append(difficulty)
             self._lengths[hardest] = [lengths[length] for length in sorted(lengths)]

@@ -71,7 +71,7 @@ class BlockFunction(torch.autograd.Function):
 
     @staticmethod
     @override
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         layout: Layout = ctx.layout
         x, r1, q, k, v, p, o, x2, r2, fused, *weights = ctx.saved_tensors
         norm1, wq, wk, wv, wo, norm2, gate_weight, up_weight, down_weight = weights
@@ -179,7 +179,8 @@ def block_forward(
 
 def _inverse_norm(x: Tensor) -> Tensor:
     """Return (rows, 1) factors that give each row of (rows, width) a mean square of one."""
-    return torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(NORM_EPS).rsqrt_()
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return norm.square_().div_(x.shape[-1]).add_(NORM_EPS).rsqrt_()
 
 
 def _norm_backward(dn: Tensor, n: Tensor, r: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from easy2hard.models.transformer import Cache, Transformer
+from easy2hard.models.block import Cache
+from easy2hard.models.transformer import Transformer
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
 ROWS = 256

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from easy2hard import __version__
 from easy2hard.config import Settings, load_recipe
 from easy2hard.errors import UserError
-from easy2hard.tasks.base import Difficulty
+from easy2hard.tasks.base import Difficulty, hardest
 
 
 class RoundRecord(BaseModel):
@@ -60,11 +60,6 @@ class Manifest(BaseModel):
     def frontier(self) -> int:
         """The hardest difficulty trained on so far; 0 before the first round is committed."""
         return max((hardest(d) for record in self.rounds for d in record.difficulties), default=0)
-
-
-def hardest(difficulty: Difficulty) -> int:
-    """Return the greater number of a difficulty."""
-    return difficulty if isinstance(difficulty, int) else max(difficulty)
 
 
 class RunDirectory:

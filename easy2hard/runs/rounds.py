@@ -20,11 +20,12 @@ from easy2hard.learning.batches import Group, LabelledSource, Mixture, Supervise
 from easy2hard.learning.trainer import Step, fit
 from easy2hard.models.threads import keep_freed_memory
 from easy2hard.models.transformer import Transformer
-from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, hardest
+from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory
 from easy2hard.runs.store import Store, load_weights
 from easy2hard.seeding import numpy_generator, torch_generator
-from easy2hard.tasks.base import Difficulty, Task
-from easy2hard.tasks.registry import load_oracle, load_task
+from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
+from easy2hard.tasks.contract import check_contract
+from easy2hard.tasks.registry import is_built_in, load_oracle, load_task
 
 RESERVED = 1000
 """Evaluation prompts of each difficulty that are never labelled; more where evaluation.examples is greater."""
@@ -67,7 +68,7 @@ def load_members(run: RunDirectory) -> list[Transformer]:
     if not rounds:
         raise UserError(f"{run.path}: no round is committed yet; `easy2hard resume {run.path}` goes on")
     settings = run.settings
-    members = build_members(settings, load_task(settings.task.name))
+    members = build_members(settings, load_task(settings.task.name, settings.task.options))
     load_weights(run.weights_path(rounds[-1].round), members)
     return members
 
@@ -83,7 +84,23 @@ def check(settings: Settings) -> None:
     Raises:
         UserError: naming the setting and what would be right.
     """
-    load_task(settings.task.name)
+    task = load_task(settings.task.name, settings.task.options)
+    if not task.supervised_difficulties(settings.supervised.difficulty):
+        raise UserError(
+            f"supervised.difficulty = {settings.supervised.difficulty}: task {task.name} has nothing that easy"
+        )
+    if settings.supervised.difficulty > (task.greatest or settings.supervised.difficulty):
+        raise UserError(f"supervised.difficulty = {settings.supervised.difficulty}: at most {task.greatest} here")
+    history = [task.evaluated_difficulties(settings.supervised.difficulty)]
+    for number in range(1, settings.rounds.count + 1):
+        history.append(next_difficulties(settings.rounds, task, history))
+        if task.greatest is not None and max(map(hardest, history[-1])) > task.greatest:
+            raise UserError(
+                f"rounds.count = {settings.rounds.count}: round {number} would pass difficulty {task.greatest}, "
+                f"the greatest of task {task.name}"
+            )
+    if not is_built_in(task.name):
+        check_contract(task, load_oracle(task))
 
 
 def start(settings: Settings, out: Path, listener: Listener) -> Store:
@@ -136,7 +153,7 @@ class _Run:
         self.store = store
         self.listener = listener
         self.settings = store.settings
-        self.task = load_task(self.settings.task.name)
+        self.task = load_task(self.settings.task.name, self.settings.task.options)
         # The oracle goes to supervised data and evaluation, and nowhere else.
         self.oracle = load_oracle(self.task)
         self.supervised = SupervisedSource(
@@ -166,17 +183,22 @@ class _Run:
         clock = _Clock()
         with clock.phase("train"):
             trained = self._train(0, self.settings.supervised, None)
-        return self._record(clock, 0, list(range(1, self.settings.supervised.difficulty + 1)), [], trained)
+        return self._record(
+            clock, 0, self.task.evaluated_difficulties(self.settings.supervised.difficulty), [], trained
+        )
 
     def _round(self, manifest: Manifest, number: int) -> RoundRecord:
         clock = _Clock()
         history = [record.difficulties for record in manifest.rounds]
-        difficulties = next_difficulties(self.settings.rounds, history)
+        difficulties = next_difficulties(self.settings.rounds, self.task, history)
         given_up: dict[str, float] = {}
         with clock.phase("label"):
             labels = self._label(number, difficulties)
             if number > 1 and _share_kept(labels) < (self.settings.rounds.hold or 0):
-                given_up = {str(d): round(_share_kept([each]), 4) for d, each in zip(difficulties, labels, strict=True)}
+                given_up = {
+                    difficulty_text(d): round(_share_kept([each]), 4)
+                    for d, each in zip(difficulties, labels, strict=True)
+                }
                 difficulties = manifest.rounds[-1].difficulties
                 labels = self._label(number, difficulties)
         with self.store.replacing(self.store.ledger_path(number)) as path:
@@ -196,7 +218,7 @@ class _Run:
             reserved = evaluation_prompts(
                 self.task, settings.seed, difficulty, max(RESERVED, settings.evaluation.examples)
             )
-            generator = numpy_generator(settings.seed, "labels", number, str(difficulty))
+            generator = numpy_generator(settings.seed, "labels", number, difficulty_text(difficulty))
             prompts = fresh_prompts(self.task, generator, difficulty, settings.rounds.labels, reserved)
             labels.append(apply_filters(settings.rounds.filters, propose(self.members, self.task, difficulty, prompts)))
             self.listener.advance(1)
@@ -219,7 +241,10 @@ class _Run:
             Mixture(
                 seed=settings.seed,
                 stream=("batches", number, member),
-                supervised=(self.supervised, float(settings.supervised.difficulty)),
+                supervised=(
+                    self.supervised,
+                    float(len(self.task.evaluated_difficulties(settings.supervised.difficulty))),
+                ),
                 older=older,
                 newest=newest,
                 batch=(number > 0 and settings.rounds.batch) or settings.training.batch,
@@ -247,7 +272,9 @@ class _Run:
 
     def _evaluate(self, number: int, frontier: int) -> dict[str, float]:
         settings = self.settings
-        difficulties = range(1, frontier + settings.evaluation.beyond + 1)
+        difficulties = self.task.evaluated_difficulties(
+            min(frontier + settings.evaluation.beyond, self.task.greatest or frontier + settings.evaluation.beyond)
+        )
         self.listener.phase(number, settings.rounds.count, "evaluate", len(difficulties))
         result: dict[str, float] = {}
         for difficulty in difficulties:
@@ -259,7 +286,7 @@ class _Run:
                 [difficulty],
                 settings.evaluation.examples,
             )
-            result[str(difficulty)] = scores[difficulty]
+            result[difficulty_text(difficulty)] = scores[difficulty]
             self.listener.advance(1)
         return result
 

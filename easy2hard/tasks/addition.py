@@ -1,4 +1,4 @@
-"""Addition with reversed numbers: ``1368+9661=`` (8631 + 1669) -> ``00301`` (difficulty = digits of each operand)."""
+"""Addition: ``8631+1669=`` -> ``10300``, or with both numbers and the sum written backwards (difficulty = digits)."""
 
 import re
 
@@ -6,78 +6,73 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from easy2hard.tasks.base import Difficulty, Task, digits
+from easy2hard.tasks.arithmetic import TwoOperands, answers_of, carry, tokens_of
+from easy2hard.tasks.base import Difficulty, digits
 from easy2hard.tasks.oracle import Oracle
-from easy2hard.vocabulary import BOS, EOS, SPECIAL, Tokens, Vocabulary
+from easy2hard.vocabulary import PAD, SPECIAL, Tokens, Vocabulary
 
 
-class ReverseAddition(Task):
-    """Least significant digits first; the sum is padded with zeros to one digit more than the longer operand.
+class Addition(TwoOperands):
+    """Two numbers to add; supervised lengths are independent, self-labelled ones equal (method.md, "Tasks").
 
-    A difficulty is the pair (digits of a, digits of b); one number d stands for (d, d). Supervised operands have
-    independent lengths, self-labelled ones equal lengths (method.md, "Tasks").
+    Args:
+        name: name of the task.
+        backwards: least significant digits first.
+        padded: the sum is padded with zeros to one digit more than the longer operand.
     """
 
-    name = "reverse-addition"
-    summary = "add two numbers written backwards, least significant digit first"
+    operator = "+"
     vocabulary = Vocabulary("0123456789+=")
-    grammar = re.compile(r"[0-9]*[1-9]\+[0-9]*[1-9]=")
-    example = "1368+9661="
 
-    @override
-    def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
-        return [(a, b) for a in range(1, hardest + 1) for b in range(1, hardest + 1)]
+    def __init__(self, name: str, backwards: bool, padded: bool) -> None:
+        self.name = name
+        self.backwards = backwards
+        self.padded = padded
+        number = r"[0-9]*[1-9]" if backwards else r"[1-9][0-9]*"
+        self.grammar = re.compile(rf"{number}\+{number}=")
+        self.example = "1368+9661=" if backwards else "8631+1669="
+        self.summary = "add two numbers" + (
+            " written backwards, least significant digit first"
+            if backwards
+            else ", the sum padded with zeros"
+            if padded
+            else ""
+        )
 
     @override
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
         a, b = (difficulty, difficulty) if isinstance(difficulty, int) else difficulty
-        prompts = np.empty((count, a + b + 3), dtype=np.int32)
-        prompts[:, 0] = BOS
-        prompts[:, 1 : a + 1] = digits(generator, count, a)[:, ::-1] + SPECIAL
-        prompts[:, a + 1] = self.vocabulary.id("+")
-        prompts[:, a + 2 : -1] = digits(generator, count, b)[:, ::-1] + SPECIAL
-        prompts[:, -1] = self.vocabulary.id("=")
-        return prompts
+        step = -1 if self.backwards else 1
+        first = tokens_of(digits(generator, count, a)[:, ::step])
+        return self.frame(first, "+", tokens_of(digits(generator, count, b)[:, ::step]), "=")
 
     @override
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
-        a = self.first_operand(prompts)
-        b = prompts.shape[1] - 3 - a
-        bounds: NDArray[np.int64] = np.maximum(a, b) + 2
+        bounds: NDArray[np.int64] = np.maximum(*self.operand_lengths(prompts)) + 2
         return bounds
 
-    def first_operand(self, prompts: Tokens) -> NDArray[np.int64]:
-        """Return (count,) numbers of digits of the first operand."""
-        places: NDArray[np.int64] = (prompts == self.vocabulary.id("+")).argmax(axis=1)
-        return places - 1
 
-
-class ReverseAdditionOracle(Oracle):
+class AdditionOracle(Oracle):
     """Adds digit by digit, all rows at once."""
 
-    task: ReverseAddition
+    task: Addition
 
     @override
     def solve(self, prompts: Tokens) -> Tokens:
         first = self.task.first_operand(prompts)
-        longest = int(np.maximum(first, prompts.shape[1] - 3 - first).max(initial=0))
-        answers = np.zeros((len(prompts), longest + 2), dtype=np.int32)
-        for a in np.unique(first):
-            rows = first == a
-            answers[rows] = self._solve(prompts[rows], int(a), longest)
-        return answers
+        pieces = [(np.flatnonzero(first == a), self._sums(prompts[first == a], int(a))) for a in np.unique(first)]
+        return answers_of(pieces, len(prompts))
 
-    def _solve(self, prompts: Tokens, a: int, longest: int) -> Tokens:
+    def _sums(self, prompts: Tokens, a: int) -> Tokens:
         b = prompts.shape[1] - 3 - a
-        length = max(a, b) + 1
-        sums = np.zeros((len(prompts), length), dtype=np.int32)
-        sums[:, :a] += prompts[:, 1 : a + 1] - SPECIAL
-        sums[:, :b] += prompts[:, a + 2 : -1] - SPECIAL
-        for position in range(length - 1):  # carries ripple towards the more significant digits
-            carry = sums[:, position] >= 10
-            sums[:, position] -= 10 * carry
-            sums[:, position + 1] += carry
-        answers = np.zeros((len(prompts), longest + 2), dtype=np.int32)
-        answers[:, :length] = sums + SPECIAL
-        answers[:, length] = EOS
-        return answers
+        step = 1 if self.task.backwards else -1
+        sums = np.zeros((len(prompts), max(a, b) + 1), dtype=np.int32)
+        sums[:, :a] += (prompts[:, 1 : a + 1] - SPECIAL)[:, ::step]
+        sums[:, :b] += (prompts[:, a + 2 : -1] - SPECIAL)[:, ::step]
+        sums = carry(sums)[:, ::step]
+        if self.task.padded:
+            return tokens_of(sums)
+        # The only zero that can lead is the one digit more: move the sum over it.
+        leading = sums[:, :1] == 0
+        moved = np.concatenate([tokens_of(sums[:, 1:]), np.full((len(sums), 1), PAD, dtype=np.int32)], axis=1)
+        return np.where(leading, moved, tokens_of(sums))

@@ -8,10 +8,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easy2hard.errors import UserError
-from easy2hard.vocabulary import Tokens, Vocabulary
+from easy2hard.vocabulary import BOS, Tokens, Vocabulary
 
 Difficulty = int | tuple[int, int]
 """One number, or a pair for tasks with two (the digits of each operand). ``d`` stands for ``(d, d)`` there."""
+
+
+def hardest(difficulty: Difficulty) -> int:
+    """Return the greater number of a difficulty."""
+    return difficulty if isinstance(difficulty, int) else max(difficulty)
+
+
+def difficulty_text(difficulty: Difficulty) -> str:
+    """Return a difficulty as it is written in files, streams and on the command line: ``20`` or ``6x5``."""
+    return str(difficulty) if isinstance(difficulty, int) else f"{difficulty[0]}x{difficulty[1]}"
+
+
+def span(difficulties: Sequence[Difficulty]) -> str:
+    """Return difficulties in a few characters: the first and the last."""
+    first, last = difficulty_text(difficulties[0]), difficulty_text(difficulties[-1])
+    return first if first == last else f"{first}-{last}"
+
+
+def parse_difficulty(text: str) -> Difficulty:
+    """Return the difficulty written as ``text``.
+
+    Raises:
+        ValueError: it is neither a number nor a pair of numbers, or one of them is below 1.
+    """
+    match = re.fullmatch(r"([1-9][0-9]*)(?:x([1-9][0-9]*))?", text.strip())
+    if not match:
+        raise ValueError(f"{text!r} is no difficulty: expected a number from 1 up, or a pair such as 6x5")
+    first, second = match.groups()
+    return int(first) if second is None else (int(first), int(second))
 
 
 class Task(ABC):
@@ -27,10 +56,22 @@ class Task(ABC):
     """What a whole prompt looks like, without BOS."""
     example: str
     """A prompt of the task, shown in help texts and error messages."""
+    unit: str = "digits"
+    """What the difficulty counts."""
+    greatest: int | None = None
+    """The greatest difficulty there is; None where there is no end."""
 
-    @abstractmethod
     def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
         """Return the difficulties, all equally likely, that make up D0 when ``hardest`` is the greatest."""
+        return list(range(1, hardest + 1))
+
+    def labelled_difficulties(self, hardest: int) -> list[list[Difficulty]]:
+        """Return what is labelled to come from ``hardest - 1`` to ``hardest``: the difficulties of each small step."""
+        return [[hardest]]
+
+    def evaluated_difficulties(self, hardest: int) -> list[Difficulty]:
+        """Return the difficulties that show how well a model does up to ``hardest``."""
+        return list(range(1, hardest + 1))
 
     @abstractmethod
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
@@ -40,6 +81,16 @@ class Task(ABC):
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
         """Return (count,) greatest numbers of answer tokens, EOS included, computed from the prompts alone."""
 
+    def check_prompt(self, text: str) -> None:
+        """Refuse a text that is no prompt of this task.
+
+        Raises:
+            UserError: naming the text and what a prompt looks like.
+        """
+        self.vocabulary.encode(text)
+        if not self.grammar.fullmatch(text):
+            raise UserError(f"prompt {text!r}: not a prompt of task {self.name} (expected the form {self.example!r})")
+
     def encode(self, texts: Sequence[str]) -> list[tuple[NDArray[np.int64], Tokens]]:
         """Return prompts as token arrays grouped by length: pairs of (indices into ``texts``, prompts).
 
@@ -47,21 +98,28 @@ class Task(ABC):
             UserError: a text is not a prompt of this task.
         """
         for text in texts:
-            self.vocabulary.encode(text)
-            if not self.grammar.fullmatch(text):
-                raise UserError(
-                    f"prompt {text!r}: not a prompt of task {self.name} (expected the form {self.example!r})"
-                )
-        lengths = np.array([len(text) for text in texts])
+            self.check_prompt(text)
+        lengths = self.vocabulary.lengths(texts)
         groups = []
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length)
             groups.append((rows, self.vocabulary.encode_prompts([texts[int(i)] for i in rows])))
         return groups
 
+    def frame(self, *parts: Tokens | str) -> Tokens:
+        """Return prompts put together from BOS and ``parts``: (count, any) token arrays, or symbols for all rows."""
+        count = next(len(part) for part in parts if not isinstance(part, str))
+        columns: list[Tokens] = [np.full((count, 1), BOS, dtype=np.int32)]
+        for part in parts:
+            if isinstance(part, str):
+                columns.append(np.tile(np.array(self.vocabulary.encode(part), dtype=np.int32), (count, 1)))
+            else:
+                columns.append(part.astype(np.int32, copy=False))
+        return np.concatenate(columns, axis=1)
 
-def digits(generator: np.random.Generator, count: int, length: int) -> NDArray[np.int64]:
+
+def digits(generator: np.random.Generator, count: int, length: int) -> NDArray[np.int32]:
     """Return (count, length) decimal digits, most significant first and never 0 (method.md, "Tasks")."""
-    numbers = generator.integers(0, 10, (count, length))
-    numbers[:, 0] = generator.integers(1, 10, count)
+    numbers = generator.integers(0, 10, (count, length), dtype=np.int32)
+    numbers[:, 0] = generator.integers(1, 10, count, dtype=np.int32)
     return numbers

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from easy2hard.errors import UserError
 from easy2hard.tasks.base import Task
 from easy2hard.vocabulary import Tokens
 
@@ -10,12 +11,22 @@ from easy2hard.vocabulary import Tokens
 class Oracle(ABC):
     """Solves prompts of one task."""
 
+    task_class: type[Task]
+    """The task it belongs to; needed where a third party's oracle is all that is registered (docs/tasks.md)."""
+
     def __init__(self, task: Task) -> None:
         self.task = task
 
     @abstractmethod
     def solve(self, prompts: Tokens) -> Tokens:
         """Return (count, length) true answers of (count, length) prompts, ended by EOS, padded on the right."""
+
+    def reason(self, prompt: str, truth: str, answer: str) -> str:
+        """Return in a line what is wrong with ``answer``, which is not ``truth`` but made of the task's symbols."""
+        for position, (true, given) in enumerate(zip(truth, answer, strict=False), start=1):
+            if true != given:
+                return f"wrong digit at position {position}: {given} instead of {true}"
+        return f"wrong length: {len(answer)} instead of {len(truth)}"
 
     def solve_texts(self, prompts: Sequence[str]) -> list[str]:
         """Return the true answers of ``prompts`` as texts, in their order."""
@@ -32,19 +43,28 @@ class Checker:
     def __init__(self, oracle: Oracle) -> None:
         self.oracle = oracle
 
-    def check(self, prompts: Sequence[str], answers: Sequence[str]) -> list[str | None]:
-        """Return for every answer None where it is right, else the reason why it is wrong."""
+    def check(
+        self, prompts: Sequence[str], answers: Sequence[str], finished: Sequence[bool] | None = None
+    ) -> list[str | None]:
+        """Return for every answer None where it is right, else the reason why it is wrong.
+
+        Args:
+            prompts: prompts of the task.
+            answers: an answer to each.
+            finished: False for an answer that had no end within its bound; all had one where this is not given.
+        """
         return [
-            self._reason(truth, answer) for truth, answer in zip(self.oracle.solve_texts(prompts), answers, strict=True)
+            "no end" if not ended else self._reason(prompt, truth, answer)
+            for prompt, truth, answer, ended in zip(
+                prompts, self.oracle.solve_texts(prompts), answers, finished or [True] * len(answers), strict=True
+            )
         ]
 
-    def _reason(self, truth: str, answer: str) -> str | None:
+    def _reason(self, prompt: str, truth: str, answer: str) -> str | None:
         if answer == truth:
             return None
-        stranger = next((c for c in answer if c not in self.oracle.task.vocabulary.symbols), None)
-        if stranger is not None:
-            return f"bad format: character {stranger!r} is not in the task's alphabet"
-        for position, (true, given) in enumerate(zip(truth, answer, strict=False), start=1):
-            if true != given:
-                return f"wrong digit at position {position}: {given} instead of {true}"
-        return f"wrong length: {len(answer)} instead of {len(truth)}"
+        try:
+            self.oracle.task.vocabulary.encode(answer)
+        except UserError as error:
+            return f"bad format: {str(error).removeprefix(repr(answer) + ': ')}"
+        return self.oracle.reason(prompt, truth, answer)

@@ -5,21 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from easy2hard.errors import UserError
 from easy2hard.seeding import numpy_generator
-from easy2hard.tasks.base import Difficulty, Task
+from easy2hard.tasks.base import Difficulty, Task, difficulty_text, digits
+from easy2hard.tasks.contract import check_contract
 from easy2hard.tasks.oracle import Checker, Oracle
 from easy2hard.tasks.registry import load_oracle, load_task, task_names
-from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Tokens
-
-DIFFICULTIES = (1, 2, 3, 7, 20)
-
-
-def digits_of_operands(prompt: str) -> int:
-    """Return how many digits the operands of a prompt have, all the same number of them."""
-    (digits,) = {len(operand) for operand in re.findall("[0-9]+", prompt)}
-    return digits
+from easy2hard.tasks.strings import StringOracle, StringTask
+from easy2hard.vocabulary import EOS, SPECIAL, Tokens
 
 
 @pytest.fixture(params=task_names())
@@ -32,23 +27,43 @@ def oracle(task: Task) -> Oracle:
     return load_oracle(task)
 
 
+def difficulties(task: Task) -> list[Difficulty]:
+    """Return easy and hard difficulties of a task, pairs among them where it has some."""
+    easy = next(h for h in range(1, 100) if task.supervised_difficulties(h))
+    wanted = [*task.supervised_difficulties(easy + 2), easy + 6, *task.evaluated_difficulties(easy + 9)[-3:], easy + 19]
+    return list(dict.fromkeys(wanted))
+
+
+def size_of(task: Task, prompt: str) -> tuple[int, ...]:
+    """Return what the difficulty counts, found in the text."""
+    if not task.name.startswith("maze"):
+        return tuple(len(operand) for operand in re.findall("[0-9]+", prompt))
+    way = load_oracle(task).solve_texts([prompt])[0]
+    return (way.count(">") if task.name == "maze-hops" else prompt.count(":"),)
+
+
 def sample(task: Task, difficulty: Difficulty, count: int = 20, seed: int = 0, stream: str = "a") -> Tokens:
-    return task.sample(numpy_generator(seed, stream, str(difficulty)), difficulty, count)
+    return task.sample(numpy_generator(seed, stream, difficulty_text(difficulty)), difficulty, count)
 
 
 def sample_texts(task: Task, count: int = 20) -> list[str]:
     """Return prompts of all difficulties, neighbours of different lengths."""
-    texts = [task.vocabulary.decode_prompts(sample(task, difficulty, count)) for difficulty in DIFFICULTIES]
+    texts = [task.vocabulary.decode_prompts(sample(task, difficulty, count)) for difficulty in difficulties(task)]
     return [text for neighbours in zip(*texts, strict=True) for text in neighbours]
 
 
-def corruptions(text: str, symbols: str) -> list[str]:
+def corruptions(text: str, symbols: list[str]) -> list[str]:
     """Return every text that differs by one character put in, left out or replaced."""
     places = range(len(text) + 1)
     inserted = {text[:i] + symbol + text[i:] for i in places for symbol in symbols}
     left_out = {text[:i] + text[i + 1 :] for i in places}
     replaced = {text[:i] + symbol + text[i + 1 :] for i in places for symbol in symbols}
     return sorted((inserted | left_out | replaced) - {text})
+
+
+def test_the_contract_is_kept(task: Task, oracle: Oracle) -> None:
+    check_contract(task, oracle)
+    check_contract(task, oracle, difficulties(task))
 
 
 def test_the_name_leads_to_the_task(task: Task) -> None:
@@ -65,21 +80,17 @@ def test_prompts_and_answers_have_the_exact_form(
     assert oracle.solve_texts([case["prompt"] for case in cases]) == [case["target"] for case in cases]
 
 
-@pytest.mark.parametrize("difficulty", DIFFICULTIES)
-def test_prompts_have_the_requested_difficulty(task: Task, difficulty: int) -> None:
-    prompts = sample(task, difficulty)
-    assert prompts.dtype == np.int32
-    assert len(prompts) == 20
-    assert (prompts[:, 0] == BOS).all()
-    assert ((prompts[:, 1:] >= SPECIAL) & (prompts[:, 1:] < len(task.vocabulary))).all()
-    for text in task.vocabulary.decode_prompts(prompts):
-        assert task.grammar.fullmatch(text)
-        assert digits_of_operands(text) == difficulty
+def test_prompts_have_the_requested_difficulty(task: Task) -> None:
+    for difficulty in difficulties(task):
+        for text in task.vocabulary.decode_prompts(sample(task, difficulty)):
+            assert task.grammar.fullmatch(text)
+            size = size_of(task, text)
+            assert size == (difficulty if isinstance(difficulty, tuple) else (difficulty,) * len(size))
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_any_number_of_prompts_can_be_sampled_and_solved(task: Task, oracle: Oracle, count: int) -> None:
-    prompts = sample(task, 4, count)
+    prompts = sample(task, 14, count)
     assert len(prompts) == len(oracle.solve(prompts)) == len(task.answer_bounds(prompts)) == count
 
 
@@ -90,15 +101,6 @@ def test_the_same_stream_gives_the_same_prompts_and_any_other_gives_others(task:
         assert not (other == prompts).all(axis=1).any()
 
 
-def test_sampling_leaves_the_global_generator_alone(task: Task) -> None:
-    np.random.seed(0)
-    first = sample(task, 12)
-    untouched = np.random.random()
-    np.random.seed(0)
-    assert np.random.random() == untouched
-    assert (sample(task, 12) == first).all()
-
-
 def test_texts_and_tokens_are_the_same_prompts(task: Task) -> None:
     texts = sample_texts(task)
     rows: list[int] = []
@@ -106,27 +108,10 @@ def test_texts_and_tokens_are_the_same_prompts(task: Task) -> None:
         assert task.vocabulary.decode_prompts(prompts) == [texts[i] for i in indices]
         rows += indices.tolist()
     assert sorted(rows) == list(range(len(texts)))
-    for difficulty in DIFFICULTIES:
-        prompts = sample(task, difficulty)
-        ((_, encoded),) = task.encode(task.vocabulary.decode_prompts(prompts))
-        assert (encoded == prompts).all()
-
-
-def test_answers_end_once_within_their_bounds(task: Task, oracle: Oracle) -> None:
-    for difficulty in DIFFICULTIES:
-        prompts = sample(task, difficulty)
-        answers, bounds = oracle.solve(prompts), task.answer_bounds(prompts)
-        lengths = (answers != PAD).sum(axis=1)
-        assert (lengths <= bounds).all()
-        assert ((answers == EOS).sum(axis=1) == 1).all()
-        assert (answers[np.arange(len(answers)), lengths - 1] == EOS).all()
-        encoded = task.vocabulary.encode_answers(task.vocabulary.decode_answers(answers))
-        assert (encoded == answers[:, : encoded.shape[1]]).all()
-        assert (answers[:, encoded.shape[1] :] == PAD).all()
 
 
 def test_answers_and_bounds_do_not_depend_on_the_rest_of_the_batch(task: Task, oracle: Oracle) -> None:
-    sampled = [sample(task, difficulty, count=3) for difficulty in task.supervised_difficulties(4)]
+    sampled = [sample(task, difficulty, count=3) for difficulty in task.supervised_difficulties(12)[:16]]
     texts = [text for prompts in sampled for text in task.vocabulary.decode_prompts(prompts)]
     for _, prompts in task.encode(texts):
         answers, bounds = task.vocabulary.decode_answers(oracle.solve(prompts)), task.answer_bounds(prompts)
@@ -138,12 +123,13 @@ def test_answers_and_bounds_do_not_depend_on_the_rest_of_the_batch(task: Task, o
 
 def test_the_true_answer_is_right_and_every_corruption_of_it_is_wrong(task: Task, oracle: Oracle) -> None:
     checker = Checker(oracle)
-    prompts = sample_texts(task, count=2)
+    prompts = sample_texts(task, count=1)[-6:]
     answers = oracle.solve_texts(prompts)
     assert checker.check(prompts, answers) == [None] * len(prompts)
+    assert checker.check(prompts, answers, [False] * len(prompts)) == ["no end"] * len(prompts)
     for prompt, answer in zip(prompts, answers, strict=True):
-        wrong = corruptions(answer, task.vocabulary.symbols + "x ")
-        for reason in checker.check([prompt] * len(wrong), wrong):
+        wrong = corruptions(answer[:40], [*"0123456789", *"x >"])
+        for reason in checker.check([prompt] * len(wrong), [text + answer[40:] for text in wrong]):
             assert reason is not None
             assert len(reason.splitlines()) == 1
 
@@ -164,3 +150,87 @@ def test_what_is_no_prompt_is_refused_in_one_line(task: Task) -> None:
             task.encode([example, text])
         assert repr(text) in str(error.value)
         assert len(str(error.value).splitlines()) == 1
+
+
+class Good(StringTask):
+    """A task that keeps the contract; each case below breaks one thing."""
+
+    name, summary = "good", "copy"
+
+    def __init__(self) -> None:
+        pass
+
+
+def good_sample(self: Task, generator: np.random.Generator, difficulty: int, count: int) -> Tokens:
+    return self.frame(digits(generator, count, difficulty) + SPECIAL, "=")
+
+
+class GoodOracle(StringOracle):
+    def __init__(self, task: Task) -> None:
+        super().__init__(task, step=1)
+
+
+def global_sample(self: Task, generator: np.random.Generator, difficulty: int, count: int) -> Tokens:
+    return self.frame(np.random.randint(1, 10, (count, difficulty)) + SPECIAL, "=")
+
+
+def fixed_sample(self: Task, generator: np.random.Generator, difficulty: int, count: int) -> Tokens:
+    return good_sample(self, np.random.default_rng(0), difficulty, count)
+
+
+def fail(*arguments: Any) -> Any:
+    raise ZeroDivisionError("by zero")
+
+
+def batch_bounds(self: Task, prompts: Tokens) -> NDArray[np.int64]:
+    return np.full(len(prompts), prompts.shape[1] + len(prompts))
+
+
+def two_ends(self: Oracle, prompts: Tokens) -> Tokens:
+    answers = np.full((len(prompts), prompts.shape[1]), EOS, dtype=np.int32)
+    answers[:, :-2] = prompts[:, 1:-1]
+    return answers
+
+
+CALLS = iter(range(10**6))
+
+
+def changing_answers(self: Oracle, prompts: Tokens) -> Tokens:
+    answers = np.full((len(prompts), 2), EOS, dtype=np.int32)
+    answers[:, 0] = SPECIAL + next(CALLS) % 10
+    return answers
+
+
+BROKEN: list[tuple[str, type, Any, str]] = [
+    ("sample", Good, fail, "sample must not raise: ZeroDivisionError"),
+    ("sample", Good, lambda self, g, d, n: [[1]] * n, "sample must return .* got list"),
+    ("sample", Good, lambda self, g, d, n: good_sample(self, g, d, n + 1), r"sample must return .* shape \(25, 3\)"),
+    ("sample", Good, lambda self, g, d, n: good_sample(self, g, d, n).astype(float), "sample must return .* float64"),
+    ("sample", Good, lambda self, g, d, n: good_sample(self, g, d, n)[:, 1:], "must begin with BOS"),
+    ("sample", Good, lambda self, g, d, n: good_sample(self, g, d, n)[:, :-1], "must match the grammar"),
+    ("sample", Good, lambda self, g, d, n: np.pad(good_sample(self, g, d, n), ((0, 0), (0, 1))), "without padding"),
+    ("sample", Good, global_sample, "global generator alone"),
+    ("sample", Good, fixed_sample, "from the generator it is given"),
+    ("answer_bounds", Good, lambda self, p: np.full(len(p), p.shape[1] - 2), "'.*' needs 2 tokens with EOS.* is 1"),
+    ("answer_bounds", Good, lambda self, p: np.full((len(p), 1), 99), "answer_bounds must return"),
+    ("answer_bounds", Good, batch_bounds, "must not depend on the rest of the batch"),
+    ("supervised_difficulties", Good, lambda self, h: [], "must return difficulties"),
+    ("example", Good, "12", "example must be a prompt"),
+    ("grammar", Good, "[0-9]+=", "grammar must be a Pattern"),
+    ("solve", GoodOracle, fail, "solve must not raise: ZeroDivisionError: by zero"),
+    ("solve", GoodOracle, lambda self, p: p[:, 1:-1], "exactly one EOS"),
+    ("solve", GoodOracle, two_ends, "exactly one EOS"),
+    ("solve", GoodOracle, lambda self, p: np.full((len(p), 1), 99), "vocabulary's tokens"),
+    ("solve", GoodOracle, changing_answers, "same answer to the same prompt"),
+]
+
+
+@pytest.mark.parametrize(("name", "owner", "value", "message"), BROKEN)
+def test_a_task_that_breaks_a_rule_is_refused_by_name(
+    name: str, owner: type, value: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_contract(Good(), GoodOracle(Good()))
+    monkeypatch.setattr(owner, name, value)
+    with pytest.raises(UserError, match=rf"(?s)task good breaks the contract.*{message}") as error:
+        check_contract(Good(), GoodOracle(Good()))
+    assert len(str(error.value).splitlines()) == 1

@@ -1,0 +1,57 @@
+"""What tasks with two operands share: where the operands are, and sums of digit arrays."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from easy2hard.tasks.base import Difficulty, Task
+from easy2hard.vocabulary import EOS, PAD, SPECIAL, Tokens
+
+Digits = NDArray[np.int32]
+"""(count, length) decimal digits, least significant first unless said otherwise."""
+
+
+class TwoOperands(Task):
+    """A prompt is two numbers with an operator between them and ``=`` at the end.
+
+    A difficulty is the pair (digits of a, digits of b); one number d stands for (d, d).
+    """
+
+    operator: str
+
+    def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
+        """Return all pairs: the operands' lengths are independent (method.md, "Tasks")."""
+        return [(a, b) for a in range(1, hardest + 1) for b in range(1, hardest + 1)]
+
+    def first_operand(self, prompts: Tokens) -> NDArray[np.int64]:
+        """Return (count,) numbers of digits of the first operand."""
+        places: NDArray[np.int64] = (prompts == self.vocabulary.id(self.operator)).argmax(axis=1)
+        return places - 1
+
+    def operand_lengths(self, prompts: Tokens) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return (count,) numbers of digits of both operands."""
+        first = self.first_operand(prompts)
+        return first, prompts.shape[1] - 3 - first
+
+
+def carry(numbers: Digits) -> Digits:
+    """Turn (count, length) sums of digits into digits, in place, carrying towards the end of each row."""
+    for position in range(numbers.shape[1] - 1):
+        tens = numbers[:, position] // 10
+        numbers[:, position] -= 10 * tens
+        numbers[:, position + 1] += tens
+    return numbers
+
+
+def answers_of(rows: list[tuple[NDArray[np.int64], Tokens]], count: int) -> Tokens:
+    """Return (count, longest + 1) answers from (indices, tokens without EOS) pieces; 0 in a piece is padding."""
+    longest = max((tokens.shape[1] for _, tokens in rows), default=0)
+    answers = np.full((count, longest + 1), PAD, dtype=np.int32)
+    for index, tokens in rows:
+        answers[index, : tokens.shape[1]] = tokens
+        answers[index, (tokens != PAD).sum(axis=1)] = EOS
+    return answers
+
+
+def tokens_of(numbers: Digits) -> Tokens:
+    """Return the token ids of digits, in vocabularies that begin with 0 to 9."""
+    return numbers + np.int32(SPECIAL)

@@ -1,0 +1,192 @@
+"""What every task promises, checked: built-in tasks by the tests, a third party's before any training starts."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from easy2hard.errors import UserError
+from easy2hard.seeding import numpy_generator
+from easy2hard.tasks.base import Difficulty, Task, difficulty_text
+from easy2hard.tasks.oracle import Checker, Oracle
+from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Tokens, Vocabulary
+
+COUNT = 24
+"""Prompts of each difficulty that are looked at."""
+
+
+class _BrokenError(Exception):
+    """A rule that a task breaks."""
+
+
+def check_contract(task: Task, oracle: Oracle, difficulties: Sequence[Difficulty] | None = None) -> None:
+    """Refuse a task that does not keep the contract.
+
+    Args:
+        task: the task.
+        oracle: its oracle.
+        difficulties: those to try; the easiest few by default, and a harder one.
+
+    Raises:
+        UserError: naming the first rule that is broken, where, and by what.
+    """
+    try:
+        _check_attributes(task)
+        for difficulty in difficulties or _some_difficulties(task):
+            try:
+                _check_difficulty(task, oracle, difficulty)
+            except _BrokenError as error:
+                raise _BrokenError(f"at difficulty {difficulty_text(difficulty)}: {error}") from error
+    except _BrokenError as error:
+        raise UserError(f"task {getattr(task, 'name', '?')} breaks the contract {error}") from error
+
+
+def _some_difficulties(task: Task) -> list[Difficulty]:
+    easy = _call("supervised_difficulties(hardest) must return difficulties", _easiest, task)
+    hard = min(easy + 6, task.greatest or easy + 6)
+    tried = [*task.supervised_difficulties(min(easy + 2, hard)), *task.evaluated_difficulties(hard)[-2:]]
+    tried += [d for step in task.labelled_difficulties(hard) for d in step][:2]
+    return list(dict.fromkeys(tried))
+
+
+def _easiest(task: Task) -> int:
+    for hardest in range(1, (task.greatest or 1000) + 1):
+        if task.supervised_difficulties(hardest):
+            return hardest
+    raise ValueError("there are none up to 1000")
+
+
+def _check_attributes(task: Task) -> None:
+    for name, kind in {
+        "name": str,
+        "summary": str,
+        "example": str,
+        "vocabulary": Vocabulary,
+        "grammar": re.Pattern,
+    }.items():
+        if not isinstance(getattr(task, name, None), kind):
+            raise _BrokenError(f"(attributes): {name} must be a {kind.__name__}")
+    _call("example must be a prompt", task.check_prompt, task.example)
+
+
+def _check_difficulty(task: Task, oracle: Oracle, difficulty: Difficulty) -> None:
+    prompts = _sample(task, difficulty, COUNT)
+    _check_prompts(task, prompts, COUNT)
+    _require(
+        (_sample(task, difficulty, COUNT) == prompts).all(), "sample must give the same prompts for the same stream"
+    )
+    if len(np.unique(prompts, axis=0)) > COUNT // 2:  # a large space: two streams can hardly meet in every row
+        other = _sample(task, difficulty, COUNT, stream="another")
+        _require((other != prompts).any(), "sample must take its randomness from the generator it is given")
+    _check_prompts(task, _sample(task, difficulty, 0), 0)
+    texts = task.vocabulary.decode_prompts(prompts)
+    for text in texts:
+        _call("sampled prompts must match the grammar", task.check_prompt, text)
+    ((_, encoded),) = task.encode(texts[:1])
+    _require((encoded == prompts[:1]).all(), "a prompt's text must give its tokens again")
+
+    bounds = _call("answer_bounds must not raise", task.answer_bounds, prompts)
+    _check_array(bounds, (COUNT,), np.integer, "answer_bounds must return (count,) whole numbers")
+    _require((bounds >= 1).all(), "answer_bounds must be at least 1: EOS counts")
+    answers = _call("solve must not raise", oracle.solve, prompts)
+    _check_array(answers, (COUNT, None), np.integer, "solve must return (count, length) token ids")
+    _require(
+        ((answers >= 0) & (answers < len(task.vocabulary))).all(), "answers must be made of the vocabulary's tokens"
+    )
+    _require((oracle.solve(prompts) == answers).all(), "solve must give the same answer to the same prompt")
+    ends = (answers == EOS).sum(axis=1)
+    lengths = (answers != PAD).sum(axis=1)
+    last = answers[np.arange(COUNT), np.maximum(lengths - 1, 0)]
+    _require(
+        ((ends == 1) & (last == EOS)).all(),
+        "an answer must end with exactly one EOS, with nothing but padding after it",
+    )
+    _require(
+        (answers[:, :1] >= EOS).all() and (answers != BOS).all(), "an answer must hold no BOS and no padding before EOS"
+    )
+    over = lengths > bounds
+    if over.any():
+        row = int(over.argmax())
+        raise _BrokenError(
+            f"answer_bounds must not be less than the true answer needs: {texts[row]!r} needs {lengths[row]} tokens "
+            f"with EOS, its bound is {bounds[row]}"
+        )
+    alone = oracle.solve(prompts[:1]), task.answer_bounds(prompts[:1])
+    one = task.vocabulary.decode_answers
+    _require(
+        one(alone[0]) == one(answers[:1]) and alone[1].tolist() == bounds[:1].tolist(),
+        "answers and bounds must not depend on the rest of the batch",
+    )
+    written = one(answers)
+    encoded_answers = task.vocabulary.encode_answers(written)
+    _require(
+        encoded_answers.shape[1] <= answers.shape[1]
+        and (encoded_answers == answers[:, : encoded_answers.shape[1]]).all(),
+        "an answer's text must give its tokens again",
+    )
+    checker = Checker(oracle)
+    _require(checker.check(texts, written) == [None] * COUNT, "the checker must find the true answer right")
+    _check_corruptions(task, checker, texts[:4], answers[:4])
+
+
+def _check_corruptions(task: Task, checker: Checker, texts: Sequence[str], answers: Tokens) -> None:
+    """Every answer that differs from the true one by one token must be wrong, for a reason of one line."""
+    for text, row in zip(texts, answers.tolist(), strict=True):
+        true = row[: row.index(EOS)]
+        wrong = [[*true[:i], other, *true[i + 1 :]] for i in range(len(true)) for other in _others(task, true[i])]
+        wrong += [[*true[:i], *true[i + 1 :]] for i in range(len(true))] + [[*true, SPECIAL]]
+        longest = max(map(len, wrong))
+        tokens = np.array([[*w, EOS, *[PAD] * (longest - len(w))] for w in wrong], dtype=np.int32)
+        given = task.vocabulary.decode_answers(tokens)
+        for answer, reason in zip(given, checker.check([text] * len(given), given), strict=True):
+            _require(
+                reason is not None and len(reason.splitlines()) == 1,
+                f"the checker must give a reason of one line for {answer!r}, a wrong answer to {text!r}",
+            )
+
+
+def _others(task: Task, token: int) -> list[int]:
+    """Return a few tokens other than ``token``: its neighbours and both ends of the vocabulary."""
+    wanted = {SPECIAL, token - 1, token + 1, len(task.vocabulary) - 1} - {token}
+    return sorted(other for other in wanted if SPECIAL <= other < len(task.vocabulary))
+
+
+def _sample(task: Task, difficulty: Difficulty, count: int, stream: str = "contract") -> Any:
+    before = np.random.get_state()[1].copy()  # type: ignore[index]
+    generator = numpy_generator(0, stream, difficulty_text(difficulty))
+    prompts = _call("sample must not raise", task.sample, generator, difficulty, count)
+    after = np.random.get_state()[1]  # type: ignore[index]
+    _require((before == after).all(), "sample must leave NumPy's global generator alone")
+    return prompts
+
+
+def _check_prompts(task: Task, prompts: Any, count: int) -> None:
+    _check_array(prompts, (count, None), np.integer, "sample must return (count, length) token ids")
+    _require((prompts[:, :1] == BOS).all(), "a prompt must begin with BOS")
+    inside = (prompts[:, 1:] >= SPECIAL) & (prompts[:, 1:] < len(task.vocabulary))
+    _require(inside.all(), "a prompt must be made of the vocabulary's symbols after BOS, without padding")
+
+
+def _check_array(value: Any, shape: tuple[int | None, ...], kind: type, rule: str) -> None:
+    right = (
+        isinstance(value, np.ndarray)
+        and value.ndim == len(shape)
+        and all(wanted in (None, size) for wanted, size in zip(shape, value.shape, strict=True))
+        and np.issubdtype(value.dtype, kind)
+    )
+    if not right:
+        got = f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise _BrokenError(f"{rule}, got {got}")
+
+
+def _require(holds: Any, rule: str) -> None:
+    if not holds:
+        raise _BrokenError(rule)
+
+
+def _call(rule: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except Exception as error:  # whatever a stranger's code raises is the answer to the question asked here
+        raise _BrokenError(f"{rule}: {type(error).__name__}: {error}") from error

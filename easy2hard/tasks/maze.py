@@ -1,0 +1,262 @@
+"""Mazes: labelled trees to find a way through (method.md, "Tasks").
+
+``50>78#58:90,35-99:98,56-…=`` -> ``50>56>78``: start and end, then every node with its neighbours, nodes and neighbours
+in random order. Labels are distinct numbers 1 to 99, one token each. The difficulty is either the number of hops from
+start to end, at a fixed number of nodes, or the number of nodes, at a fixed number of hops.
+"""
+
+import re
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from easy2hard.errors import UserError
+from easy2hard.tasks.base import Difficulty, Task
+from easy2hard.tasks.oracle import Oracle
+from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Tokens, Vocabulary
+
+LABELS = 99
+_HEADER = 5  # BOS start > end #
+
+Trees = NDArray[np.int64]
+
+
+def random_trees(generator: np.random.Generator, count: int, nodes: int, hops: int | None = None) -> Trees:
+    """Return trees drawn uniformly among all labelled trees on 0 … nodes - 1.
+
+    With ``hops``, among those in which 0, 1, …, hops is the way from node 0 to node ``hops``. A tree with that way is
+    a forest rooted in its ``hops + 1`` nodes, and such a forest is a Prüfer code whose last entry is a root: all codes
+    are equally likely, so all trees are. (With fresh random labels, uniform over trees and ways.)
+
+    Returns:
+        (count, nodes - 1, 2) edges.
+    """
+    roots = 1 if hops is None else hops + 1
+    others = nodes - roots
+    code = generator.integers(0, nodes, (count, others))
+    if others:
+        code[:, -1] = generator.integers(0, roots, count)
+    rows = np.arange(count)
+    waiting = np.ones(
+        (count, nodes), dtype=np.int64
+    )  # how often a node still comes in the code; + 1 until it is placed
+    np.add.at(waiting, (rows[:, None], code), 1)
+    waiting[:, :roots] += nodes  # roots are never placed
+    edges = np.empty((count, nodes - 1, 2), dtype=np.int64)
+    for step in range(others):
+        leaf = (waiting == 1).argmax(axis=1)  # the smallest node that comes no more
+        edges[:, step, 0], edges[:, step, 1] = leaf, code[:, step]
+        waiting[rows, leaf] = 0
+        waiting[rows, code[:, step]] -= 1
+    for hop in range(roots - 1):
+        edges[:, others + hop] = hop, hop + 1
+    return edges
+
+
+class Maze(Task):
+    """What both maze tasks share."""
+
+    vocabulary = Vocabulary([*map(str, range(1, LABELS + 1)), *">#:,-="])
+    grammar = re.compile(r"\d+>\d+#\d+:\d+(,\d+)*(-\d+:\d+(,\d+)*)*=")
+    example = "3>1#1:2-2:3,1-3:2="
+
+    def shape(self, difficulty: int) -> tuple[int, int]:
+        """Return (nodes, hops) of a difficulty."""
+        raise NotImplementedError
+
+    @override
+    def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
+        if not isinstance(difficulty, int):
+            raise TypeError(f"task {self.name}: difficulty {difficulty} is not one number")
+        nodes, hops = self.shape(difficulty)
+        if not 1 <= hops < nodes <= LABELS:
+            raise UserError(
+                f"task {self.name}: difficulty {difficulty} means {nodes} nodes and {hops} hops; "
+                f"needed are at least one hop, more nodes than hops and at most {LABELS} nodes"
+            )
+        edges = random_trees(generator, count, nodes, hops)
+        labels = generator.permuted(np.tile(np.arange(1, LABELS + 1, dtype=np.int32), (count, 1)), axis=1)[:, :nodes]
+        return self._write(generator, edges, labels, hops)
+
+    def _write(self, generator: np.random.Generator, edges: Trees, labels: Tokens, hops: int) -> Tokens:
+        count, nodes = labels.shape
+        ids = {symbol: self.vocabulary.id(symbol) for symbol in ">#:,-="}
+        rows = np.arange(count)[:, None]
+        place = generator.permuted(np.tile(np.arange(nodes), (count, 1)), axis=1)  # of each node in the prompt
+        source = np.concatenate([edges[..., 0], edges[..., 1]], axis=1)
+        target = np.concatenate([edges[..., 1], edges[..., 0]], axis=1)
+        # Directed edges in the order of their source's place, neighbours of one node in random order.
+        order = np.argsort(place[rows, source] + generator.random(source.shape), axis=1)
+        source, target = source[rows, order], target[rows, order]
+        block = place[rows, source]
+        begins = np.ones(block.shape, dtype=np.bool_)
+        begins[:, 1:] = block[:, 1:] != block[:, :-1]
+        # Before edge number j of block p come j neighbours and p + 1 nodes, each with the symbol after it.
+        column = _HEADER + 2 * np.arange(block.shape[1]) + 2 * block + 2
+        prompts = np.empty((count, _HEADER + 2 * block.shape[1] + 2 * nodes), dtype=np.int32)
+        prompts[rows, column] = labels[rows, target] + (SPECIAL - 1)
+        prompts[rows, column + 1] = ids[","]
+        at_row, at_edge = np.nonzero(begins)
+        first = column[at_row, at_edge]
+        prompts[at_row, first - 2] = labels[at_row, source[at_row, at_edge]] + (SPECIAL - 1)
+        prompts[at_row, first - 1] = ids[":"]
+        later = first > _HEADER + 2
+        prompts[at_row[later], first[later] - 3] = ids["-"]
+        prompts[:, -1] = ids["="]
+        prompts[:, 0] = BOS
+        prompts[:, 1] = labels[:, 0] + (SPECIAL - 1)
+        prompts[:, 2] = ids[">"]
+        prompts[:, 3] = labels[:, hops] + (SPECIAL - 1)
+        prompts[:, 4] = ids["#"]
+        return prompts
+
+    @override
+    def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
+        nodes: NDArray[np.int64] = (prompts == self.vocabulary.id(":")).sum(axis=1)
+        return 2 * nodes  # a way through all nodes, a sign between two, EOS
+
+    @override
+    def check_prompt(self, text: str) -> None:
+        super().check_prompt(text)
+        way, _, tree = text.removesuffix("=").partition("#")
+        start, end = way.split(">")
+        neighbours = [entry.partition(":")[::2] for entry in tree.split("-")]
+        nodes = {node: names.split(",") for node, names in neighbours}
+        edges = {(node, other) for node, names in nodes.items() for other in names}
+        problem = (
+            "a node is listed twice"
+            if len(nodes) != len(neighbours)
+            else "start or end is not a node"
+            if not {start, end} <= nodes.keys()
+            else "a neighbour is listed twice"
+            if len(edges) != sum(map(len, nodes.values()))
+            else "an edge is listed from one of its ends only"
+            if {(b, a) for a, b in edges} != edges
+            else "not a tree"
+            if len(edges) != 2 * (len(nodes) - 1) or not _connected(nodes)
+            else None
+        )
+        if problem:
+            raise UserError(f"prompt {text!r}: not a maze ({problem})")
+
+
+def _connected(nodes: dict[str, list[str]]) -> bool:
+    seen, open_nodes = set(), [next(iter(nodes))]
+    while open_nodes:
+        node = open_nodes.pop()
+        if node not in seen:
+            seen.add(node)
+            open_nodes += nodes[node]
+    return len(seen) == len(nodes)
+
+
+class MazeHops(Maze):
+    """Difficulty = hops; ``nodes`` is fixed."""
+
+    name = "maze-hops"
+    summary = "find the way through a tree; more hops are harder"
+    unit = "hops"
+
+    def __init__(self, nodes: int = 30) -> None:
+        if not 2 <= nodes <= LABELS:
+            raise UserError(f"task.options.nodes = {nodes}: must be 2 to {LABELS}")
+        self.nodes = nodes
+        self.greatest = nodes - 1
+
+    @override
+    def shape(self, difficulty: int) -> tuple[int, int]:
+        return self.nodes, difficulty
+
+
+class MazeNodes(Maze):
+    """Difficulty = nodes; ``hops`` is fixed, and the easiest maze has ``smallest`` nodes."""
+
+    name = "maze-nodes"
+    summary = "find the way through a tree; more nodes are harder"
+    unit = "nodes"
+    greatest = LABELS
+
+    def __init__(self, hops: int = 9, smallest: int = 10) -> None:
+        if not 1 <= hops < smallest <= LABELS:
+            raise UserError(
+                f"task.options.hops = {hops}, task.options.smallest = {smallest}: "
+                f"needed are at least one hop, and more nodes than hops, at most {LABELS}"
+            )
+        self.hops = hops
+        self.smallest = smallest
+
+    @override
+    def shape(self, difficulty: int) -> tuple[int, int]:
+        return difficulty, self.hops
+
+    @override
+    def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
+        return list(range(self.smallest, hardest + 1))
+
+    @override
+    def evaluated_difficulties(self, hardest: int) -> list[Difficulty]:
+        return list(range(self.smallest, hardest + 1))
+
+
+class MazeOracle(Oracle):
+    """Walks from every node towards the end; answers a prompt of either maze task."""
+
+    @override
+    def solve(self, prompts: Tokens) -> Tokens:
+        vocabulary = self.task.vocabulary
+        colon, arrow = vocabulary.id(":"), vocabulary.id(">")
+        count = len(prompts)
+        rows = np.arange(count)[:, None]
+        body = prompts[:, _HEADER:]
+        is_label = body < SPECIAL + LABELS
+        is_node = np.zeros_like(is_label)
+        is_node[:, :-1] = body[:, 1:] == colon
+        # The node that each neighbour is listed under: the last one before it.
+        last_node = np.maximum.accumulate(np.where(is_node, np.arange(body.shape[1]), 0), axis=1)
+        neighbours = is_label & ~is_node
+        per_row = int(neighbours[0].sum()) if count else 0
+        target = body[neighbours].reshape(count, per_row)
+        source = np.take_along_axis(body, last_node, axis=1)[neighbours].reshape(count, per_row)
+        start, end = prompts[:, 1], prompts[:, 3]
+        # towards[x] is the neighbour of x on the way to the end; 0 where not known yet.
+        towards = np.zeros((count, SPECIAL + LABELS), dtype=np.int32)
+        towards[rows[:, 0], end] = end
+        fresh = np.zeros(towards.shape, dtype=np.bool_)
+        fresh[rows[:, 0], end] = True
+        for _ in range(per_row // 2):
+            if towards[rows[:, 0], start].all():
+                break
+            step = fresh[rows, source] & (towards[rows, target] == 0)
+            at, edge = np.nonzero(step)
+            fresh[:] = False
+            towards[at, target[at, edge]] = source[at, edge]
+            fresh[at, target[at, edge]] = True
+        ways = [start]
+        while (ways[-1] != end).any():
+            ways.append(towards[rows[:, 0], ways[-1]])
+        # Rows that arrived stay at the end: what follows the first arrival is no part of the answer.
+        way = np.stack(ways, axis=1)
+        answers = np.full((count, 2 * way.shape[1]), arrow, dtype=np.int32)
+        answers[:, ::2] = way
+        length = 2 * (way == end[:, None]).argmax(axis=1) + 1
+        answers[np.arange(answers.shape[1]) > length[:, None]] = PAD
+        answers[rows[:, 0], length] = EOS
+        return answers
+
+    @override
+    def reason(self, prompt: str, truth: str, answer: str) -> str:
+        if not re.fullmatch(r"\d+(>\d+)*", answer):
+            return f"bad format: {answer!r} is no way such as 3>2>1"
+        way, right = answer.split(">"), truth.split(">")
+        if way[0] != right[0]:
+            return f"wrong start: {way[0]} instead of {right[0]}"
+        tree = prompt.removesuffix("=").partition("#")[2]
+        neighbours = {node: names.split(",") for node, _, names in (entry.partition(":") for entry in tree.split("-"))}
+        for here, there in pairwise(way):
+            if there not in neighbours.get(here, []):
+                return f"illegal move: {here}>{there} is no edge"
+        if way[-1] != right[-1]:
+            return f"wrong end: {way[-1]} instead of {right[-1]}"
+        return f"not the shortest path: {len(way) - 1} hops instead of {len(right) - 1}"

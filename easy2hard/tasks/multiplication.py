@@ -1,0 +1,141 @@
+"""Worked multiplication, everything written backwards (method.md, "Tasks").
+
+``1368*9661=`` (8631 x 1669) -> ``97677+068715(935595)+0068715(9314775)+00013680=93150441``: the partial products
+``a * b_i * 10^i``, each padded to ``i + digits of a + 1``; the running sum in parentheses after every partial product
+but the first and the last; the product padded to the digits of both operands.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from easy2hard.tasks.arithmetic import TwoOperands, answers_of, carry, tokens_of
+from easy2hard.tasks.base import Difficulty, digits
+from easy2hard.tasks.oracle import Oracle
+from easy2hard.vocabulary import SPECIAL, Tokens, Vocabulary
+
+
+@dataclass(frozen=True)
+class Part:
+    """A number or a symbol of a worked answer: where it begins, and what it is."""
+
+    kind: str
+    """``partial product``, ``running sum`` or ``product``; else the symbol itself."""
+    index: int
+    """Which partial product, from 0."""
+    start: int
+    length: int
+
+
+def layout(a: int, b: int) -> list[Part]:
+    """Return the parts of the worked answer to operands of ``a`` and ``b`` digits; their places depend on nothing else.
+
+    ``+``, parentheses and ``=`` are parts of length one.
+    """
+    parts: list[Part] = []
+
+    def add(kind: str, index: int, length: int) -> None:
+        parts.append(Part(kind, index, parts[-1].start + parts[-1].length if parts else 0, length))
+
+    for i in range(b):
+        if i:
+            add("+", i, 1)
+        add("partial product", i, i + a + 1)
+        if 0 < i < b - 1:
+            add("(", i, 1)
+            add("running sum", i, i + a + 1)
+            add(")", i, 1)
+    add("=", b - 1, 1)
+    add("product", b - 1, a + b)
+    return parts
+
+
+class Multiplication(TwoOperands):
+    """Two numbers to multiply, with the work written out; the difficulty is the pair of their digits."""
+
+    name = "multiplication"
+    summary = "multiply two numbers written backwards, with the work"
+    operator = "*"
+    vocabulary = Vocabulary("0123456789*+()=")
+    grammar = re.compile(r"[0-9]*[1-9]\*[0-9]*[1-9]=")
+    example = "1368*9661="
+    unit = "digits of a x digits of b"
+
+    @override
+    def labelled_difficulties(self, hardest: int) -> list[list[Difficulty]]:
+        """Return the paper's order: (1,h)(h,1), then (2,h)(h,2), …, (h,h)."""
+        steps: list[list[Difficulty]] = [[(i, hardest), (hardest, i)] for i in range(1, hardest)]
+        return [*steps, [(hardest, hardest)]]
+
+    @override
+    def evaluated_difficulties(self, hardest: int) -> list[Difficulty]:
+        return [(a, b) for a in range(1, hardest + 1) for b in range(1, hardest + 1)]
+
+    @override
+    def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
+        a, b = (difficulty, difficulty) if isinstance(difficulty, int) else difficulty
+        first = tokens_of(digits(generator, count, a)[:, ::-1])
+        return self.frame(first, "*", tokens_of(digits(generator, count, b)[:, ::-1]), "=")
+
+    @override
+    def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
+        a, b = self.operand_lengths(prompts)
+        bounds = np.zeros(len(prompts), dtype=np.int64)
+        for first in np.unique(a):
+            last = layout(int(first), int(b[a == first][0]))[-1]
+            bounds[a == first] = last.start + last.length + 1
+        return bounds
+
+
+class MultiplicationOracle(Oracle):
+    """Multiplies on paper, all rows at once."""
+
+    task: Multiplication
+
+    @override
+    def solve(self, prompts: Tokens) -> Tokens:
+        first = self.task.first_operand(prompts)
+        pieces = [(np.flatnonzero(first == a), self._work(prompts[first == a], int(a))) for a in np.unique(first)]
+        return answers_of(pieces, len(prompts))
+
+    def _work(self, prompts: Tokens, a: int) -> Tokens:
+        b = prompts.shape[1] - 3 - a
+        x, y = prompts[:, 1 : a + 1] - SPECIAL, prompts[:, a + 2 : -1] - SPECIAL
+        parts = layout(a, b)
+        answers = np.empty((len(prompts), parts[-1].start + parts[-1].length), dtype=np.int32)
+        total = np.zeros((len(prompts), a + b + 1), dtype=np.int32)
+        for part in parts:
+            columns = answers[:, part.start : part.start + part.length]
+            if part.kind == "partial product":
+                product = np.zeros((len(prompts), a + 1), dtype=np.int32)
+                product[:, :a] = x * y[:, part.index, None]
+                total[:, part.index : part.index + a + 1] += carry(product)
+                carry(total)
+                columns[:, : part.index] = SPECIAL
+                columns[:, part.index :] = tokens_of(product)
+            elif part.kind in ("running sum", "product"):
+                columns[:] = tokens_of(total[:, : part.length])
+            else:
+                columns[:] = self.task.vocabulary.id(part.kind)
+        return answers
+
+    @override
+    def reason(self, prompt: str, truth: str, answer: str) -> str:
+        a = prompt.index("*")
+        general = super().reason(prompt, truth, answer)
+        wrong = next(
+            (i for i, (t, g) in enumerate(zip(truth, answer, strict=False)) if t != g), min(len(truth), len(answer))
+        )
+        for part in layout(a, len(prompt) - 2 - a):
+            if wrong < part.start + part.length:
+                if part.length == 1 and part.kind in "+()=":
+                    return f"{general} (where {part.kind!r} stands)"
+                return f"{general} (in the {_ordinal(part)})"
+        return general
+
+
+def _ordinal(part: Part) -> str:
+    return part.kind if part.kind == "product" else f"{part.kind} {part.index + 1}"
