@@ -90,16 +90,18 @@ class TrainingSettings(_Settings):
 
 
 class PhaseSettings(_Settings):
-    """A warm-up/constant/decay phase of optimiser steps."""
+    """A warm-up/constant/decay phase of optimiser steps, perhaps with a rest at the floor."""
 
     steps: int = Field(ge=1, description="optimiser steps, warm-up and decay included")
     warmup: int = Field(0, ge=0, description="steps of linear warm-up")
     decay: int = Field(0, ge=0, description="steps of linear decay to the floor")
+    rest: int = Field(0, ge=0, description="steps at the floor after the decay")
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        if self.warmup + self.decay > self.steps:
-            raise ValueError(f"warmup + decay = {self.warmup + self.decay} must be at most steps = {self.steps}")
+        parts = self.warmup + self.decay + self.rest
+        if parts > self.steps:
+            raise ValueError(f"warmup + decay + rest = {parts} must be at most steps = {self.steps}")
         return self
 
 

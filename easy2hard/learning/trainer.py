@@ -68,7 +68,7 @@ def fit(
         device = next(members[index].parameters()).device
         with Workers(torch.get_num_threads() if device.type == "cpu" else 1) as workers:
             for step in range(phase.steps):
-                rate = scale * learning_rate(step, phase.steps, phase.warmup, phase.decay, optimiser.floor)
+                rate = scale * learning_rate(step, phase.steps, phase.warmup, phase.decay, optimiser.floor, phase.rest)
                 for group, peak in zip(groups, peaks, strict=True):
                     group["lr"] = rate * peak
                 batch = mixtures[index].batch(step, step / phase.steps)

@@ -13,10 +13,21 @@ from easy2hard.seeding import torch_generator
 
 
 @properties
-@given(steps=st.integers(1, 200), warmup=st.integers(0, 200), decay=st.integers(0, 200), floor=st.floats(0, 1))
-def test_the_learning_rate_warms_up_stays_and_decays(steps: int, warmup: int, decay: int, floor: float) -> None:
+@given(
+    steps=st.integers(1, 200),
+    warmup=st.integers(0, 200),
+    decay=st.integers(0, 200),
+    floor=st.floats(0, 1),
+    rest=st.integers(0, 20),
+)
+def test_the_learning_rate_warms_up_stays_decays_and_rests(
+    steps: int, warmup: int, decay: int, floor: float, rest: int
+) -> None:
     assume(warmup + decay <= steps)
-    rates = [learning_rate(step, steps, warmup, decay, floor) for step in range(steps)]
+    total = steps + rest
+    rates = [learning_rate(step, total, warmup, decay, floor, rest) for step in range(total)]
+    assert rates[steps:] == [floor] * rest
+    rates = rates[:steps]
     rising, constant, falling = (
         rates[:warmup],
         rates[warmup : steps - decay],

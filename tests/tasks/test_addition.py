@@ -85,3 +85,28 @@ def test_the_easy_range_is_every_pair_of_lengths_once(hardest: int) -> None:
 def test_what_is_no_pair_of_reversed_numbers_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="not a prompt of task"):
         TASK.encode([text])
+
+
+FORWARD = ["forward-addition", "forward-addition-padded"]
+
+
+def forward_answer(name: str, text: str) -> str:
+    a, b = text.removesuffix("=").split("+")
+    total = str(int(a) + int(b))
+    return total.zfill(max(len(a), len(b)) + 1) if name.endswith("padded") else total
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_forward_addition_agrees_with_python_on_10_000_prompts(name: str) -> None:
+    task, prompts = load_task(name), []
+    for a, b in product(range(1, 26), repeat=2):
+        prompts += task.vocabulary.decode_prompts(task.sample(numpy_generator(1, a, b), (a, b), 16))
+    assert len(prompts) == 10_000
+    assert load_oracle(task).solve_texts(prompts) == [forward_answer(name, text) for text in prompts]
+
+
+@pytest.mark.parametrize("name", FORWARD)
+@given(pairs=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=5))
+def test_forward_addition_takes_numbers_of_any_size(name: str, pairs: list[tuple[int, int]]) -> None:
+    prompts = [f"{a}+{b}=" for a, b in pairs]
+    assert load_oracle(load_task(name)).solve_texts(prompts) == [forward_answer(name, text) for text in prompts]
