@@ -6,7 +6,7 @@ RECIPE ?= copy-cpu
 SEED ?= 0
 RUN := runs/$(RECIPE)-seed$(SEED)
 
-.PHONY: demo test check format clean
+.PHONY: demo test check bench format clean
 
 # Train the recipe, measure the result on 1,000 unseen prompts of each difficulty, draw the picture.
 # A run that was interrupted goes on where it was.
@@ -24,6 +24,10 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Side by side with transformers, on an idle machine; writes benchmarks/results.json.
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.bench
 
 format: $(VENV)/.installed
 	$(BIN)/ruff format .

@@ -3,8 +3,8 @@
     python -m benchmarks.bench [--only train label …] [--sizes tiny small paper] [--repeats 5]
 
 Writes ``benchmarks/results.json`` and prints the same as a table. In a comparison ``ours`` and ``peer`` are amounts a
-second and ``ratio`` is the median of their paired ratios. In rows of growth, members and floors ``peer`` is what ``ours``
-is compared with, as the row's unit says.
+second and ``ratio`` is the median of their paired ratios. In rows of growth, members and floors ``peer`` is what
+``ours`` is compared with, as the row's unit says.
 """
 
 import argparse
@@ -38,6 +38,7 @@ from easy2hard.runs import rounds
 from easy2hard.runs.manifest import Manifest, RunDirectory
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator, torch_generator
+from easy2hard.tasks.base import Difficulty, hardest
 from easy2hard.tasks.registry import load_oracle, load_task
 from easy2hard.vocabulary import EOS
 
@@ -205,10 +206,17 @@ def base_run(difficulty: int) -> RunDirectory:
 class Silent:
     """Hears of a run's progress and says nothing."""
 
-    def phase(self, number: int, rounds: int, name: str, total: int) -> None: ...
-    def step(self, step: Step) -> None: ...
-    def advance(self, count: int) -> None: ...
-    def round(self, manifest: Manifest) -> None: ...
+    def phase(self, number: int, rounds: int, name: str, total: int) -> None:
+        """Say nothing."""
+
+    def step(self, step: Step) -> None:
+        """Say nothing."""
+
+    def advance(self, count: int) -> None:
+        """Say nothing."""
+
+    def round(self, manifest: Manifest) -> None:
+        """Say nothing."""
 
 
 def never_ending(member: Transformer) -> Transformer:
@@ -230,27 +238,37 @@ PROMPTS = {("tiny", 20): 4096, ("tiny", 60): 1024, ("small", 20): 2048, ("small"
 
 def bench_answers(sizes: Sequence[str], repeats: int) -> list[Row]:
     """(b) Self-labelled prompts a second and (c) evaluated prompts a second, at full answer length."""
+    return [
+        row
+        for (size, difficulty), count in PROMPTS.items()
+        if size in sizes
+        for row in _answers(size, difficulty, count, repeats)
+    ]
+
+
+def _answers(size: str, difficulty: int, count: int, repeats: int) -> list[Row]:
     tokenizer = peer.build_tokenizer(TASK.vocabulary)
-    rows = []
-    for (size, difficulty), count in PROMPTS.items():
-        if size not in sizes:
-            continue
-        member = answering_member(size, difficulty)
-        model = as_peer(member)
-        prompts = TASK.sample(numpy_generator(0, "bench", difficulty), difficulty, count)
-        answers, bounds = ORACLE.solve(prompts), TASK.answer_bounds(prompts)
-        texts = TASK.vocabulary.decode_prompts(prompts)
-        bound = int(bounds.max())
-        mine = TASK.vocabulary.decode_answers(decode(member, prompts, bounds).tokens)
-        same = np.mean([a == b for a, b in zip(mine, peer.generate(model, tokenizer, texts, bound), strict=True)])
-        assert same > 0.99, f"the two sides answer differently ({same:.3f} the same)"
-        theirs = timed(lambda: peer.generate(model, tokenizer, texts, bound))
-        label = timed(lambda: propose([member], TASK, difficulty, prompts))
-        rows.append(paired("label", size, difficulty, "prompts/s", count, repeats, label, theirs))
-        evaluate = timed(lambda: exact_matches(member, prompts, answers))
-        theirs = timed(lambda: peer.evaluate(model, tokenizer, texts, bound))
-        rows.append(paired("evaluate", size, difficulty, "prompts/s", count, repeats, evaluate, theirs))
-    return rows
+    member = answering_member(size, difficulty)
+    model = as_peer(member)
+    prompts = TASK.sample(numpy_generator(0, "bench", difficulty), difficulty, count)
+    answers, bounds = ORACLE.solve(prompts), TASK.answer_bounds(prompts)
+    texts = TASK.vocabulary.decode_prompts(prompts)
+    bound = int(bounds.max())
+    mine = TASK.vocabulary.decode_answers(decode(member, prompts, bounds).tokens)
+    same = np.mean([a == b for a, b in zip(mine, peer.generate(model, tokenizer, texts, bound), strict=True)])
+    assert same > 0.99, f"the two sides answer differently ({same:.3f} the same)"
+    label, generate = (
+        timed(lambda: propose([member], TASK, difficulty, prompts)),
+        timed(lambda: peer.generate(model, tokenizer, texts, bound)),
+    )
+    evaluate, compare = (
+        timed(lambda: exact_matches(member, prompts, answers)),
+        timed(lambda: peer.evaluate(model, tokenizer, texts, bound)),
+    )
+    return [
+        paired("label", size, difficulty, "prompts/s", count, repeats, label, generate),
+        paired("evaluate", size, difficulty, "prompts/s", count, repeats, evaluate, compare),
+    ]
 
 
 ROUND = {"labels": 2000, "steps": 120, "examples": 200, "beyond": 5}
@@ -297,28 +315,38 @@ def bench_round(sizes: Sequence[str], repeats: int) -> list[Row]:
     return [row]
 
 
+GENERATED: list[tuple[str, Difficulty, int]] = [
+    ("copy", 20, 20_000),
+    ("copy", 60, 20_000),
+    ("reverse-addition", 20, 20_000),
+    ("forward-addition", 20, 20_000),
+    ("multiplication", (6, 6), 4_000),
+    ("maze-hops", 9, 2_000),
+]
+
+
 def bench_generate(sizes: Sequence[str], repeats: int) -> list[Row]:
-    """(e) Prompts with true answers a second, as token arrays, on one core."""
-    tokenizer = peer.build_tokenizer(TASK.vocabulary)
+    """(e) Prompts with true answers a second, as token arrays, on one core; mazes have 30 nodes."""
     rows = []
-    for difficulty in (20, 60):
-        count = 20_000
-
-        def ours(difficulty: int = difficulty, count: int = count) -> None:
-            ORACLE.solve(TASK.sample(np.random.default_rng(0), difficulty, count))
-
-        def theirs(difficulty: int = difficulty, count: int = count) -> None:
-            peer.copy_examples(0, tokenizer, [difficulty], count // 20)
-
-        seconds = [(timed(ours)() / count, timed(theirs)() * 20 / count) for _ in range(repeats)]
+    for name, difficulty, count in GENERATED:
+        task = load_task(name)
+        oracle, tokenizer = load_oracle(task), peer.build_tokenizer(task.vocabulary)
+        make = peer.EXAMPLES[name]
+        seconds = []
+        for _ in range(repeats):
+            begin = time.perf_counter()
+            oracle.solve(task.sample(np.random.default_rng(0), difficulty, count))
+            middle = time.perf_counter()
+            make(np.random.default_rng(0), tokenizer, hardest(difficulty), count // 20)
+            seconds.append(((middle - begin) / count, (time.perf_counter() - middle) * 20 / count))
         mine, other = (statistics.median(column) for column in zip(*seconds, strict=True))
-        ratio = statistics.median(b / a for a, b in seconds)
-        rows.append(Row("generate", "-", difficulty, 1 / mine, 1 / other, ratio, "examples/s"))
+        ratio = statistics.median(theirs / ours for ours, theirs in seconds)
+        rows.append(Row(f"generate {name}", "-", hardest(difficulty), 1 / mine, 1 / other, ratio, "examples/s"))
     return rows
 
 
 def bench_growth(sizes: Sequence[str], repeats: int) -> list[Row]:
-    """Cost of a token by difficulty: training, and decoding (prompt and answer tokens alike); 20 digits is the measure."""
+    """Cost of a token of prompt or answer by difficulty: training and decoding; 20 digits is the measure."""
     rows = []
     for name, cost in (("train_growth", _train_cost), ("label_growth", _label_cost)):
         difficulties = (10, 20, 50, 100, 200)
@@ -348,7 +376,6 @@ def bench_members(sizes: Sequence[str], repeats: int) -> list[Row]:
     rows = []
     base = rounds.load_members(base_run(20))[0]
     prompts = TASK.sample(numpy_generator(0, "bench", 20), 20, 2048)
-    bounds = TASK.answer_bounds(prompts)
     unit = "seconds; peer: ours with one member"
     runs: list[tuple[str, Callable[[int], float]]] = [
         ("train_members", lambda k: train_seconds([build_member("tiny", i) for i in range(k)], 10, 20)),

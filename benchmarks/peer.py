@@ -10,9 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import (
     DataCollatorForSeq2Seq,
@@ -74,10 +75,11 @@ def build_model(size: ModelSize, vocabulary: int) -> LlamaForCausalLM:
 
 
 def build_tokenizer(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
-    """Return a tokenizer of single characters with the token ids of ``vocabulary``."""
+    """Return a tokenizer with the token ids of ``vocabulary``: characters, and numbers where it has some."""
     symbols = ["<pad>", "<bos>", "<eos>", *vocabulary.symbols]
     tokenizer = Tokenizer(models.WordLevel({symbol: i for i, symbol in enumerate(symbols)}, unk_token="<pad>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    pattern = Regex("[0-9]+|[^0-9]") if vocabulary.has_numbers else ""
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(pattern, "isolated")
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", padding_side="right"
     )
@@ -96,6 +98,86 @@ def copy_examples(
         number = _number(generator, int(generator.choice(difficulties)))
         examples.append(tokenise(tokenizer, f"{number}=", number))
     return examples
+
+
+def copies(
+    generator: np.random.Generator, tokenizer: PreTrainedTokenizerFast, difficulty: int, count: int
+) -> list[Example]:
+    """Return copy examples of one difficulty."""
+    return copy_examples(int(generator.integers(1 << 30)), tokenizer, [difficulty], count)
+
+
+def sums(
+    generator: np.random.Generator, tokenizer: PreTrainedTokenizerFast, difficulty: int, count: int
+) -> list[Example]:
+    """Return forward addition examples."""
+    examples = []
+    for _ in range(count):
+        a, b = _number(generator, difficulty), _number(generator, difficulty)
+        examples.append(tokenise(tokenizer, f"{a}+{b}=", str(int(a) + int(b))))
+    return examples
+
+
+def reverse_sums(
+    generator: np.random.Generator, tokenizer: PreTrainedTokenizerFast, difficulty: int, count: int
+) -> list[Example]:
+    """Return reverse addition examples."""
+    examples = []
+    for _ in range(count):
+        a, b = _number(generator, difficulty), _number(generator, difficulty)
+        total = str(int(a) + int(b)).zfill(difficulty + 1)
+        examples.append(tokenise(tokenizer, f"{a[::-1]}+{b[::-1]}=", total[::-1]))
+    return examples
+
+
+def products(
+    generator: np.random.Generator, tokenizer: PreTrainedTokenizerFast, difficulty: int, count: int
+) -> list[Example]:
+    """Return worked multiplication examples."""
+    examples = []
+    for _ in range(count):
+        a, b = _number(generator, difficulty), _number(generator, difficulty)
+        work, total = "", 0
+        for i, digit in enumerate(reversed(b)):
+            partial = int(a) * int(digit) * 10**i
+            total += partial
+            work += ("+" if i else "") + str(partial).zfill(i + len(a) + 1)[::-1]
+            if 0 < i < len(b) - 1:
+                work += "(" + str(total).zfill(i + len(a) + 1)[::-1] + ")"
+        work += "=" + str(total).zfill(len(a) + len(b))[::-1]
+        examples.append(tokenise(tokenizer, f"{a[::-1]}*{b[::-1]}=", work))
+    return examples
+
+
+def mazes(
+    generator: np.random.Generator, tokenizer: PreTrainedTokenizerFast, difficulty: int, count: int
+) -> list[Example]:
+    """Return mazes of 30 nodes: random trees of networkx, drawn again until two nodes are far enough apart."""
+    examples: list[Example] = []
+    while len(examples) < count:
+        tree = nx.random_labeled_tree(30, seed=int(generator.integers(1 << 30)))
+        start = int(generator.integers(30))
+        ends = [node for node, d in nx.single_source_shortest_path_length(tree, start).items() if d == difficulty]
+        if not ends:
+            continue
+        end = int(generator.choice(ends))
+        names = generator.permutation(99)[:30] + 1
+        nodes = []
+        for node in generator.permutation(30):
+            neighbours = generator.permutation(list(tree.neighbors(int(node))))
+            nodes.append(f"{names[node]}:" + ",".join(str(names[n]) for n in neighbours))
+        way = ">".join(str(names[node]) for node in nx.shortest_path(tree, start, end))
+        examples.append(tokenise(tokenizer, f"{names[start]}>{names[end]}#{'-'.join(nodes)}=", way))
+    return examples
+
+
+EXAMPLES = {
+    "copy": copies,
+    "reverse-addition": reverse_sums,
+    "forward-addition": sums,
+    "multiplication": products,
+    "maze-hops": mazes,
+}
 
 
 def copy_prompts(seed: int, difficulty: int, count: int) -> list[str]:
@@ -192,7 +274,7 @@ def train(
 def generate(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], bound: int
 ) -> list[str]:
-    """Return greedy answers by ``generate`` with its key/value cache; ``bound`` is the greatest number of new tokens."""
+    """Return greedy answers by ``generate`` with its key/value cache; ``bound`` is the greatest number of tokens."""
     model.eval()
     answers: list[str] = []
     for start in range(0, len(prompts), GENERATE_ROWS):
@@ -227,8 +309,8 @@ def one_round(
 ) -> list[float]:
     """Label copy prompts of ``step`` difficulties up to ``difficulty``, train on them and on D0, evaluate.
 
-    Half of the examples are of this round, the rest of D0 (weight ``d0``) and of the ``older`` rounds (weight ``step``).
-    No filter. The labelled examples are appended to ``older``.
+    Half of the examples are of this round, the rest of D0 (weight ``d0``) and of the ``older`` rounds (weight
+    ``step``). No filter. The labelled examples are appended to ``older``.
 
     Returns:
         Exact match of the difficulties 1 to ``difficulty + beyond``.

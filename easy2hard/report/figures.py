@@ -58,7 +58,7 @@ def _title(run: RunDirectory, manifest: Manifest) -> str:
 
 
 class _Axis:
-    """Where difficulties stand: numbers at their own place, pairs side by side, those of a greater number further right."""
+    """Where difficulties stand: numbers at their own place, pairs side by side, the greater further right."""
 
     def __init__(self, manifest: Manifest, unit: str) -> None:
         texts = {d for record in manifest.rounds for d in record.accuracy}
