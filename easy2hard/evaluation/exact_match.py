@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from easy2hard.improvement.labels import pad_answers, propose
-from easy2hard.models.decoding import chunks, greedy
+from easy2hard.models.decoding import PASSED_TOKENS, chunks, greedy
 from easy2hard.models.threads import map_chunks
 from easy2hard.models.transformer import Transformer
 from easy2hard.seeding import numpy_generator
@@ -50,7 +50,8 @@ def exact_matches(model: Transformer, prompts: Tokens, answers: Tokens) -> NDArr
         matches: NDArray[np.bool_] = ((predicted == targets) | (targets == PAD)).all(dim=1).cpu().numpy()
         return matches
 
-    return np.concatenate(map_chunks(right, chunks(len(prompts)), device)) if len(prompts) else np.zeros(0, np.bool_)
+    parts = chunks(len(prompts), prompts.shape[1] + answers.shape[1], device, PASSED_TOKENS)
+    return np.concatenate([np.zeros(0, np.bool_), *map_chunks(right, parts, device)])
 
 
 def evaluate_run(

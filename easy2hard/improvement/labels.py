@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from easy2hard.models.decoding import Answers, chunks, decode
+from easy2hard.models.decoding import DECODED_TOKENS, Answers, chunks, decode
 from easy2hard.models.threads import map_chunks
 from easy2hard.models.transformer import Transformer
 from easy2hard.tasks.base import Difficulty, Task
@@ -50,7 +50,8 @@ def propose(members: Sequence[Transformer], task: Task, difficulty: Difficulty, 
     if not len(prompts):
         return count_votes(difficulty, prompts, _answer(members, task, prompts, None))
     device = next(members[0].parameters()).device
-    first, *rest = chunks(len(prompts))
+    length = prompts.shape[1] + int(task.answer_bounds(prompts).max())
+    first, *rest = chunks(len(prompts), length, device, DECODED_TOKENS)
     answers = map_chunks(lambda member: _answer([member], task, prompts[first], None)[0], members, device)
     parts = [count_votes(difficulty, prompts[first], answers)]
     agreed = float((parts[0].votes == len(members)).mean())

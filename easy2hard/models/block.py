@@ -16,28 +16,46 @@ from typing_extensions import override
 NORM_EPS = 1e-6
 
 
+@dataclass(frozen=True)
+class Folded:
+    """A block's weights as its matrix products take them: gains of the norms and scale of the attention folded in."""
+
+    qkv: Tensor
+    """(3 * width, width)"""
+    o: Tensor
+    gate_up: Tensor
+    """(2 * feed-forward, width)"""
+    down: Tensor
+
+
 @dataclass
 class Cache:
     """Keys and values of the tokens seen so far; room for ``capacity`` tokens.
 
-    ``keys[i]`` and ``values[i]`` of block i are (batch, heads, capacity, head width).
+    ``keys[i]`` of block i are (batch, heads, head width, capacity), transposed because a query meets them as columns;
+    ``values[i]`` are (batch, heads, capacity, head width). ``folded[i]`` are the block's weights, folded once.
     """
 
     capacity: int
     length: int = 0
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
+    folded: list[Folded] = field(default_factory=list)
 
     def extend(self, block: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store new keys and values (batch, heads, new, head width) of a block; return all so far."""
+        """Store new keys and values (batch, heads, new, head width) of a block.
+
+        Returns:
+            All keys so far, transposed, and all values, each with batch and heads as one dimension.
+        """
         batch, heads, new, width = keys.shape
         if block == len(self.keys):
-            self.keys.append(keys.new_empty(batch, heads, self.capacity, width))
+            self.keys.append(keys.new_empty(batch, heads, width, self.capacity))
             self.values.append(values.new_empty(batch, heads, self.capacity, width))
         end = self.length + new
-        self.keys[block][:, :, self.length : end] = keys
+        self.keys[block][..., self.length : end] = keys.mT
         self.values[block][:, :, self.length : end] = values
-        return self.keys[block][:, :, :end], self.values[block][:, :, :end]
+        return self.keys[block][..., :end].flatten(0, 1), self.values[block][:, :, :end].flatten(0, 1)
 
     def keep(self, rows: Tensor) -> None:
         """Drop the rows of the batch where the (batch,) mask ``rows`` is False."""
@@ -64,7 +82,7 @@ class BlockFunction(torch.autograd.Function):
     @staticmethod
     @override
     def forward(ctx: Any, x: Tensor, layout: Layout, *weights: Tensor) -> Tensor:
-        y, kept = block_forward(x, layout, weights, None, 0)
+        y, kept = block_forward(x, layout, fold(weights, layout), None, 0)
         ctx.layout = layout
         ctx.save_for_backward(x, *kept, *weights)
         return y
@@ -74,8 +92,9 @@ class BlockFunction(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         layout: Layout = ctx.layout
         x, r1, q, k, v, p, o, x2, r2, fused, *weights = ctx.saved_tensors
-        norm1, wq, wk, wv, wo, norm2, gate_weight, up_weight, down_weight = weights
-        dtype, first, heads = layout.dtype, layout.first, layout.heads
+        norm1, wq, wk, wv, _, norm2, gate_weight, up_weight, _ = weights
+        folded = fold(tuple(weights), layout)
+        first, heads = layout.first, layout.heads
         batch, time, width = x.shape
         asked = time - first
         dy = dy.reshape(-1, width)
@@ -84,8 +103,8 @@ class BlockFunction(torch.autograd.Function):
         gate, up = fused.chunk(2, dim=-1)
         sigmoid = torch.sigmoid(gate)
         silu = gate * sigmoid
-        dy_low = dy.to(dtype)
-        d_act = dy_low @ down_weight.to(dtype)
+        dy_low = dy.to(layout.dtype)
+        d_act = dy_low @ folded.down
         d_down = dy_low.T @ (silu * up)
         d_fused = torch.empty_like(fused)
         d_gate, d_up = d_fused.chunk(2, dim=-1)
@@ -93,45 +112,35 @@ class BlockFunction(torch.autograd.Function):
         # d silu / d gate = sigmoid + silu * (1 - sigmoid)
         slope = torch.addcmul(sigmoid, silu, 1 - sigmoid)
         torch.mul(slope.mul_(up), d_act, out=d_gate)
-        n2 = x2 * r2
-        d_folded = (d_fused.T @ n2.to(dtype)).to(x.dtype)
-        gate_up = torch.cat([gate_weight, up_weight])
-        d_norm2 = (d_folded * gate_up).sum(dim=0)
-        d_gate_weight, d_up_weight = (d_folded * norm2).chunk(2)
-        dx2 = _norm_backward(d_fused @ (gate_up * norm2).to(dtype), n2, r2).add_(dy)
+        n2 = (x2 * r2).to(layout.dtype)
+        d_gate_up = (d_fused.T @ n2).to(x.dtype)
+        d_norm2 = (d_gate_up * torch.cat([gate_weight, up_weight])).sum(dim=0)
+        d_gate_weight, d_up_weight = (d_gate_up * norm2).chunk(2)
+        dx2 = _norm_backward(d_fused @ folded.gate_up, n2, r2).add_(dy)
 
         # Attention: x2 = x + softmax(q k' + mask) v @ o.T
-        dx2_low = dx2.to(dtype)
+        dx2_low = dx2.to(layout.dtype)
         d_o = dx2_low.T @ o
-        do = _heads(dx2_low @ wo.to(dtype), batch, asked, heads)
-        dp = do @ v.mT
-        d_kv = dp.new_empty(batch, time, 2, heads, width // heads)
-        _head_view(d_kv, 1).copy_((p.mT @ do).view(batch, heads, time, -1))
-        ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
-        dq = _flat(ds @ k, batch, heads)
-        _head_view(d_kv, 0).copy_((ds.mT @ q).view(batch, heads, time, -1))
-        d_kv = d_kv.view(-1, 2 * width)
-        n1 = (x.reshape(-1, width) * r1).to(dtype)
-        n1_asked = _asked(n1, batch, first)
-        scale = (width // heads) ** -0.5
-        kv_weight = torch.cat([wk, wv])
-        d_folded_q = (dq.T @ n1_asked).to(x.dtype)
-        d_folded_kv = (d_kv.T @ n1).to(x.dtype)
-        d_norm1 = (d_folded_q * wq).sum(dim=0).mul_(scale) + (d_folded_kv * kv_weight).sum(dim=0)
-        dn1 = d_kv @ (kv_weight * norm1).to(dtype)
-        dn1_asked = dq @ (wq * (norm1 * scale)).to(dtype)
-        dn1 = dn1.view(batch, time, width)
-        dn1[:, first:] += dn1_asked.view(batch, asked, width)
-        dx = _norm_backward(dn1.view(-1, width), n1, r1).view(batch, time, width)
+        do = _heads(dx2_low @ folded.o, batch, asked, heads)
+        ds = torch._softmax_backward_data(do @ v.mT, p, -1, p.dtype)
+        d_qkv = ds.new_empty(batch, time, 3, heads, width // heads)
+        if first:
+            d_qkv[:, :first, 0] = 0
+        d_qkv[:, first:, 0].transpose(1, 2).copy_((ds @ k).view(batch, heads, asked, -1))
+        d_qkv[:, :, 1].transpose(1, 2).copy_((ds.mT @ q).view(batch, heads, time, -1))
+        d_qkv[:, :, 2].transpose(1, 2).copy_((p.mT @ do).view(batch, heads, time, -1))
+        d_qkv = d_qkv.view(-1, 3 * width)
+        n1 = (x.reshape(-1, width) * r1).to(layout.dtype)
+        d_folded = (d_qkv.T @ n1).to(x.dtype)
+        d_folded[:width] *= (width // heads) ** -0.5
+        d_norm1 = (d_folded * torch.cat([wq, wk, wv])).sum(dim=0)
+        dx = _norm_backward(d_qkv @ folded.qkv, n1, r1).view(batch, time, width)
         dx[:, first:] += dx2.view(batch, asked, width)
-        d_k_weight, d_v_weight = (d_folded_kv * norm1).chunk(2)
         return (
             dx,
             None,
             d_norm1,
-            d_folded_q * (norm1 * scale),
-            d_k_weight,
-            d_v_weight,
+            *(d_folded * norm1).chunk(3),
             d_o.to(x.dtype),
             d_norm2,
             d_gate_weight,
@@ -140,40 +149,57 @@ class BlockFunction(torch.autograd.Function):
         )
 
 
+def fold(weights: tuple[Tensor, ...], layout: Layout) -> Folded:
+    """Return a block's weights ready for its matrix products.
+
+    Args:
+        weights: first norm, query, key, value, output; second norm, gate, up, down.
+        layout: heads and precision.
+    """
+    norm1, wq, wk, wv, wo, norm2, gate, up, down = weights
+    width = wq.shape[0]
+    qkv = torch.cat([wq * (width // layout.heads) ** -0.5, wk, wv]) * norm1
+    dtype = layout.dtype
+    return Folded(qkv.to(dtype), wo.to(dtype), (torch.cat([gate, up]) * norm2).to(dtype), down.to(dtype))
+
+
 def block_forward(
-    x: Tensor, layout: Layout, weights: tuple[Tensor, ...], cache: Cache | None, block: int
+    x: Tensor, layout: Layout, weights: Folded, cache: Cache | None, block: int
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Return (batch, time - first, width) outputs of (batch, time, width) inputs, and what backward needs.
 
     Args:
         x: inputs, float32.
         layout: heads, first position, mask, precision.
-        weights: first norm, query, key, value, output; second norm, gate, up, down.
+        weights: the block's weights, folded.
         cache: keys and values of earlier tokens, extended in place.
         block: index of the block in the cache.
     """
-    norm1, wq, wk, wv, wo, norm2, gate_weight, up_weight, down_weight = weights
-    dtype, first, heads = layout.dtype, layout.first, layout.heads
+    first, heads = layout.first, layout.heads
     batch, time, width = x.shape
     asked = time - first
     flat = x.reshape(-1, width)
     r1 = _inverse_norm(flat)
-    n1 = (flat * r1).to(dtype)
-    q = _heads(_asked(n1, batch, first) @ (wq * (norm1 * (width // heads) ** -0.5)).to(dtype).T, batch, asked, heads)
-    kv = (n1 @ (torch.cat([wk, wv]) * norm1).to(dtype).T).view(batch, time, 2, heads, width // heads)
-    k, v = kv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)  # (batch, heads, time, head width) each
-    if cache is not None:
-        k, v = cache.extend(block, k, v)
-    k, v = k.flatten(0, 1), v.flatten(0, 1)
-    scores = q @ k.mT if layout.mask is None else torch.baddbmm(layout.mask.to(dtype), q, k.mT)
+    n1 = (flat * r1).to(layout.dtype)
+    if first:
+        q = _heads(_asked(n1, batch, first) @ weights.qkv[:width].T, batch, asked, heads)
+        k, v = _split(n1 @ weights.qkv[width:].T, batch, time, 2, heads)
+    else:
+        q, k, v = _split(n1 @ weights.qkv.T, batch, time, 3, heads)
+        q = q.flatten(0, 1)
+    if cache is None:
+        k, v = k.flatten(0, 1), v.flatten(0, 1)
+        columns = k.mT
+    else:
+        columns, v = cache.extend(block, k, v)
+    scores = q @ columns if layout.mask is None else torch.baddbmm(layout.mask.to(layout.dtype), q, columns)
     p = scores.softmax(dim=-1)
-    o = _flat(p @ v, batch, heads)
-    x2 = _asked(flat, batch, first) + o @ wo.to(dtype).T
+    o = (p @ v).view(batch, heads, asked, -1).transpose(1, 2).reshape(-1, width)
+    x2 = _asked(flat, batch, first) + o @ weights.o.T
     r2 = _inverse_norm(x2)
-    fused = (x2 * r2).to(dtype) @ (torch.cat([gate_weight, up_weight]) * norm2).to(dtype).T
+    fused = (x2 * r2).to(layout.dtype) @ weights.gate_up.T
     gate, up = fused.chunk(2, dim=-1)
-    act = torch.nn.functional.silu(gate).mul_(up)
-    y = x2 + act @ down_weight.to(dtype).T
+    y = x2 + torch.nn.functional.silu(gate).mul_(up) @ weights.down.T
     return y.view(batch, asked, width), (r1, q, k, v, p, o, x2, r2, fused)
 
 
@@ -194,15 +220,10 @@ def _heads(flat: Tensor, batch: int, time: int, heads: int) -> Tensor:
     return flat.view(batch, time, heads, -1).transpose(1, 2).reshape(batch * heads, time, -1)
 
 
-def _flat(by_head: Tensor, batch: int, heads: int) -> Tensor:
-    """Return (batch * heads, time, head width) as (batch * time, width)."""
-    _, time, width = by_head.shape
-    return by_head.view(batch, heads, time, width).transpose(1, 2).reshape(batch * time, heads * width)
-
-
-def _head_view(fused: Tensor, part: int) -> Tensor:
-    """Return one part of (batch, time, parts, heads, head width) as a (batch, heads, time, head width) view."""
-    return fused[:, :, part].transpose(1, 2)
+def _split(fused: Tensor, batch: int, time: int, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """Return the parts of (batch * time, parts * width) as (batch, heads, time, head width) each."""
+    by_part = fused.view(batch, time, parts, heads, -1).permute(2, 0, 3, 1, 4)
+    return by_part.contiguous().unbind(0)
 
 
 def _asked(flat: Tensor, batch: int, first: int) -> Tensor:

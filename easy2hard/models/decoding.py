@@ -11,8 +11,12 @@ from easy2hard.models.block import Cache
 from easy2hard.models.transformer import Transformer
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
-ROWS = 256
-"""Prompts decoded at a time: larger batches were slower on a CPU (their cache leaves the processor's)."""
+DECODED_TOKENS = 16384
+"""Tokens whose keys and values are held at a time on a CPU: more leave the processor's cache (LOG.md)."""
+PASSED_TOKENS = 2048
+"""Tokens of one forward pass over whole answers on a CPU, for the same reason."""
+GPU_TOKENS = 1 << 19
+"""Either of the two on a GPU, where only memory bounds them."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,10 @@ def greedy(logits: Tensor) -> Tensor:
     return logits[..., EOS:].argmax(dim=-1) + EOS
 
 
-def chunks(count: int) -> list[slice]:
-    """Return ``count`` rows in slices of at most ``ROWS``."""
-    return [slice(start, min(start + ROWS, count)) for start in range(0, count, ROWS)]
+def chunks(count: int, length: int, device: torch.device, tokens: int) -> list[slice]:
+    """Return ``count`` rows of ``length`` tokens in slices of at most ``tokens`` tokens, or one row."""
+    rows = max(1, (tokens if device.type == "cpu" else GPU_TOKENS) // length)
+    return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
 
 
 @torch.inference_mode()
@@ -58,13 +63,15 @@ def decode(model: Transformer, prompts: Tokens, bounds: NDArray[np.int64], draft
         confidence=np.zeros(len(prompts), dtype=np.float32),
         mean_log_probability=np.zeros(len(prompts), dtype=np.float32),
     )
-    for chunk in chunks(len(prompts)):
-        rows = np.arange(len(prompts))[chunk]
-        if draft is not None and draft.shape[1]:
-            confirmed = _confirm_rows(model, prompts[chunk], bounds[chunk], draft[chunk], answers, chunk)
-            rows = rows[~confirmed]
-        if len(rows):
-            _decode_rows(model, prompts[rows], bounds[rows], answers, rows)
+    device, whole = model.lm_head.weight.device, prompts.shape[1] + length
+    confirmed = np.zeros(len(prompts), dtype=np.bool_)
+    if draft is not None and draft.shape[1]:
+        for part in chunks(len(prompts), whole, device, PASSED_TOKENS):
+            confirmed[part] = _confirm_rows(model, prompts[part], bounds[part], draft[part], answers, part)
+    rest = np.flatnonzero(~confirmed)
+    for part in chunks(len(rest), whole, device, DECODED_TOKENS):
+        rows = rest[part]
+        _decode_rows(model, prompts[rows], bounds[rows], answers, rows)
     return answers
 
 
@@ -77,21 +84,25 @@ def _decode_rows(
     count, longest = len(prompts), int(bounds.max())
     cache = Cache(capacity=prompts.shape[1] + longest)
     chosen = torch.full((count, longest), PAD, dtype=torch.int64, device=device)
-    smallest = torch.full((count,), torch.inf, device=device)
-    total = torch.zeros(count, device=device)
-    at = torch.arange(count, device=device)  # rows that are still being answered
+    smallest, total = torch.zeros(2, count, device=device)
+    # Of the rows that are still being answered: where they are, and their answers so far.
+    at = torch.arange(count, device=device)
+    written, least, summed = chosen.clone(), torch.full_like(smallest, torch.inf), total.clone()
     for step in range(longest):
         logits = model(tokens, first=tokens.shape[1] - 1, cache=cache)[:, -1].float()
         token = greedy(logits)
         log_probability = logits.log_softmax(dim=-1).gather(1, token[:, None])[:, 0]
-        chosen[at, step] = token
-        smallest[at] = torch.minimum(smallest[at], log_probability)
-        total[at] += log_probability
-        going = (token != EOS) & (step + 1 < limit[at])
+        written[:, step] = token
+        least = torch.minimum(least, log_probability)
+        summed = summed + log_probability
+        going = (token != EOS) & (limit > step + 1)
         if not going.all():  # finished rows leave the batch
-            at, token = at[going], token[going]
+            ended = ~going
+            chosen[at[ended]], smallest[at[ended]], total[at[ended]] = written[ended], least[ended], summed[ended]
+            at, token, limit = at[going], token[going], limit[going]
             if not len(at):
                 break
+            written, least, summed = written[going], least[going], summed[going]
             cache.keep(going)
         tokens = token[:, None]
     answers.tokens[rows, :longest] = chosen.cpu().numpy()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from easy2hard.config import ModelSize
-from easy2hard.models.block import NORM_EPS, BlockFunction, Cache, Layout, block_forward
+from easy2hard.models.block import NORM_EPS, BlockFunction, Cache, Layout, block_forward, fold
 
 
 class Attention(nn.Module):
@@ -56,7 +56,11 @@ class Block(nn.Module):
         with torch.autocast(kind, enabled=False):
             if cache is None and torch.is_grad_enabled():
                 return BlockFunction.apply(x, layout, *weights)  # type: ignore[no-any-return, no-untyped-call]
-            return block_forward(x, layout, weights, cache, block)[0]
+            if cache is None:
+                return block_forward(x, layout, fold(weights, layout), None, block)[0]
+            if block == len(cache.folded):
+                cache.folded.append(fold(weights, layout))
+            return block_forward(x, layout, cache.folded[block], cache, block)[0]
 
 
 class Transformer(nn.Module):

@@ -6,9 +6,9 @@ from helpers import copy_task, half_trained, new_member, prompts_of, properties
 from hypothesis import given
 from hypothesis import strategies as st
 
+from easy2hard.evaluation import exact_match
 from easy2hard.evaluation.exact_match import accuracy, evaluate_run, evaluation_prompts, exact_matches
 from easy2hard.improvement.labels import propose
-from easy2hard.models import decoding
 from easy2hard.models.decoding import decode
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.registry import load_task
@@ -51,7 +51,7 @@ def test_batches_change_no_match(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = evaluation_prompts(copy_task()[0], 0, 3, 300)
     truth = copy_task()[1].solve(prompts)
     expected = exact_matches(half_trained()[0], prompts, truth)
-    monkeypatch.setattr(decoding, "ROWS", 7)
+    monkeypatch.setattr(exact_match, "PASSED_TOKENS", 60)
     np.testing.assert_array_equal(exact_matches(half_trained()[0], prompts, truth), expected)
 
 

@@ -68,7 +68,7 @@ def rows_of(answers: Answers, rows: np.ndarray) -> Answers:
 @pytest.mark.parametrize("case", range(3))
 def test_an_answer_does_not_depend_on_its_batch(case: int, monkeypatch: pytest.MonkeyPatch) -> None:
     _, model, difficulty = models()[case]
-    prompts = prompts_of(difficulty, decoding.ROWS + 44)
+    prompts = prompts_of(difficulty, 300)
     bounds = np.random.default_rng(0).integers(1, difficulty + 3, len(prompts))
     together = decode(model, prompts, bounds)
     order = np.random.default_rng(1).permutation(len(prompts))
@@ -86,7 +86,7 @@ def test_an_answer_does_not_depend_on_its_batch(case: int, monkeypatch: pytest.M
                 expected.mean_log_probability,
             ),
         )
-    monkeypatch.setattr(decoding, "ROWS", 17)
+    monkeypatch.setattr(decoding, "DECODED_TOKENS", 200)
     assert_same(decode(model, prompts, bounds), together)
 
 
