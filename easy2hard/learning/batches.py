@@ -1,8 +1,11 @@
 """Where training examples come from: the supervised stream and the labels of earlier rounds, mixed into batches."""
 
+import mmap
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +21,7 @@ from easy2hard.vocabulary import PAD, Tokens
 class Group:
     """Examples whose prompts have one length: (rows, time) prompt and answer, padded on the right only."""
 
-    tokens: Tokens
+    tokens: NDArray[Any]
     prompt_length: int
 
     @classmethod
@@ -87,11 +90,25 @@ class SupervisedSource(Source):
         return self._lengths[hardest]
 
 
-class LabelledSource(Source):
-    """D_r: the kept labels of one round, one array of examples for each of its difficulties."""
+RELEASED_ROWS = 1 << 14
+"""Rows drawn from a file before its pages are given back: at most so many pages of it are ever in memory."""
 
-    def __init__(self, labels: Sequence[Group]) -> None:
-        self.labels = [group for group in labels if len(group.tokens)]
+
+class LabelledSource(Source):
+    """D_r: the kept labels of one round, one array of examples for each of its difficulties.
+
+    Args:
+        labels: the examples.
+        folder: where to keep them in unnamed files instead of in memory; the system removes the files by itself.
+    """
+
+    def __init__(self, labels: Sequence[Group], folder: Path | None = None) -> None:
+        self.labels = [
+            group if folder is None else Group(_to_file(group.tokens, folder), group.prompt_length)
+            for group in labels
+            if len(group.tokens)
+        ]
+        self._drawn = 0
         sizes = np.array([len(group.tokens) for group in self.labels], dtype=float)
         self._shares: NDArray[np.float64] = np.cumsum(sizes) / max(sizes.sum(), 1)
 
@@ -103,9 +120,30 @@ class LabelledSource(Source):
         drawn = []
         for point, size in zip(points, _split(generator, rows, len(points)), strict=True):
             group = self.labels[min(int(np.searchsorted(self._shares, point, side="right")), len(self.labels) - 1)]
-            chosen = group.tokens[generator.integers(0, len(group.tokens), size)]
+            chosen = group.tokens[generator.integers(0, len(group.tokens), size)].astype(np.int32)
+            self._drawn += size
             drawn.append(Group.join(chosen[:, : group.prompt_length], chosen[:, group.prompt_length :]))
+        if self._drawn >= RELEASED_ROWS:
+            self._drawn = 0
+            for group in self.labels:
+                _give_back(group.tokens)
         return drawn
+
+
+def _to_file(tokens: Tokens, folder: Path) -> NDArray[Any]:
+    """Return the same tokens, read from an unnamed file in ``folder`` when they are needed."""
+    small = tokens.astype(np.uint8 if tokens.max() < 256 else np.uint16)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        small.tofile(file)
+        file.flush()
+        return np.memmap(file, small.dtype, mode="r", shape=small.shape)
+
+
+def _give_back(tokens: NDArray[Any]) -> None:
+    """Let the system take back the memory of a file's pages; they are read again when needed."""
+    mapping = getattr(tokens, "_mmap", None)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 class Mixture:

@@ -232,7 +232,7 @@ class _Run:
             Group.join(vocabulary.encode_prompts(prompts), vocabulary.encode_answers(answers))
             for prompts, answers in kept.values()
         ]
-        return LabelledSource(groups), float(len(groups))
+        return LabelledSource(groups, self.store.path), float(len(groups))
 
     def _train(self, number: int, phase: PhaseSettings, newest: LabelledSource | None) -> dict[str, Any]:
         settings = self.settings

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from helpers import properties
 from hypothesis import given
 from hypothesis import strategies as st
 
+from easy2hard.learning import batches
 from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.registry import load_oracle, load_task
@@ -214,3 +216,19 @@ def test_joining_cuts_at_the_longest_answer(lengths: list[int], extra: int) -> N
     group = Group.join(np.full((len(lengths), 3), 5, dtype=np.int32), answers)
     assert group.prompt_length == 3
     assert group.tokens.shape == (len(lengths), 3 + max(lengths))
+
+
+@pytest.mark.parametrize("released", [1, 10**9])
+def test_labels_on_disk_are_the_labels_in_memory(
+    tmp_path: Path, released: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "RELEASED_ROWS", released)
+    groups = [marked_labels(mark, rows) for mark, rows in {4: 30, 9: 7, 300: 12}.items()]
+    memory, disk = LabelledSource(groups), LabelledSource(groups, tmp_path)
+    assert not list(tmp_path.iterdir())  # the files have no names
+    for step in range(5):
+        one, other = (source.draw(numpy_generator(0, step), 20, [0.1, 0.5, 0.9], 0.0) for source in (memory, disk))
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a.tokens, b.tokens)
+            assert b.tokens.dtype == np.int32
+    assert {group.tokens.dtype.itemsize for group in disk.labels} == {1, 2}
