@@ -438,7 +438,7 @@ def memory_of(side: str) -> None:
     member = never_ending(build_member("small"))
     prompts = TASK.sample(numpy_generator(0, "bench", difficulty), difficulty, count)
     if side == "ours":
-        keep_freed_memory(1)
+        keep_freed_memory(torch.get_num_threads())
         train_seconds([member], difficulty, 3)
         propose([member], TASK, difficulty, prompts)
         exact_matches(member, prompts, ORACLE.solve(prompts))
@@ -488,7 +488,7 @@ def main() -> None:
     if options.memory:
         memory_of(options.memory)
         return
-    keep_freed_memory(1)
+    keep_freed_memory(torch.get_num_threads())
     rows: list[Row] = []
     for section in options.only:
         rows += SECTIONS[section](options.sizes, options.repeats)

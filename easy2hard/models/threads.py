@@ -90,3 +90,9 @@ def keep_freed_memory(threads: int) -> None:
     libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
     libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
     libc.mallopt(_M_ARENA_MAX, threads + 1)
+
+
+def give_back_freed_memory() -> None:
+    """Give memory that is kept but not used back to the system; between phases, when its shapes change anyway."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

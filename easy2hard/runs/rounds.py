@@ -18,7 +18,7 @@ from easy2hard.improvement.ledger import read_kept, write_ledger
 from easy2hard.improvement.schedules import next_difficulties
 from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
-from easy2hard.models.threads import keep_freed_memory
+from easy2hard.models.threads import give_back_freed_memory, keep_freed_memory
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory
 from easy2hard.runs.store import Store, load_weights
@@ -49,7 +49,7 @@ class Listener(Protocol):
 
 def build_members(settings: Settings, task: Task, device: torch.device | None = None) -> list[Transformer]:
     """Return the untrained members of a run, each from its own seed."""
-    keep_freed_memory(settings.model.members)
+    keep_freed_memory(max(settings.model.members, torch.get_num_threads()))
     return [
         Transformer(settings.model.size, len(task.vocabulary), torch_generator(settings.seed, "weights", member)).to(
             device or default_device()
@@ -141,6 +141,7 @@ class _Clock:
     def phase(self, name: str) -> Iterator[None]:
         begin = time.perf_counter()
         yield
+        give_back_freed_memory()
         self.seconds[name] = time.perf_counter() - begin
 
 
