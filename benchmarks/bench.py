@@ -40,7 +40,7 @@ from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.tasks.base import Difficulty, hardest
 from easy2hard.tasks.registry import load_oracle, load_task
-from easy2hard.vocabulary import EOS
+from easy2hard.vocabulary import SPECIAL
 
 RESULTS = Path(__file__).parent / "results.json"
 TASK = load_task("copy")
@@ -220,9 +220,9 @@ class Silent:
 
 
 def never_ending(member: Transformer) -> Transformer:
-    """Make EOS so unlikely that nearly every answer has its full length, as those of a trained model have."""
+    """Make the special tokens so unlikely that nearly every answer has its full length, as of a trained model."""
     with torch.no_grad():
-        member.lm_head.weight[EOS] = 0
+        member.lm_head.weight[:SPECIAL] = 0
     return member
 
 
@@ -477,7 +477,7 @@ SECTIONS = {
 
 
 def main() -> None:
-    """Run the sections asked for; sections that were not asked for keep their earlier rows."""
+    """Run the sections asked for; rows that are not measured anew stay in the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--sizes", nargs="+", choices=PRESETS, default=list(PRESETS))
@@ -489,11 +489,13 @@ def main() -> None:
         memory_of(options.memory)
         return
     keep_freed_memory(torch.get_num_threads())
-    rows: list[Row] = []
+    rows = [Row(**row) for row in json.loads(options.out.read_text())] if options.out.exists() else []
     for section in options.only:
-        rows += SECTIONS[section](options.sizes, options.repeats)
+        fresh = SECTIONS[section](options.sizes, options.repeats)
+        show(fresh)
+        measured = {(row.name, row.size, row.difficulty) for row in fresh}
+        rows = [row for row in rows if (row.name, row.size, row.difficulty) not in measured] + fresh
         options.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-        show(rows[-len(rows) :] if len(options.only) == 1 else rows)
     print(options.out)
 
 
