@@ -9,7 +9,6 @@ second and ``ratio`` is the median of their paired ratios. In rows of growth, me
 
 import argparse
 import json
-import resource
 import shutil
 import statistics
 import subprocess
@@ -448,7 +447,9 @@ def memory_of(side: str) -> None:
         examples = peer.copy_examples(0, tokenizer, range(1, difficulty + 1), 256 * 3)
         peer.train(model, tokenizer, examples, 256, 3)
         peer.evaluate(model, tokenizer, TASK.vocabulary.decode_prompts(prompts), difficulty + 1)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # Not getrusage: its peak includes that of the process this one was forked from.
+    status = Path("/proc/self/status").read_text()
+    print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
 
 def bench_memory(sizes: Sequence[str], repeats: int) -> list[Row]:
