@@ -6,6 +6,7 @@ as ours. It is written the way the libraries' own documentation does it, with th
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -107,26 +108,17 @@ def copies(
     return copy_examples(int(generator.integers(1 << 30)), tokenizer, [difficulty], count)
 
 
-def sums(
-    generator: np.random.Generator, tokenizer: PreTrainedTokenizerFast, difficulty: int, count: int
+def _sums(
+    backwards: bool, generator: np.random.Generator, tokenizer: PreTrainedTokenizerFast, difficulty: int, count: int
 ) -> list[Example]:
-    """Return forward addition examples."""
+    """Return forward addition examples, or reverse addition ones with the sum padded."""
     examples = []
     for _ in range(count):
         a, b = _number(generator, difficulty), _number(generator, difficulty)
-        examples.append(tokenise(tokenizer, f"{a}+{b}=", str(int(a) + int(b))))
-    return examples
-
-
-def reverse_sums(
-    generator: np.random.Generator, tokenizer: PreTrainedTokenizerFast, difficulty: int, count: int
-) -> list[Example]:
-    """Return reverse addition examples."""
-    examples = []
-    for _ in range(count):
-        a, b = _number(generator, difficulty), _number(generator, difficulty)
-        total = str(int(a) + int(b)).zfill(difficulty + 1)
-        examples.append(tokenise(tokenizer, f"{a[::-1]}+{b[::-1]}=", total[::-1]))
+        total = str(int(a) + int(b))
+        if backwards:
+            a, b, total = a[::-1], b[::-1], total.zfill(difficulty + 1)[::-1]
+        examples.append(tokenise(tokenizer, f"{a}+{b}=", total))
     return examples
 
 
@@ -173,8 +165,8 @@ def mazes(
 
 EXAMPLES = {
     "copy": copies,
-    "reverse-addition": reverse_sums,
-    "forward-addition": sums,
+    "reverse-addition": partial(_sums, True),
+    "forward-addition": partial(_sums, False),
     "multiplication": products,
     "maze-hops": mazes,
 }

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from easy2hard.tasks.arithmetic import TwoOperands, answers_of, carry, tokens_of
+from easy2hard.tasks.arithmetic import TwoOperands, TwoOperandsOracle, carry, tokens_of
 from easy2hard.tasks.base import Difficulty, digits
-from easy2hard.tasks.oracle import Oracle
 from easy2hard.vocabulary import PAD, SPECIAL, Tokens, Vocabulary
 
 
@@ -52,18 +51,13 @@ class Addition(TwoOperands):
         return bounds
 
 
-class AdditionOracle(Oracle):
+class AdditionOracle(TwoOperandsOracle):
     """Adds digit by digit, all rows at once."""
 
     task: Addition
 
     @override
-    def solve(self, prompts: Tokens) -> Tokens:
-        first = self.task.first_operand(prompts)
-        pieces = [(np.flatnonzero(first == a), self._sums(prompts[first == a], int(a))) for a in np.unique(first)]
-        return answers_of(pieces, len(prompts))
-
-    def _sums(self, prompts: Tokens, a: int) -> Tokens:
+    def answers(self, prompts: Tokens, a: int) -> Tokens:
         b = prompts.shape[1] - 3 - a
         step = 1 if self.task.backwards else -1
         sums = np.zeros((len(prompts), max(a, b) + 1), dtype=np.int32)

@@ -1,9 +1,13 @@
 """What tasks with two operands share: where the operands are, and sums of digit arrays."""
 
+from abc import abstractmethod
+
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from easy2hard.tasks.base import Difficulty, Task
+from easy2hard.tasks.oracle import Oracle
 from easy2hard.vocabulary import EOS, PAD, SPECIAL, Tokens
 
 Digits = NDArray[np.int32]
@@ -33,6 +37,22 @@ class TwoOperands(Task):
         return first, prompts.shape[1] - 3 - first
 
 
+class TwoOperandsOracle(Oracle):
+    """Solves the prompts of one first operand's length together."""
+
+    task: TwoOperands
+
+    @override
+    def solve(self, prompts: Tokens) -> Tokens:
+        first = self.task.first_operand(prompts)
+        pieces = [(np.flatnonzero(first == a), self.answers(prompts[first == a], int(a))) for a in np.unique(first)]
+        return _joined(pieces, len(prompts))
+
+    @abstractmethod
+    def answers(self, prompts: Tokens, a: int) -> Tokens:
+        """Return (count, length) answers to prompts whose first operand has ``a`` digits, padded, without EOS."""
+
+
 def carry(numbers: Digits) -> Digits:
     """Turn (count, length) sums of digits into digits, in place, carrying towards the end of each row."""
     for position in range(numbers.shape[1] - 1):
@@ -42,7 +62,7 @@ def carry(numbers: Digits) -> Digits:
     return numbers
 
 
-def answers_of(rows: list[tuple[NDArray[np.int64], Tokens]], count: int) -> Tokens:
+def _joined(rows: list[tuple[NDArray[np.int64], Tokens]], count: int) -> Tokens:
     """Return (count, longest + 1) answers from (indices, tokens without EOS) pieces; 0 in a piece is padding."""
     longest = max((tokens.shape[1] for _, tokens in rows), default=0)
     answers = np.full((count, longest + 1), PAD, dtype=np.int32)

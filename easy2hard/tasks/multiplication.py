@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from easy2hard.tasks.arithmetic import TwoOperands, answers_of, carry, tokens_of
+from easy2hard.tasks.arithmetic import TwoOperands, TwoOperandsOracle, carry, tokens_of
 from easy2hard.tasks.base import Difficulty, digits
-from easy2hard.tasks.oracle import Oracle
 from easy2hard.vocabulary import SPECIAL, Tokens, Vocabulary
 
 
@@ -90,25 +89,20 @@ class Multiplication(TwoOperands):
         return bounds
 
 
-class MultiplicationOracle(Oracle):
+class MultiplicationOracle(TwoOperandsOracle):
     """Multiplies on paper, all rows at once."""
 
     task: Multiplication
 
     @override
-    def solve(self, prompts: Tokens) -> Tokens:
-        first = self.task.first_operand(prompts)
-        pieces = [(np.flatnonzero(first == a), self._work(prompts[first == a], int(a))) for a in np.unique(first)]
-        return answers_of(pieces, len(prompts))
-
-    def _work(self, prompts: Tokens, a: int) -> Tokens:
+    def answers(self, prompts: Tokens, a: int) -> Tokens:
         b = prompts.shape[1] - 3 - a
         x, y = prompts[:, 1 : a + 1] - SPECIAL, prompts[:, a + 2 : -1] - SPECIAL
         parts = layout(a, b)
-        answers = np.empty((len(prompts), parts[-1].start + parts[-1].length), dtype=np.int32)
+        worked = np.empty((len(prompts), parts[-1].start + parts[-1].length), dtype=np.int32)
         total = np.zeros((len(prompts), a + b + 1), dtype=np.int32)
         for part in parts:
-            columns = answers[:, part.start : part.start + part.length]
+            columns = worked[:, part.start : part.start + part.length]
             if part.kind == "partial product":
                 product = np.zeros((len(prompts), a + 1), dtype=np.int32)
                 product[:, :a] = x * y[:, part.index, None]
@@ -120,7 +114,7 @@ class MultiplicationOracle(Oracle):
                 columns[:] = tokens_of(total[:, : part.length])
             else:
                 columns[:] = self.task.vocabulary.id(part.kind)
-        return answers
+        return worked
 
     @override
     def reason(self, prompt: str, truth: str, answer: str) -> str:
