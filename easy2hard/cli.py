@@ -121,10 +121,13 @@ def evaluate(
     _load_task_file(task_file)
 
     from easy2hard.evaluation.exact_match import evaluate_run
-    from easy2hard.runs.rounds import load_members
+    from easy2hard.runs.rounds import RESERVED, load_members
     from easy2hard.tasks.registry import load_oracle, load_task
 
     settings = opened.settings
+    reserved = max(RESERVED, settings.evaluation.examples)
+    if examples > reserved:
+        raise UserError(f"--examples {examples}: at most {reserved}; only so many of a difficulty are never labelled")
     task = load_task(settings.task.name, settings.task.options)
     far = opened.manifest.frontier + 5
     wanted = asked or task.evaluated_difficulties(min(far, task.greatest or far))

@@ -178,6 +178,7 @@ MISTAKES: list[tuple[str, str | bytes, list[str]]] = [
         for text in ["", "0", "5-1", "0-3", "-3", "1-", "1-2-3", "1,,2", "1,", "one", "1.5", "²", "1-²"]
     ),
     ("eval run --examples 0", NO_INPUT, ["--examples", "1"]),
+    ("eval run --examples 1001", NO_INPUT, ["--examples 1001", "at most 1000"]),
     ("plot run --out picture.bmp", NO_INPUT, ["--out picture.bmp", ".png, .svg, .pdf"]),
     ("plot run --out folder/file/picture.png", NO_INPUT, ["folder/file"]),
     # arguments

@@ -10,6 +10,8 @@ import hashlib
 import io
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,17 +38,26 @@ class Store(RunDirectory):
             raise UserError(
                 f"--out {path}: exists and is not an empty directory; choose another, or use `easy2hard resume`"
             )
-        for folder in ("weights", "ledger", "training"):
-            (path / folder).mkdir(parents=True, exist_ok=True)
-        _write(path / "settings.toml", settings.to_toml().encode())
-        manifest = Manifest(
-            task=settings.task.name,
-            seed=settings.seed,
-            torch=torch.__version__,
-            threads=torch.get_num_threads(),
-            device=str(device),
-        )
-        _write_manifest(path, manifest)
+        # Made under another name first: a directory under the right one is always a run that can be resumed.
+        path.parent.mkdir(parents=True, exist_ok=True)
+        begun = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            for folder in ("weights", "ledger", "training"):
+                (begun / folder).mkdir()
+            _write(begun / "settings.toml", settings.to_toml().encode())
+            manifest = Manifest(
+                task=settings.task.name,
+                seed=settings.seed,
+                torch=torch.__version__,
+                threads=torch.get_num_threads(),
+                device=str(device),
+            )
+            _write_manifest(begun, manifest)
+            begun.chmod(0o777 & ~_umask())
+            begun.replace(path)
+        except BaseException:
+            shutil.rmtree(begun)
+            raise
         return cls(path)
 
     @contextmanager
@@ -103,6 +114,13 @@ def load_weights(path: Path, members: Iterable[torch.nn.Module]) -> None:
     for index, member in enumerate(members):
         prefix = f"{index}."
         member.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+
+
+def _umask() -> int:
+    """Return the process's mask of permissions; asking for it means setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def _write_manifest(path: Path, manifest: Manifest) -> None:

@@ -11,6 +11,7 @@ from helpers import half_trained, new_member
 
 from easy2hard.config import load_recipe
 from easy2hard.errors import UserError
+from easy2hard.runs import store as store_module
 from easy2hard.runs.store import Store, load_weights
 
 
@@ -114,3 +115,28 @@ def test_a_file_is_replaced_only_once_it_is_complete(store: Store) -> None:
 def test_the_steps_of_a_round_are_a_table(store: Store) -> None:
     store.save_training(2, [(0, 1.5, 0.2, 640), (1, 0.25, 1.0, 700)])
     assert store.training_path(2).read_text() == "step,loss,learning_rate,tokens\n0,1.5,0.2,640\n1,0.25,1.0,700\n"
+
+
+def test_a_run_that_could_not_begin_leaves_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stands under the run's name can be resumed."""
+
+    def full(path: Path, manifest: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store_module, "_write_manifest", full)
+    with pytest.raises(OSError, match="No space left"):
+        Store.create(tmp_path / "runs" / "new", load_recipe("smoke"), torch.device("cpu"))
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_new_run_may_take_an_empty_directory(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    store = Store.create(tmp_path / "new", load_recipe("smoke"), torch.device("cpu"))
+    assert sorted(path.name for path in store.path.iterdir()) == [
+        "ledger",
+        "manifest.json",
+        "settings.toml",
+        "training",
+        "weights",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
