@@ -38,6 +38,8 @@ class Store(RunDirectory):
             raise UserError(
                 f"--out {path}: exists and is not an empty directory; choose another, or use `easy2hard resume`"
             )
+        if path.resolve() == Path.cwd():
+            raise UserError(f"--out {path}: is the current directory; name one inside it")
         # Made under another name first: a directory under the right one is always a run that can be resumed.
         path.parent.mkdir(parents=True, exist_ok=True)
         begun = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
