@@ -144,6 +144,6 @@ def test_a_new_run_may_take_an_empty_directory(tmp_path: Path) -> None:
 
 def test_the_current_directory_is_no_place_for_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="--out .: is the current directory"):
+    with pytest.raises(UserError, match=r"--out \.: is the current directory"):
         Store.create(Path(), load_recipe("smoke"), torch.device("cpu"))
     assert not list(tmp_path.iterdir())
