@@ -1,6 +1,6 @@
 """Ours beside the peer, alternating in one process; medians of ratios, and how cost grows.
 
-    python -m benchmarks.bench [--only train label …] [--sizes tiny small paper] [--repeats 5]
+    python -m benchmarks.bench [--only train answers …] [--sizes tiny small paper] [--repeats 5]
 
 Writes ``benchmarks/results.json`` and prints the same as a table. In a comparison ``ours`` and ``peer`` are amounts a
 second and ``ratio`` is the median of their paired ratios. In rows of growth, members and floors ``peer`` is what
@@ -371,7 +371,7 @@ def _label_cost(difficulty: int) -> float:
 
 
 def bench_members(sizes: Sequence[str], repeats: int) -> list[Row]:
-    """Cost of 1 to 5 members: training, labelling with drafts, and labelling without."""
+    """Cost of 1 to 5 members: training, and labelling with drafts."""
     rows = []
     base = rounds.load_members(base_run(20))[0]
     prompts = TASK.sample(numpy_generator(0, "bench", 20), 20, 2048)

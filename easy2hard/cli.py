@@ -51,7 +51,6 @@ def run(
 
     from easy2hard.runs import rounds
 
-    rounds.check(settings)
     _train(lambda listener: rounds.start(settings, out, listener), out)
 
 
@@ -121,16 +120,15 @@ def evaluate(
     _load_task_file(task_file)
 
     from easy2hard.evaluation.exact_match import evaluate_run
-    from easy2hard.runs.rounds import RESERVED, load_members
+    from easy2hard.runs.rounds import load_members, reserved_examples
     from easy2hard.tasks.registry import load_oracle, load_task
 
     settings = opened.settings
-    reserved = max(RESERVED, settings.evaluation.examples)
+    reserved = reserved_examples(settings)
     if examples > reserved:
         raise UserError(f"--examples {examples}: at most {reserved}; only so many of a difficulty are never labelled")
     task = load_task(settings.task.name, settings.task.options)
-    far = opened.manifest.frontier + 5
-    wanted = asked or task.evaluated_difficulties(min(far, task.greatest or far))
+    wanted = asked or task.evaluated_difficulties(task.capped(opened.manifest.frontier + 5))
     members = load_members(opened)
     mean, voted = evaluate_run(members, task, load_oracle(task), settings.seed, wanted, examples)
     if as_json:

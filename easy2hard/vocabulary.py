@@ -56,11 +56,12 @@ class Vocabulary:
         Raises:
             UserError: a character or number is not in the vocabulary.
         """
-        for symbol in self._split(text):
+        symbols = self._split(text)
+        for symbol in symbols:
             if symbol not in self._ids:
                 kind = "number" if len(symbol) > 1 else "character"
                 raise UserError(f"{text!r}: {kind} {symbol!r} is not in the task's alphabet (allowed: {self.allowed})")
-        return [self._ids[symbol] for symbol in self._split(text)]
+        return [self._ids[symbol] for symbol in symbols]
 
     @property
     def allowed(self) -> str:

@@ -31,6 +31,11 @@ RESERVED = 1000
 """Evaluation prompts of each difficulty that are never labelled; more where evaluation.examples is greater."""
 
 
+def reserved_examples(settings: Settings) -> int:
+    """Return how many evaluation prompts of each difficulty a run never labels."""
+    return max(RESERVED, settings.evaluation.examples)
+
+
 class Listener(Protocol):
     """Is told what happens, to show it."""
 
@@ -89,12 +94,13 @@ def check(settings: Settings) -> None:
         raise UserError(
             f"supervised.difficulty = {settings.supervised.difficulty}: task {task.name} has nothing that easy"
         )
-    if settings.supervised.difficulty > (task.greatest or settings.supervised.difficulty):
+    if settings.supervised.difficulty > task.capped(settings.supervised.difficulty):
         raise UserError(f"supervised.difficulty = {settings.supervised.difficulty}: at most {task.greatest} here")
     history = [task.evaluated_difficulties(settings.supervised.difficulty)]
     for number in range(1, settings.rounds.count + 1):
         history.append(next_difficulties(settings.rounds, task, history))
-        if task.greatest is not None and max(map(hardest, history[-1])) > task.greatest:
+        reached = max(map(hardest, history[-1]))
+        if reached > task.capped(reached):
             raise UserError(
                 f"rounds.count = {settings.rounds.count}: round {number} would pass difficulty {task.greatest}, "
                 f"the greatest of task {task.name}"
@@ -216,9 +222,7 @@ class _Run:
         self.listener.phase(number, settings.rounds.count, "label", len(difficulties))
         labels = []
         for difficulty in difficulties:
-            reserved = evaluation_prompts(
-                self.task, settings.seed, difficulty, max(RESERVED, settings.evaluation.examples)
-            )
+            reserved = evaluation_prompts(self.task, settings.seed, difficulty, reserved_examples(settings))
             generator = numpy_generator(settings.seed, "labels", number, difficulty_text(difficulty))
             prompts = fresh_prompts(self.task, generator, difficulty, settings.rounds.labels, reserved)
             labels.append(apply_filters(settings.rounds.filters, propose(self.members, self.task, difficulty, prompts)))
@@ -273,9 +277,7 @@ class _Run:
 
     def _evaluate(self, number: int, frontier: int) -> dict[str, float]:
         settings = self.settings
-        difficulties = self.task.evaluated_difficulties(
-            min(frontier + settings.evaluation.beyond, self.task.greatest or frontier + settings.evaluation.beyond)
-        )
+        difficulties = self.task.evaluated_difficulties(self.task.capped(frontier + settings.evaluation.beyond))
         self.listener.phase(number, settings.rounds.count, "evaluate", len(difficulties))
         result: dict[str, float] = {}
         for difficulty in difficulties:

@@ -73,6 +73,10 @@ class Task(ABC):
         """Return the difficulties that show how well a model does up to ``hardest``."""
         return list(range(1, hardest + 1))
 
+    def capped(self, hardest: int) -> int:
+        """Return ``hardest``, or the greatest difficulty there is where that is less."""
+        return hardest if self.greatest is None else min(hardest, self.greatest)
+
     @abstractmethod
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
         """Return (count, length) prompts of exactly ``difficulty``, each beginning with BOS."""

@@ -44,7 +44,7 @@ def check_contract(task: Task, oracle: Oracle, difficulties: Sequence[Difficulty
 
 def _some_difficulties(task: Task) -> list[Difficulty]:
     easy = _call("supervised_difficulties(hardest) must return difficulties", _easiest, task)
-    hard = min(easy + 6, task.greatest or easy + 6)
+    hard = task.capped(easy + 6)
     tried = [*task.supervised_difficulties(min(easy + 2, hard)), *task.evaluated_difficulties(hard)[-2:]]
     tried += [d for step in task.labelled_difficulties(hard) for d in step][:2]
     return list(dict.fromkeys(tried))

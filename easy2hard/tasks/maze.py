@@ -120,14 +120,13 @@ class Maze(Task):
     @override
     def check_prompt(self, text: str) -> None:
         super().check_prompt(text)
-        way, _, tree = text.removesuffix("=").partition("#")
-        start, end = way.split(">")
-        neighbours = [entry.partition(":")[::2] for entry in tree.split("-")]
-        nodes = {node: names.split(",") for node, names in neighbours}
+        start, end = text.partition("#")[0].split(">")
+        listed = _listed(text)
+        nodes = dict(listed)
         edges = {(node, other) for node, names in nodes.items() for other in names}
         problem = (
             "a node is listed twice"
-            if len(nodes) != len(neighbours)
+            if len(nodes) != len(listed)
             else "start or end is not a node"
             if not {start, end} <= nodes.keys()
             else "a neighbour is listed twice"
@@ -140,6 +139,12 @@ class Maze(Task):
         )
         if problem:
             raise UserError(f"prompt {text!r}: not a maze ({problem})")
+
+
+def _listed(prompt: str) -> list[tuple[str, list[str]]]:
+    """Return the nodes of a maze with their neighbours, in the order of the prompt."""
+    entries = (entry.partition(":") for entry in prompt.removesuffix("=").partition("#")[2].split("-"))
+    return [(node, names.split(",")) for node, _, names in entries]
 
 
 def _connected(nodes: dict[str, list[str]]) -> bool:
@@ -197,7 +202,7 @@ class MazeNodes(Maze):
 
     @override
     def evaluated_difficulties(self, hardest: int) -> list[Difficulty]:
-        return list(range(self.smallest, hardest + 1))
+        return self.supervised_difficulties(hardest)
 
 
 class MazeOracle(Oracle):
@@ -252,8 +257,7 @@ class MazeOracle(Oracle):
         way, right = answer.split(">"), truth.split(">")
         if way[0] != right[0]:
             return f"wrong start: {way[0]} instead of {right[0]}"
-        tree = prompt.removesuffix("=").partition("#")[2]
-        neighbours = {node: names.split(",") for node, _, names in (entry.partition(":") for entry in tree.split("-"))}
+        neighbours = dict(_listed(prompt))
         for here, there in pairwise(way):
             if there not in neighbours.get(here, []):
                 return f"illegal move: {here}>{there} is no edge"

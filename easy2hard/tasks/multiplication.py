@@ -71,7 +71,7 @@ class Multiplication(TwoOperands):
 
     @override
     def evaluated_difficulties(self, hardest: int) -> list[Difficulty]:
-        return [(a, b) for a in range(1, hardest + 1) for b in range(1, hardest + 1)]
+        return self.supervised_difficulties(hardest)
 
     @override
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from easy2hard.tasks.base import Difficulty, Task, digits
 from easy2hard.tasks.oracle import Oracle
-from easy2hard.vocabulary import BOS, EOS, SPECIAL, Tokens, Vocabulary
+from easy2hard.vocabulary import EOS, SPECIAL, Tokens, Vocabulary
 
 
 class StringTask(Task):
@@ -23,18 +23,10 @@ class StringTask(Task):
         self.summary = summary
 
     @override
-    def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
-        return list(range(1, hardest + 1))
-
-    @override
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
         if not isinstance(difficulty, int):
             raise TypeError(f"task {self.name}: difficulty {difficulty} is not one number")
-        prompts = np.empty((count, difficulty + 2), dtype=np.int32)
-        prompts[:, 0] = BOS
-        prompts[:, 1:-1] = digits(generator, count, difficulty) + SPECIAL
-        prompts[:, -1] = self.vocabulary.id("=")
-        return prompts
+        return self.frame(digits(generator, count, difficulty) + SPECIAL, "=")
 
     @override
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
