@@ -261,7 +261,7 @@ def _answers(size: str, difficulty: int, count: int, repeats: int) -> list[Row]:
         timed(lambda: peer.generate(model, tokenizer, texts, bound)),
     )
     evaluate, compare = (
-        timed(lambda: exact_matches(member, prompts, answers)),
+        timed(lambda: exact_matches([member], [(prompts, answers)])),
         timed(lambda: peer.evaluate(model, tokenizer, texts, bound)),
     )
     return [
@@ -424,7 +424,7 @@ def bench_floors(sizes: Sequence[str], repeats: int) -> list[Row]:
         ending = never_ending(member)
         plain = forward_flops(shape, len(TASK.vocabulary), 2 * difficulty + 2, 0)
         work.append(("label", plain * count / timed(lambda: decode(ending, prompts, bounds))()))  # noqa: B023
-        work.append(("evaluate", operations * count / timed(lambda: exact_matches(member, prompts, answers))()))  # noqa: B023
+        work.append(("evaluate", operations * count / timed(lambda: exact_matches([member], [(prompts, answers)]))()))  # noqa: B023
         rows += [
             Row(f"{phase}_floor", size, difficulty, rate / 1e9, peak / 1e9, rate / peak, unit) for phase, rate in work
         ]
@@ -440,7 +440,7 @@ def memory_of(side: str) -> None:
         keep_freed_memory(torch.get_num_threads())
         train_seconds([member], difficulty, 3)
         propose([member], TASK, difficulty, prompts)
-        exact_matches(member, prompts, ORACLE.solve(prompts))
+        exact_matches([member], [(prompts, ORACLE.solve(prompts))])
     else:
         tokenizer = peer.build_tokenizer(TASK.vocabulary)
         model = as_peer(member)

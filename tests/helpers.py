@@ -15,6 +15,7 @@ from easy2hard.runs.manifest import Manifest
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.tasks.base import Task
 from easy2hard.tasks.oracle import Oracle
+from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import load_oracle, load_task
 from easy2hard.vocabulary import EOS, Tokens
 
@@ -51,7 +52,7 @@ def new_member(seed: int, vocabulary: int = 14, size: ModelSize = SIZE) -> Trans
 
 def supervised_mixture(task: Task, member: int, batch: int = 64, groups: int = 2) -> Mixture:
     """Return batches of the easy range alone."""
-    source = SupervisedSource(task, load_oracle(task), HARDEST)
+    source = SupervisedSource(Reserved(task, 0, 1000), load_oracle(task), HARDEST)
     return Mixture(0, ("batches", 0, member), (source, float(HARDEST)), [], None, batch, groups)
 
 

@@ -4,7 +4,7 @@ A greedy answer equals the true one exactly when every arg-max of one pass over 
 next token: as long as the prefix is right, decoding sees the same prefix. So evaluation costs one forward pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,44 +14,48 @@ from easy2hard.improvement.labels import pad_answers, propose
 from easy2hard.models.decoding import PASSED_TOKENS, chunks, greedy
 from easy2hard.models.threads import map_chunks
 from easy2hard.models.transformer import Transformer
-from easy2hard.seeding import numpy_generator
-from easy2hard.tasks.base import Difficulty, Task, difficulty_text
+from easy2hard.tasks.base import Difficulty, Task
 from easy2hard.tasks.oracle import Oracle
+from easy2hard.tasks.prompts import evaluation_prompts
 from easy2hard.vocabulary import PAD, Tokens
 
-
-def evaluation_prompts(task: Task, seed: int, difficulty: Difficulty, count: int) -> Tokens:
-    """Return the run's evaluation prompts of a difficulty; the first ``n`` are the same for every count >= n."""
-    chunks = [
-        task.sample(numpy_generator(seed, "evaluation", difficulty_text(difficulty), start), difficulty, _CHUNK)
-        for start in range(0, count, _CHUNK)
-    ]
-    return np.concatenate(chunks)[:count]
+Examples = tuple[Tokens, Tokens]
+"""(count, length) prompts, and their (count, length) true answers, EOS included, padded on the right."""
 
 
-_CHUNK = 100
-
-
-def exact_matches(model: Transformer, prompts: Tokens, answers: Tokens) -> NDArray[np.bool_]:
-    """Return (count,) whether the model's greedy answer to each prompt is the true one.
+def exact_matches(
+    members: Sequence[Transformer], examples: Sequence[Examples], on_done: Callable[[int], None] = lambda count: None
+) -> list[NDArray[np.bool_]]:
+    """Return, for each set of examples, (members, count) whether each member's greedy answer is the true one.
 
     Args:
-        model: a member.
-        prompts: (count, length) prompts.
-        answers: (count, length) true answers, EOS included, padded on the right.
+        members: the models.
+        examples: sets of examples, the prompts of each of one length.
+        on_done: told about (prompts x members) as they are done.
     """
-    device = next(model.parameters()).device
+    device = next(members[0].parameters()).device
 
     @torch.inference_mode()
-    def right(rows: slice) -> NDArray[np.bool_]:
+    def right(work: tuple[int, int, slice]) -> NDArray[np.bool_]:
+        index, member, rows = work
+        prompts, answers = examples[index]
         targets = torch.from_numpy(answers[rows]).to(device, torch.int64)
         tokens = torch.cat([torch.from_numpy(prompts[rows]).to(device, torch.int64), targets[:, :-1]], dim=1)
-        predicted = greedy(model(tokens, first=prompts.shape[1] - 1))
+        predicted = greedy(members[member](tokens, first=prompts.shape[1] - 1))
         matches: NDArray[np.bool_] = ((predicted == targets) | (targets == PAD)).all(dim=1).cpu().numpy()
         return matches
 
-    parts = chunks(len(prompts), prompts.shape[1] + answers.shape[1], device, PASSED_TOKENS)
-    return np.concatenate([np.zeros(0, np.bool_), *map_chunks(right, parts, device)])
+    parts = [
+        (index, member, rows)
+        for index, (prompts, answers) in enumerate(examples)
+        for member in range(len(members))
+        for rows in chunks(len(prompts), prompts.shape[1] + answers.shape[1], device, PASSED_TOKENS)
+    ]
+    done = map_chunks(right, parts, device, lambda part: on_done(part[2].stop - part[2].start))
+    result = [np.zeros((len(members), len(prompts)), dtype=np.bool_) for prompts, _ in examples]
+    for (index, member, rows), matches in zip(parts, done, strict=True):
+        result[index][member, rows] = matches
+    return result
 
 
 def evaluate_run(
@@ -63,11 +67,9 @@ def evaluate_run(
     examples: int,
 ) -> tuple[dict[Difficulty, float], dict[Difficulty, float]]:
     """Return the members' mean exact match of each difficulty, and that of their vote."""
+    sets = _evaluation_examples(task, oracle, seed, difficulties, examples)
     mean, voted = {}, {}
-    for difficulty in difficulties:
-        prompts = evaluation_prompts(task, seed, difficulty, examples)
-        answers = oracle.solve(prompts)
-        right = _members_right(members, prompts, answers)
+    for difficulty, (prompts, answers), right in zip(difficulties, sets, exact_matches(members, sets), strict=True):
         mean[difficulty] = float(right.mean())
         # The vote is settled where most members are right or none is; only the rest must be decoded.
         votes = right.sum(axis=0)
@@ -80,17 +82,6 @@ def evaluate_run(
     return mean, voted
 
 
-def _members_right(members: Sequence[Transformer], prompts: Tokens, answers: Tokens) -> NDArray[np.bool_]:
-    """Return (members, count) whether each member's greedy answer is the true one."""
-    return np.stack([exact_matches(member, prompts, answers) for member in members])
-
-
-def _equal(a: Tokens, b: Tokens) -> NDArray[np.bool_]:
-    """Return (count,) whether answers of perhaps different padding are the same."""
-    length = max(a.shape[1], b.shape[1])
-    return (pad_answers(a, length) == pad_answers(b, length)).all(axis=1)  # type: ignore[no-any-return]
-
-
 def accuracy(
     members: Sequence[Transformer],
     task: Task,
@@ -98,11 +89,22 @@ def accuracy(
     seed: int,
     difficulties: Sequence[Difficulty],
     examples: int,
+    on_done: Callable[[int], None] = lambda count: None,
 ) -> dict[Difficulty, float]:
     """Return the members' mean exact match on ``examples`` evaluation prompts of each difficulty."""
-    result = {}
-    for difficulty in difficulties:
-        prompts = evaluation_prompts(task, seed, difficulty, examples)
-        right = _members_right(members, prompts, oracle.solve(prompts))
-        result[difficulty] = float(right.mean())
-    return result
+    sets = _evaluation_examples(task, oracle, seed, difficulties, examples)
+    right = exact_matches(members, sets, on_done)
+    return {difficulty: float(each.mean()) for difficulty, each in zip(difficulties, right, strict=True)}
+
+
+def _evaluation_examples(
+    task: Task, oracle: Oracle, seed: int, difficulties: Sequence[Difficulty], count: int
+) -> list[Examples]:
+    prompts = [evaluation_prompts(task, seed, difficulty, count) for difficulty in difficulties]
+    return [(each, oracle.solve(each)) for each in prompts]
+
+
+def _equal(a: Tokens, b: Tokens) -> NDArray[np.bool_]:
+    """Return (count,) whether answers of perhaps different padding are the same."""
+    length = max(a.shape[1], b.shape[1])
+    return (pad_answers(a, length) == pad_answers(b, length)).all(axis=1)  # type: ignore[no-any-return]

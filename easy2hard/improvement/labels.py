@@ -1,6 +1,6 @@
 """Prompts -> the members' greedy answers, their votes and confidence. Nothing here can see a true answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +41,18 @@ DRAFTS_PAY = 0.8
 costs about three quarters of decoding it on a CPU, and only agreement spares the decoding."""
 
 
-def propose(members: Sequence[Transformer], task: Task, difficulty: Difficulty, prompts: Tokens) -> Proposals:
+def propose(
+    members: Sequence[Transformer],
+    task: Task,
+    difficulty: Difficulty,
+    prompts: Tokens,
+    on_done: Callable[[int], None] = lambda count: None,
+) -> Proposals:
     """Answer (count, length) prompts with every member and count their votes.
 
     The first prompts are answered by every member for itself. Where the members agree often enough, one member's
-    answers to the others are drafts for the rest, members taking turns; no answer depends on it.
+    answers to the others are drafts for the rest, members taking turns; no answer depends on it. ``on_done`` is told
+    about prompts as they are done.
     """
     if not len(prompts):
         return count_votes(difficulty, prompts, _answer(members, task, prompts, None))
@@ -54,6 +61,7 @@ def propose(members: Sequence[Transformer], task: Task, difficulty: Difficulty, 
     first, *rest = chunks(len(prompts), length, device, DECODED_TOKENS)
     answers = map_chunks(lambda member: _answer([member], task, prompts[first], None)[0], members, device)
     parts = [count_votes(difficulty, prompts[first], answers)]
+    on_done(first.stop)
     agreed = float((parts[0].votes == len(members)).mean())
     drafts = len(members) > 1 and agreed >= DRAFTS_PAY
 
@@ -62,7 +70,7 @@ def propose(members: Sequence[Transformer], task: Task, difficulty: Difficulty, 
         drafter = number % len(members) if drafts else None
         return count_votes(difficulty, own, _answer(members, task, own, drafter))
 
-    parts += map_chunks(work, range(len(rest)), device)
+    parts += map_chunks(work, range(len(rest)), device, lambda number: on_done(rest[number].stop - rest[number].start))
     return _join(parts)
 
 
@@ -125,24 +133,6 @@ def count_votes(difficulty: Difficulty, prompts: Tokens, answers: Sequence[Answe
         confidence=np.where(agree, confidence, np.inf).min(axis=0).astype(np.float32),
         mean_log_probability=(np.where(agree, mean, 0).sum(axis=0) / agree.sum(axis=0)).astype(np.float32),
     )
-
-
-def fresh_prompts(
-    task: Task, generator: np.random.Generator, difficulty: Difficulty, count: int, reserved: Tokens
-) -> Tokens:
-    """Return ``count`` distinct prompts, none of them among the ``reserved`` ones (those of evaluation).
-
-    Fewer come back only where the space of prompts is used up: as soon as a draw brings nothing new.
-    """
-    prompts = reserved
-    while len(prompts) < len(reserved) + count:
-        drawn = np.concatenate([prompts, task.sample(generator, difficulty, count)])
-        first = np.sort(np.unique(drawn, axis=0, return_index=True)[1])
-        new = first[first >= len(prompts)]
-        if not len(new):
-            break
-        prompts = np.concatenate([prompts, drawn[new]])
-    return prompts[len(reserved) : len(reserved) + count]
 
 
 def pad_answers(answers: Tokens, length: int) -> Tokens:

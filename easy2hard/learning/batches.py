@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from easy2hard.seeding import numpy_generator
-from easy2hard.tasks.base import Difficulty, Task
+from easy2hard.tasks.base import Difficulty
 from easy2hard.tasks.oracle import Oracle
+from easy2hard.tasks.prompts import Reserved
 from easy2hard.vocabulary import PAD, Tokens
 
 
@@ -43,18 +44,25 @@ class SupervisedSource(Source):
     """D0: fresh prompts of the easy range with true answers.
 
     Args:
-        task: samples the prompts.
+        prompts: samples the prompts of the task, those of evaluation left out.
         oracle: solves them.
         hardest: d0.
         curriculum: share of the phase over which the hardest sampled difficulty grows from 1 to d0.
     """
 
-    def __init__(self, task: Task, oracle: Oracle, hardest: int, curriculum: float = 0.0) -> None:
-        self.task = task
+    def __init__(self, prompts: Reserved, oracle: Oracle, hardest: int, curriculum: float = 0.0) -> None:
+        self.prompts = prompts
+        self.task = prompts.task
         self.oracle = oracle
         self.hardest = hardest
         self.curriculum = curriculum
         self._lengths: dict[int, list[list[Difficulty]]] = {}
+
+    @property
+    def overlap(self) -> dict[Difficulty, float]:
+        """The difficulties that share prompts with evaluation, their space being too small, and the share that is."""
+        shares = {each: self.prompts.overlap(each) for each in self.task.supervised_difficulties(self.hardest)}
+        return {difficulty: share for difficulty, share in shares.items() if share}
 
     @override
     def draw(self, generator: np.random.Generator, rows: int, points: Sequence[float], progress: float) -> list[Group]:
@@ -69,7 +77,7 @@ class SupervisedSource(Source):
             counts = generator.multinomial(size, np.full(len(difficulties), 1 / len(difficulties)))
             prompts = np.concatenate(
                 [
-                    self.task.sample(generator, difficulty, int(count))
+                    self.prompts.sample(generator, difficulty, int(count))
                     for difficulty, count in zip(difficulties, counts, strict=True)
                     if count
                 ]
@@ -149,9 +157,9 @@ def _give_back(tokens: NDArray[Any]) -> None:
 class Mixture:
     """Batches of one member in one round (method.md, "Notation" and "Tasks").
 
-    Half of each batch comes from the newest labels, the rest from D0, whose weight is its number of difficulties, and
-    the older rounds, whose weight is 1 for each difficulty they cover. A batch depends on nothing but the stream's
-    name and its step.
+    Half of each batch comes from the newest labels (less where there are fewer of them), the rest from D0, whose weight
+    is its number of difficulties, and the older rounds, whose weight is 1 for each difficulty they cover. A batch
+    depends on nothing but the stream's name and its step.
 
     Args:
         seed: the run's seed.
@@ -181,7 +189,8 @@ class Mixture:
         self._shares = np.cumsum([supervised[1], *(weight for _, weight in older)])
         self._shares = self._shares / self._shares[-1]
         self.newest = newest
-        self.newest_rows = 0 if newest is None else round(batch * newest_share)
+        # A handful of labels must not be half of every batch: none counts twice in one.
+        self.newest_rows = 0 if newest is None else min(round(batch * newest_share), len(newest))
         self.rest_rows = batch - self.newest_rows
         self.groups = min(groups, self.rest_rows)
 

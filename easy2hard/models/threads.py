@@ -5,12 +5,18 @@ At the sizes of a laptop a second thread inside an operation gave 1.3x, a second
 """
 
 import ctypes
+import multiprocessing
+import os
 import platform
+import signal
+import sys
+import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from typing_extensions import override
@@ -18,6 +24,7 @@ from typing_extensions import override
 T = TypeVar("T")
 R = TypeVar("R")
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 
@@ -70,11 +77,72 @@ def map_members(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         return workers.map(function, items)
 
 
-def map_chunks(function: Callable[[T], R], items: Sequence[T], device: torch.device) -> list[R]:
-    """Return ``function`` of every item, as many at a time as there are cores; on a GPU one after another."""
+def map_chunks(
+    function: Callable[[T], R], items: Sequence[T], device: torch.device, on_done: Callable[[T], None] | None = None
+) -> list[R]:
+    """Return ``function`` of every item, as many at a time as there are cores; on a GPU one after another.
+
+    ``function`` only reads what is there and returns arrays: on Linux it runs in processes forked from this one, which
+    share its memory, do not wait for each other's interpreter lock, and take what they allocated with them. That made
+    self-labelling 1.6 times as fast as threads (LOG.md).
+
+    Args:
+        function: the work, with one core to itself.
+        items: what to call it with.
+        device: where it computes.
+        on_done: told about each item as soon as it is done, in any order.
+    """
+    done = on_done or (lambda item: None)
     cores = torch.get_num_threads() if device.type == "cpu" else 1
-    with Workers(max(1, min(cores, len(items)))) as workers:
-        return workers.map(function, items)
+    count = min(cores, len(items))
+    if count > 1 and sys.platform == "linux":
+        return _map_forked(function, items, count, done)
+
+    def work(item: T) -> R:
+        result = function(item)
+        done(item)
+        return result
+
+    with Workers(max(1, count)) as workers:
+        return workers.map(work, items)
+
+
+def _map_forked(function: Callable[[T], R], items: Sequence[T], count: int, on_done: Callable[[T], None]) -> list[R]:
+    with warnings.catch_warnings():
+        # Python warns of locks that other threads hold while a process is forked; _begin_forked leaves those alone.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pool = ProcessPoolExecutor(
+            count, multiprocessing.get_context("fork"), initializer=_begin_forked, initargs=(function, items)
+        )
+        try:
+            begun = {pool.submit(_call_forked, index): index for index in range(len(items))}
+            results = {}
+            for future in as_completed(begun):
+                results[begun[future]] = future.result()
+                on_done(items[begun[future]])
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return [results[index] for index in range(len(items))]
+
+
+_forked: tuple[Callable[[Any], Any], Sequence[Any]]
+"""In a forked process, its work; it came with the process's memory."""
+
+
+def _begin_forked(function: Callable[[Any], Any], items: Sequence[Any]) -> None:
+    global _forked
+    _forked = function, items
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends this process
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody waits for the answers of a dead parent
+    # The parent's thread that draws may hold the lock of its output for ever here.
+    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+def _call_forked(index: int) -> Any:
+    function, items = _forked
+    return function(items[index])
 
 
 def keep_freed_memory(threads: int) -> None:

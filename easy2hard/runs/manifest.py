@@ -30,6 +30,8 @@ class RoundRecord(BaseModel):
     kept: int
     given_up: dict[str, float] = {}
     """Harder difficulties whose labels were thrown away (setting rounds.hold), and the share that was kept of them."""
+    overlap: dict[str, float] = {}
+    """Supervised difficulties with too few prompts to keep evaluation's apart, and the share that is evaluation's."""
     filters: list[dict[str, Any]]
     steps: int
     tokens: int

@@ -11,9 +11,9 @@ import torch
 
 from easy2hard.config import PhaseSettings, Settings
 from easy2hard.errors import UserError
-from easy2hard.evaluation.exact_match import accuracy, evaluation_prompts
+from easy2hard.evaluation.exact_match import accuracy
 from easy2hard.improvement.filters import Filtered, add_counts, apply_filters
-from easy2hard.improvement.labels import fresh_prompts, propose
+from easy2hard.improvement.labels import propose
 from easy2hard.improvement.ledger import read_kept, write_ledger
 from easy2hard.improvement.schedules import next_difficulties
 from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
@@ -25,14 +25,15 @@ from easy2hard.runs.store import Store, load_weights
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
 from easy2hard.tasks.contract import check_contract
+from easy2hard.tasks.prompts import Reserved, fresh_prompts
 from easy2hard.tasks.registry import is_built_in, load_oracle, load_task
 
 RESERVED = 1000
-"""Evaluation prompts of each difficulty that are never labelled; more where evaluation.examples is greater."""
+"""Evaluation prompts of each difficulty that are never trained on; more where evaluation.examples is greater."""
 
 
 def reserved_examples(settings: Settings) -> int:
-    """Return how many evaluation prompts of each difficulty a run never labels."""
+    """Return how many evaluation prompts of each difficulty a run never trains on."""
     return max(RESERVED, settings.evaluation.examples)
 
 
@@ -163,8 +164,9 @@ class _Run:
         self.task = load_task(self.settings.task.name, self.settings.task.options)
         # The oracle goes to supervised data and evaluation, and nowhere else.
         self.oracle = load_oracle(self.task)
+        self.reserved = Reserved(self.task, self.settings.seed, reserved_examples(self.settings))
         self.supervised = SupervisedSource(
-            self.task, self.oracle, self.settings.supervised.difficulty, self.settings.supervised.curriculum
+            self.reserved, self.oracle, self.settings.supervised.difficulty, self.settings.supervised.curriculum
         )
         self.members = build_members(self.settings, self.task)
         self.labelled: list[tuple[LabelledSource, float]] = []
@@ -190,6 +192,9 @@ class _Run:
         clock = _Clock()
         with clock.phase("train"):
             trained = self._train(0, self.settings.supervised, None)
+        trained["overlap"] = {
+            difficulty_text(difficulty): round(share, 3) for difficulty, share in self.supervised.overlap.items()
+        }
         return self._record(
             clock, 0, self.task.evaluated_difficulties(self.settings.supervised.difficulty), [], trained
         )
@@ -219,14 +224,15 @@ class _Run:
 
     def _label(self, number: int, difficulties: Sequence[Difficulty]) -> list[Filtered]:
         settings = self.settings
-        self.listener.phase(number, settings.rounds.count, "label", len(difficulties))
+        self.listener.phase(number, settings.rounds.count, "label", len(difficulties) * settings.rounds.labels)
         labels = []
         for difficulty in difficulties:
-            reserved = evaluation_prompts(self.task, settings.seed, difficulty, reserved_examples(settings))
             generator = numpy_generator(settings.seed, "labels", number, difficulty_text(difficulty))
-            prompts = fresh_prompts(self.task, generator, difficulty, settings.rounds.labels, reserved)
-            labels.append(apply_filters(settings.rounds.filters, propose(self.members, self.task, difficulty, prompts)))
-            self.listener.advance(1)
+            prompts = fresh_prompts(
+                self.task, generator, difficulty, settings.rounds.labels, self.reserved.prompts(difficulty)
+            )
+            proposals = propose(self.members, self.task, difficulty, prompts, self.listener.advance)
+            labels.append(apply_filters(settings.rounds.filters, proposals))
         return labels
 
     def _labels_of(self, number: int) -> tuple[LabelledSource, float]:
@@ -241,7 +247,9 @@ class _Run:
 
     def _train(self, number: int, phase: PhaseSettings, newest: LabelledSource | None) -> dict[str, Any]:
         settings = self.settings
-        older = [(source, weight) for source, weight in self.labelled if len(source)]
+        batch = (number > 0 and settings.rounds.batch) or settings.training.batch
+        # A round that kept fewer labels than a batch holds weighs less than the others, by as much.
+        older = [(source, weight * min(1, len(source) / batch)) for source, weight in self.labelled if len(source)]
         mixtures = [
             Mixture(
                 seed=settings.seed,
@@ -252,7 +260,7 @@ class _Run:
                 ),
                 older=older,
                 newest=newest,
-                batch=(number > 0 and settings.rounds.batch) or settings.training.batch,
+                batch=batch,
                 groups=settings.training.groups,
                 newest_share=settings.rounds.newest_share,
             )
@@ -278,20 +286,22 @@ class _Run:
     def _evaluate(self, number: int, frontier: int) -> dict[str, float]:
         settings = self.settings
         difficulties = self.task.evaluated_difficulties(self.task.capped(frontier + settings.evaluation.beyond))
-        self.listener.phase(number, settings.rounds.count, "evaluate", len(difficulties))
-        result: dict[str, float] = {}
-        for difficulty in difficulties:
-            scores = accuracy(
-                self.members,
-                self.task,
-                self.oracle,
-                settings.seed,
-                [difficulty],
-                settings.evaluation.examples,
-            )
-            result[difficulty_text(difficulty)] = scores[difficulty]
-            self.listener.advance(1)
-        return result
+        self.listener.phase(
+            number,
+            settings.rounds.count,
+            "evaluate",
+            len(difficulties) * settings.evaluation.examples * len(self.members),
+        )
+        scores = accuracy(
+            self.members,
+            self.task,
+            self.oracle,
+            settings.seed,
+            difficulties,
+            settings.evaluation.examples,
+            self.listener.advance,
+        )
+        return {difficulty_text(difficulty): score for difficulty, score in scores.items()}
 
     def _record(
         self,

@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from helpers import copy_task, half_trained, new_member, prompts_of, properties
 from hypothesis import given
 from hypothesis import strategies as st
 
 from easy2hard.evaluation import exact_match
-from easy2hard.evaluation.exact_match import accuracy, evaluate_run, evaluation_prompts, exact_matches
+from easy2hard.evaluation.exact_match import accuracy, evaluate_run, exact_matches
 from easy2hard.improvement.labels import propose
 from easy2hard.models.decoding import decode
-from easy2hard.seeding import numpy_generator
-from easy2hard.tasks.registry import load_task
+from easy2hard.tasks.prompts import evaluation_prompts
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
 
@@ -23,10 +23,14 @@ def decoded_matches(member: int, prompts: Tokens) -> np.ndarray:
     return np.array([a == b for a, b in zip(texts, truth, strict=True)]) & answers.finished
 
 
+def matches_of_first(prompts: Tokens, truth: Tokens) -> np.ndarray:
+    return exact_matches(half_trained()[:1], [(prompts, truth)])[0][0]
+
+
 def test_one_pass_finds_the_same_matches_as_decoding() -> None:
     prompts = evaluation_prompts(copy_task()[0], 0, 3, 2000)
-    for member, model in enumerate(half_trained()):
-        matches = exact_matches(model, prompts, copy_task()[1].solve(prompts))
+    found = exact_matches(half_trained(), [(prompts, copy_task()[1].solve(prompts))])[0]
+    for member, matches in enumerate(found):
         assert 0.05 < matches.mean() < 0.95
         np.testing.assert_array_equal(matches, decoded_matches(member, prompts))
 
@@ -39,20 +43,22 @@ def test_a_match_is_exactly_the_greedy_answer(row: int, at: int, padding: int) -
     answers = decode(half_trained()[0], prompts, np.full(300, 8))
     truth = np.pad(answers.tokens, ((0, 0), (0, padding)), constant_values=PAD)
     assert len({row.index(EOS) for row in truth[answers.finished].tolist()}) > 1
-    assert exact_matches(half_trained()[0], prompts, truth)[answers.finished].all()
+    assert matches_of_first(prompts, truth)[answers.finished].all()
     if answers.finished[row] and truth[row, at] != PAD:
         truth[row, at] = EOS + 1 if truth[row, at] == EOS else EOS  # longer, or cut short
-        matches = exact_matches(half_trained()[0], prompts, truth)
+        matches = matches_of_first(prompts, truth)
         assert not matches[row]
         assert np.delete(matches, row)[np.delete(answers.finished, row)].all()
 
 
-def test_batches_change_no_match(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cores", [1, 3])
+def test_batches_and_cores_change_no_match(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = evaluation_prompts(copy_task()[0], 0, 3, 300)
     truth = copy_task()[1].solve(prompts)
-    expected = exact_matches(half_trained()[0], prompts, truth)
+    expected = matches_of_first(prompts, truth)
     monkeypatch.setattr(exact_match, "PASSED_TOKENS", 60)
-    np.testing.assert_array_equal(exact_matches(half_trained()[0], prompts, truth), expected)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    np.testing.assert_array_equal(matches_of_first(prompts, truth), expected)
 
 
 def test_accuracy_is_the_mean_over_the_members() -> None:
@@ -75,30 +81,3 @@ def test_the_accuracy_of_a_vote_is_that_of_the_proposals() -> None:
         right = (proposals.answers == oracle.solve(prompts)).all(axis=1) & proposals.finished
         assert voted[difficulty] == right.mean()
         assert voted[difficulty] != mean[difficulty]
-
-
-@properties
-@given(
-    counts=st.lists(st.integers(1, 450), min_size=2, max_size=2).map(sorted),
-    difficulty=st.integers(1, 30),
-    seed=st.integers(0, 9),
-)
-def test_fewer_evaluation_prompts_are_the_first_of_more(counts: list[int], difficulty: int, seed: int) -> None:
-    few, many = (evaluation_prompts(copy_task()[0], seed, difficulty, count) for count in counts)
-    assert (len(few), len(many)) == tuple(counts)
-    np.testing.assert_array_equal(few, many[: counts[0]])
-
-
-@properties
-@given(
-    name=st.sampled_from(["copy", "reverse", "reverse-addition"]),
-    difficulty=st.integers(15, 40),
-    number=st.integers(0, 50),
-    seed=st.integers(0, 1000),
-)
-def test_evaluation_and_labels_do_not_share_a_stream(name: str, difficulty: int, number: int, seed: int) -> None:
-    task = load_task(name)
-    evaluated = evaluation_prompts(task, seed, difficulty, 300)
-    labelled = task.sample(numpy_generator(seed, "labels", number, str(difficulty)), difficulty, 300)
-    # So many digits that two streams never meet by chance.
-    assert len(np.unique(np.concatenate([evaluated, labelled]), axis=0)) == 600

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from easy2hard.config import VoteFilter
 from easy2hard.improvement import labels
 from easy2hard.improvement.filters import apply_filters
-from easy2hard.improvement.labels import Proposals, count_votes, fresh_prompts, pad_answers, propose
+from easy2hard.improvement.labels import Proposals, count_votes, pad_answers, propose
 from easy2hard.models import decoding
 from easy2hard.models.decoding import Answers, decode
-from easy2hard.seeding import numpy_generator
-from easy2hard.tasks.registry import load_task
+from easy2hard.tasks.prompts import fresh_prompts
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
 BOUND = 4
@@ -141,33 +140,6 @@ def test_proposals_are_the_votes_of_the_decoded_answers(difficulty: int) -> None
     half = propose(members, task, difficulty, prompts[::2])
     np.testing.assert_array_equal(half.answers, proposals.answers[::2])
     np.testing.assert_array_equal(half.votes, proposals.votes[::2])
-
-
-@properties
-@given(
-    name=st.sampled_from(["copy", "reverse", "reverse-addition"]),
-    difficulty=st.integers(1, 4),
-    count=st.integers(0, 300),
-    reserved=st.integers(0, 60),
-    seed=st.integers(0, 1000),
-)
-def test_fresh_prompts_are_distinct_and_not_reserved(
-    name: str, difficulty: int, count: int, reserved: int, seed: int
-) -> None:
-    task = load_task(name)
-    kept_back = task.sample(numpy_generator(seed, "evaluation"), difficulty, reserved)
-    prompts = fresh_prompts(task, numpy_generator(seed, "labels"), difficulty, count, kept_back)
-    assert prompts.shape[1] == kept_back.shape[1]
-    rows = [tuple(row) for row in prompts.tolist()]
-    assert len(set(rows)) == len(rows) <= count
-    assert not set(rows) & {tuple(row) for row in kept_back.tolist()}
-
-
-@pytest.mark.parametrize("difficulty", [4, 15], ids=["9,000 prompts", "many prompts"])
-def test_a_space_with_room_gives_as_many_prompts_as_asked_for(difficulty: int) -> None:
-    task, _ = copy_task()
-    reserved = prompts_of(difficulty, 1000)
-    assert len(fresh_prompts(task, np.random.default_rng(0), difficulty, 500, reserved)) == 500
 
 
 def test_a_space_that_is_all_reserved_gives_no_prompts_and_no_labels() -> None:

@@ -12,11 +12,12 @@ from helpers import Silent, copy_task
 
 from easy2hard.config import Settings, load_recipe
 from easy2hard.errors import UserError
-from easy2hard.evaluation.exact_match import accuracy, evaluation_prompts
+from easy2hard.evaluation.exact_match import accuracy
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import rounds
 from easy2hard.runs.manifest import Manifest
 from easy2hard.runs.store import Store
+from easy2hard.tasks.prompts import evaluation_prompts
 
 MANIFEST = {"format", "easy2hard", "torch", "threads", "device", "task", "seed", "status", "rounds"}
 ROUND = {
@@ -25,6 +26,7 @@ ROUND = {
     "proposed",
     "kept",
     "given_up",
+    "overlap",
     "filters",
     "steps",
     "tokens",
