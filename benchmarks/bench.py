@@ -38,6 +38,7 @@ from easy2hard.runs.manifest import Manifest, RunDirectory
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.tasks.base import Difficulty, hardest
+from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import load_oracle, load_task
 from easy2hard.vocabulary import SPECIAL
 
@@ -123,7 +124,7 @@ def train_seconds(
     one_difficulty: bool = False,
 ) -> float:
     """Return the seconds of ``steps`` training steps."""
-    source = (OneDifficulty if one_difficulty else SupervisedSource)(TASK, ORACLE, hardest)
+    source = (OneDifficulty if one_difficulty else SupervisedSource)(Reserved(TASK, 0, 1000), ORACLE, hardest)
     mixtures = [Mixture(0, ("bench", i), (source, 1.0), [], None, batch, 4) for i in range(len(members))]
     marks: list[float] = []
 

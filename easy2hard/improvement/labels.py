@@ -58,12 +58,14 @@ def propose(
         return count_votes(difficulty, prompts, _answer(members, task, prompts, None))
     device = next(members[0].parameters()).device
     length = prompts.shape[1] + int(task.answer_bounds(prompts).max())
-    first, *rest = chunks(len(prompts), length, device, DECODED_TOKENS)
-    answers = map_chunks(lambda member: _answer([member], task, prompts[first], None)[0], members, device)
-    parts = [count_votes(difficulty, prompts[first], answers)]
-    on_done(first.stop)
-    agreed = float((parts[0].votes == len(members)).mean())
-    drafts = len(members) > 1 and agreed >= DRAFTS_PAY
+    rest = chunks(len(prompts), length, device, DECODED_TOKENS)
+    parts, drafts = [], False
+    if len(members) > 1:
+        first = rest.pop(0)
+        answers = map_chunks(lambda member: _answer([member], task, prompts[first], None)[0], members, device)
+        parts = [count_votes(difficulty, prompts[first], answers)]
+        drafts = float((parts[0].votes == len(members)).mean()) >= DRAFTS_PAY
+        on_done(first.stop)
 
     def work(number: int) -> Proposals:
         own = prompts[rest[number]]

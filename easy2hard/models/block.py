@@ -38,6 +38,8 @@ class Cache:
 
     capacity: int
     length: int = 0
+    attended: int = 0
+    """Tokens that queries meet: ``length`` and the new ones, or more where the rest is masked."""
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
     folded: list[Folded] = field(default_factory=list)
@@ -50,12 +52,17 @@ class Cache:
         """
         batch, heads, new, width = keys.shape
         if block == len(self.keys):
-            self.keys.append(keys.new_empty(batch, heads, width, self.capacity))
-            self.values.append(values.new_empty(batch, heads, self.capacity, width))
+            capacity = max(self.capacity, self.attended)
+            self.keys.append(keys.new_empty(batch, heads, width, capacity))
+            self.values.append(values.new_empty(batch, heads, capacity, width))
+            # Masked, but still added up: anything but a number would spread.
+            self.keys[block][..., : self.attended] = 0
+            self.values[block][:, :, : self.attended] = 0
         end = self.length + new
         self.keys[block][..., self.length : end] = keys.mT
         self.values[block][:, :, self.length : end] = values
-        return self.keys[block][..., :end].flatten(0, 1), self.values[block][:, :, :end].flatten(0, 1)
+        seen = self.attended
+        return self.keys[block][..., :seen].flatten(0, 1), self.values[block][:, :, :seen].flatten(0, 1)
 
     def keep(self, rows: Tensor) -> None:
         """Drop the rows of the batch where the (batch,) mask ``rows`` is False."""

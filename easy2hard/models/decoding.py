@@ -11,9 +11,9 @@ from easy2hard.models.block import Cache
 from easy2hard.models.transformer import Transformer
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
-DECODED_TOKENS = 16384
+DECODED_TOKENS = 6144
 """Tokens whose keys and values are held at a time on a CPU: more leave the processor's cache (LOG.md)."""
-PASSED_TOKENS = 2048
+PASSED_TOKENS = 1024
 """Tokens of one forward pass over whole answers on a CPU, for the same reason."""
 GPU_TOKENS = 1 << 19
 """Either of the two on a GPU, where only memory bounds them."""

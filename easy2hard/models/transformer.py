@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from easy2hard.config import ModelSize
 from easy2hard.models.block import NORM_EPS, BlockFunction, Cache, Layout, block_forward, fold
 
+SMALL_PRODUCT = 400
+"""Multiplications of one product in a batch of them from which torch calls its matrix library."""
+
 
 class Attention(nn.Module):
     """Weights of causal multi-head self-attention."""
@@ -103,7 +106,13 @@ class Transformer(nn.Module):
         time = tokens.shape[1]
         past = cache.length if cache is not None else 0
         x = self.embed_tokens(tokens)
-        mask = _causal_mask(time, past, x) if time > 1 else None
+        columns = past + time
+        if cache is not None:
+            if x.device.type == "cpu":
+                # Below 400 multiplications torch computes the product of a head by a plain loop, three times as slow.
+                columns = max(columns, SMALL_PRODUCT // (self.size.width // self.size.heads))
+            cache.attended = columns
+        mask = _causal_mask(time, past, columns, x) if time > 1 or columns > past + time else None
         for index, block in enumerate(self.layers):
             last = index == len(self.layers) - 1
             start = first if last else 0
@@ -113,7 +122,7 @@ class Transformer(nn.Module):
         return self.lm_head(self.norm(x))  # type: ignore[no-any-return]
 
 
-def _causal_mask(time: int, past: int, like: Tensor) -> Tensor:
-    """Return (time, past + time) zeros where a query may look and minus infinity where it may not."""
-    mask = torch.full((time, past + time), float("-inf"), dtype=like.dtype, device=like.device)
+def _causal_mask(time: int, past: int, columns: int, like: Tensor) -> Tensor:
+    """Return (time, columns) zeros where a query may look and minus infinity where it may not."""
+    mask = torch.full((time, columns), float("-inf"), dtype=like.dtype, device=like.device)
     return mask.triu_(past + 1)

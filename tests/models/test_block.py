@@ -49,7 +49,7 @@ def test_values_and_gradients_are_those_of_the_plain_formulas(
     x = torch.randn(batch, time, 4 * heads, dtype=torch.float64, generator=generator, requires_grad=True)
     dy = torch.randn(batch, time - first, 4 * heads, dtype=torch.float64, generator=generator)
     weights = list(block.parameters())
-    mask = _causal_mask(time, 0, x)[first:]
+    mask = _causal_mask(time, 0, time, x)[first:]
     ours = block(x, first, mask, None, 0)
     plain = plain_block(x, first, heads, weights)
     torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9)
@@ -67,7 +67,7 @@ def test_values_and_gradients_are_those_of_the_plain_formulas(
 def test_bfloat16_is_near_float32(first: int) -> None:
     block = random_block(2, 8, 12).float()
     x = torch.randn(4, 6, 8, generator=torch_generator(0, "inputs"), requires_grad=True)
-    mask = _causal_mask(6, 0, x)[first:]
+    mask = _causal_mask(6, 0, 6, x)[first:]
     full = block(x, first, mask, None, 0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = block(x, first, mask, None, 0)
