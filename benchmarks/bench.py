@@ -218,6 +218,9 @@ class Silent:
     def round(self, manifest: Manifest) -> None:
         """Say nothing."""
 
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
 
 def never_ending(member: Transformer) -> Transformer:
     """Make the special tokens so unlikely that nearly every answer has its full length, as of a trained model."""

@@ -36,6 +36,10 @@ def run(
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="replace a setting; repeatable"),
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="the run's seed; default: the recipe's")] = None,
+    blindfold: Annotated[
+        bool,
+        typer.Option("--blindfold", help="let nothing see a true answer beyond the supervised range; same weights"),
+    ] = False,
     task_file: TaskFileOption = None,
 ) -> None:
     """Train on the easy range, then climb: label, filter, train, evaluate, round after round.
@@ -51,7 +55,7 @@ def run(
 
     from easy2hard.runs import rounds
 
-    _train(lambda listener: rounds.start(settings, out, listener), out)
+    _train(lambda listener: rounds.start(settings, out, listener, blindfold), out)
 
 
 def _load_task_file(path: Path | None) -> list[str]:
@@ -82,6 +86,7 @@ def _train(work: Any, out: Path) -> None:
     from rich.console import Console
 
     from easy2hard.progress import ProgressListener
+    from easy2hard.runs.rounds import CollapseError
 
     def interrupt(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -95,6 +100,9 @@ def _train(work: Any, out: Path) -> None:
         message = f"stopped; every committed round is kept: `easy2hard resume {out}` goes on from the last one"
         print(message, file=sys.stderr)
         raise typer.Exit(130) from None
+    except CollapseError as error:
+        print(f"stopped by the collapse watch: {error}; every committed round is kept in {out}", file=sys.stderr)
+        raise typer.Exit(3) from None
     console.print(f"finished: {out}", highlight=False, markup=False, soft_wrap=True)
 
 

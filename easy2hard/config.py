@@ -151,29 +151,85 @@ class LengthFilter(_Settings):
     threshold: int = Field(1, ge=1, description="tokens")
 
 
-FilterSettings = Annotated[NoFilter | VoteFilter | ConfidenceFilter | LengthFilter, Field(discriminator="name")]
+class TwinFilter(_Settings):
+    """Keep an answer that agrees with the members' answer to the prompt's twin, such as b+a for a+b."""
+
+    name: Literal["twin"]
+
+
+class VerifierFilter(_Settings):
+    """Keep right answers, by the oracle: an upper bound (STaR, ReST-EM) that is SUPERVISED, not self-improvement."""
+
+    name: Literal["verifier"]
+
+
+FilterSettings = Annotated[
+    NoFilter | VoteFilter | ConfidenceFilter | LengthFilter | TwinFilter | VerifierFilter, Field(discriminator="name")
+]
 
 
 class RoundsSettings(PhaseSettings):
     """Rounds of label -> filter -> train -> evaluate."""
 
     count: int = Field(ge=0, description="rounds after the supervised phase")
-    schedule: Literal["standard"] = "standard"
-    step: int = Field(1, ge=1, description="difficulties one round adds")
-    labels: int = Field(ge=1, description="prompts labelled in a round, for each of its difficulties")
-    batch: int | None = Field(None, ge=2, description="examples in a step; default: training.batch")
-    hold: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="share of its labels that a harder round must keep; below it the previous round's difficulties "
-        "are labelled afresh instead",
+    schedule: Literal["standard", "accelerated", "grid", "grid-accelerated"] = Field(
+        "standard",
+        description="standard: `step` small steps a round; accelerated: as many as the members are ready for; "
+        "grid, grid-accelerated: the paper's orders for pairs",
     )
+    step: int = Field(1, ge=1, description="small steps one round of the standard schedule adds")
+    readiness: Literal["vote", "confidence", "twin", "oracle"] | None = Field(
+        None,
+        description="how the accelerated schedule judges a difficulty: share of prompts on which all members agree, "
+        "mean probability of the answers, share that agrees with the twin; oracle is SUPERVISED, a diagnostic. "
+        "Default: vote, or confidence for one member",
+    )
+    ready: float = Field(0.99, gt=0, le=1, description="readiness from which a difficulty is taken")
+    probe: int = Field(200, ge=1, description="prompts that judge one difficulty's readiness")
+    most: int = Field(20, ge=1, description="small steps an accelerated round takes at most")
+    labels: int = Field(ge=1, description="prompts labelled in a round, for each of its difficulties")
+    top_up: int | None = Field(
+        None,
+        ge=1,
+        description="labels of each difficulty that must pass the filters; more prompts are labelled until they do",
+    )
+    least_acceptance: float = Field(
+        0.05, gt=0, le=1, description="share of labels kept below which topping up ends, with a report"
+    )
+    batch: int | None = Field(None, ge=2, description="examples in a step; default: training.batch")
     newest_share: float = Field(0.5, gt=0, lt=1, description="share of a batch from the newest round's labels")
     learning_rate_scale: float = Field(
         1.0, gt=0, description="peak rates of the rounds relative to the supervised phase"
     )
     filters: list[FilterSettings] = [NoFilter(name="none")]
+
+
+class WatchSettings(_Settings):
+    """Notices a collapse without a single true answer: holds the difficulty, rolls back, and stops, in this order."""
+
+    enabled: bool = True
+    agreement: float = Field(0.2, ge=0, le=1, description="share of prompts that all members must answer alike")
+    acceptance: float = Field(0.05, ge=0, le=1, description="share of its labels that a round must keep")
+    unfinished: float = Field(0.5, ge=0, le=1, description="share of answers without an end that is too much")
+    confidence: float = Field(
+        0.5, ge=0, le=1, description="mean probability of an answer, as a share of the best round's, that is needed"
+    )
+    holds: int = Field(2, ge=0, description="rounds in a row that label the last difficulty afresh before a roll-back")
+    rollbacks: int = Field(2, ge=0, description="returns to the round before the trouble, before the run stops")
+    stricter: float = Field(
+        0.5, gt=0, le=1, description="share of the labels, the most confident, that is still kept after each roll-back"
+    )
+
+
+class NoiseSettings(_Settings):
+    """Spoils kept labels of one round on purpose, for the study of how errors grow (paper, label noise)."""
+
+    round: int = Field(ge=1)
+    kind: Literal["random", "drop", "off-by-one", "drop-off-by-one"] = Field(
+        description="all digits random; the last digits left out; the last digits one more or less; both"
+    )
+    share: float = Field(gt=0, le=1, description="share of the round's kept labels that is spoilt")
+    digits: int = Field(3, ge=1, description="greatest number of last digits that are spoilt; 1 to this, by chance")
 
 
 class EvaluationSettings(_Settings):
@@ -194,12 +250,31 @@ class Settings(_Settings):
     training: TrainingSettings = TrainingSettings()
     supervised: SupervisedSettings
     rounds: RoundsSettings
+    watch: WatchSettings = WatchSettings()
+    noise: NoiseSettings | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    @property
+    def readiness(self) -> str:
+        """How the accelerated schedule judges a difficulty."""
+        return self.rounds.readiness or ("vote" if self.model.members > 1 else "confidence")
+
+    @property
+    def supervised_signals(self) -> list[str]:
+        """The settings, if any, that use true answers beyond the supervised phase."""
+        found = ["rounds.filters: verifier"] if any(f.name == "verifier" for f in self.rounds.filters) else []
+        if self.rounds.schedule == "accelerated" and self.readiness == "oracle":
+            found.append("rounds.readiness = 'oracle'")
+        return found
 
     @model_validator(mode="after")
     def _votes_need_members(self) -> Self:
         if self.model.members == 1 and any(isinstance(f, VoteFilter) for f in self.rounds.filters):
             raise ValueError("rounds.filters: a vote needs model.members of at least 2")
+        if self.model.members == 1 and self.rounds.schedule == "accelerated" and self.rounds.readiness == "vote":
+            raise ValueError("rounds.readiness = 'vote' needs model.members of at least 2")
+        if self.noise and self.noise.round > self.rounds.count:
+            raise ValueError(f"noise.round = {self.noise.round} must be at most rounds.count = {self.rounds.count}")
         return self
 
     def to_toml(self) -> str:
@@ -297,4 +372,6 @@ _FILTERS: dict[str, type[BaseModel]] = {
     "vote": VoteFilter,
     "confidence": ConfidenceFilter,
     "length": LengthFilter,
+    "twin": TwinFilter,
+    "verifier": VerifierFilter,
 }

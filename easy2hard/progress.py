@@ -86,6 +86,10 @@ class ProgressListener:
         """Show what a round brought."""
         self._print(round_line(manifest))
 
+    def note(self, text: str) -> None:
+        """Show what the user should know."""
+        self._print(text)
+
     def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -95,8 +99,6 @@ def round_line(manifest: Manifest) -> str:
     record = manifest.rounds[-1]
     what = span(record.difficulties)
     kept = "supervised" if record.round == 0 else f"kept {record.kept:,} of {record.proposed:,}"
-    if record.given_up:
-        kept += f" (held: of {', '.join(record.given_up)} only {min(record.given_up.values()):.0%} would be kept)"
     shown = [d for d in record.accuracy if hardest(parse_difficulty(d)) >= manifest.frontier]
     if len(shown) > 8:  # pairs: those on the diagonal
         shown = [d for d in shown if len(set(d.split("x"))) == 1]

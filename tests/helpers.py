@@ -44,6 +44,9 @@ class Silent:
     def round(self, manifest: Manifest) -> None:
         pass
 
+    def note(self, text: str) -> None:
+        pass
+
 
 def new_member(seed: int, vocabulary: int = 14, size: ModelSize = SIZE) -> Transformer:
     """Return an untrained member."""

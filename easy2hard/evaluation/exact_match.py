@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from easy2hard.improvement.labels import pad_answers, propose
+from easy2hard.improvement.labels import Proposals, pad_answers, propose
 from easy2hard.models.decoding import PASSED_TOKENS, chunks, greedy
 from easy2hard.models.threads import map_chunks
 from easy2hard.models.transformer import Transformer
@@ -39,10 +39,10 @@ def exact_matches(
     device = next(members[0].parameters()).device
 
     def tokens_of(index: int) -> int:
-        return examples[index][0].shape[1] + examples[index][1].shape[1]
+        return int(examples[index][0].shape[1] + examples[index][1].shape[1])
 
     @torch.inference_mode()
-    def right(work: tuple[int, int, slice]) -> NDArray[np.bool_]:
+    def matches_of(work: tuple[int, int, slice]) -> NDArray[np.bool_]:
         index, member, rows = work
         prompts, answers = (each[rows] for each in examples[index])
         matches = np.zeros(len(prompts), dtype=np.bool_)
@@ -59,7 +59,7 @@ def exact_matches(
         for member in range(len(members))
         for rows in chunks(len(prompts), tokens_of(index), device, GIVEN_TOKENS)
     ]
-    done = map_chunks(right, parts, device, lambda part: on_done(part[2].stop - part[2].start))
+    done = map_chunks(matches_of, parts, device, lambda part: on_done(part[2].stop - part[2].start))
     result = [np.zeros((len(members), len(prompts)), dtype=np.bool_) for prompts, _ in examples]
     for (index, member, rows), matches in zip(parts, done, strict=True):
         result[index][member, rows] = matches
@@ -77,15 +77,14 @@ def evaluate_run(
     """Return the members' mean exact match of each difficulty, and that of their vote."""
     sets = _evaluation_examples(task, oracle, seed, difficulties, examples)
     mean, voted = {}, {}
-    for difficulty, (prompts, answers), right in zip(difficulties, sets, exact_matches(members, sets), strict=True):
-        mean[difficulty] = float(right.mean())
+    for difficulty, (prompts, _), matches in zip(difficulties, sets, exact_matches(members, sets), strict=True):
+        mean[difficulty] = float(matches.mean())
         # The vote is settled where most members are right or none is; only the rest must be decoded.
-        votes = right.sum(axis=0)
+        votes = matches.sum(axis=0)
         winner = votes * 2 > len(members)
         open_rows = np.flatnonzero((votes > 0) & ~winner)
         if len(open_rows):
-            proposals = propose(members, task, difficulty, prompts[open_rows])
-            winner[open_rows] = _equal(proposals.answers, answers[open_rows]) & proposals.finished
+            winner[open_rows] = right(oracle, propose(members, task, difficulty, prompts[open_rows]))
         voted[difficulty] = float(winner.mean())
     return mean, voted
 
@@ -101,8 +100,8 @@ def accuracy(
 ) -> dict[Difficulty, float]:
     """Return the members' mean exact match on ``examples`` evaluation prompts of each difficulty."""
     sets = _evaluation_examples(task, oracle, seed, difficulties, examples)
-    right = exact_matches(members, sets, on_done)
-    return {difficulty: float(each.mean()) for difficulty, each in zip(difficulties, right, strict=True)}
+    matches = exact_matches(members, sets, on_done)
+    return {difficulty: float(each.mean()) for difficulty, each in zip(difficulties, matches, strict=True)}
 
 
 def _evaluation_examples(
@@ -112,7 +111,9 @@ def _evaluation_examples(
     return [(each, oracle.solve(each)) for each in prompts]
 
 
-def _equal(a: Tokens, b: Tokens) -> NDArray[np.bool_]:
-    """Return (count,) whether answers of perhaps different padding are the same."""
-    length = max(a.shape[1], b.shape[1])
-    return (pad_answers(a, length) == pad_answers(b, length)).all(axis=1)  # type: ignore[no-any-return]
+def right(oracle: Oracle, proposals: Proposals) -> NDArray[np.bool_]:
+    """Return (count,) which proposals are the true answers, whatever their padding."""
+    truth = oracle.solve(proposals.prompts)
+    length = max(truth.shape[1], proposals.answers.shape[1])
+    same = (pad_answers(truth, length) == pad_answers(proposals.answers, length)).all(axis=1)
+    return same & proposals.finished  # type: ignore[no-any-return]

@@ -1,5 +1,6 @@
-"""Label-free filters: each says which proposals to keep, and records its name, settings and counts.
+"""Filters: each says which proposals to keep, and records its name, settings and counts.
 
+All are label-free but the one named ``verifier``, which is supervised and marked so wherever it appears.
 A filter is one function of its settings, the proposals of one difficulty and the mask of what is still kept. They are
 applied in order; a label names the first filter that dropped it.
 """
@@ -11,7 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from easy2hard.config import ConfidenceFilter, FilterSettings, LengthFilter, NoFilter, VoteFilter
+from easy2hard.config import (
+    ConfidenceFilter,
+    FilterSettings,
+    LengthFilter,
+    NoFilter,
+    TwinFilter,
+    VerifierFilter,
+    VoteFilter,
+)
 from easy2hard.improvement.labels import Proposals
 from easy2hard.vocabulary import PAD
 
@@ -38,17 +47,35 @@ class Filtered:
         return kept
 
 
-def apply_filters(settings: Sequence[FilterSettings], proposals: Proposals) -> Filtered:
-    """Apply filters in order; an answer that did not end within its bound never gets as far."""
+def apply_filters(
+    settings: Sequence[FilterSettings], proposals: Proposals, verify: Callable[[Proposals], Mask] | None = None
+) -> Filtered:
+    """Apply filters in order; an answer that did not end within its bound never gets as far.
+
+    Args:
+        settings: the filters.
+        proposals: all labels of one difficulty in this round.
+        verify: says which proposals are right; only the filter ``verifier``, which is supervised, calls it.
+    """
     kept = proposals.finished.copy()
     why = np.where(kept, KEPT, UNFINISHED).astype(object)
     counts: list[dict[str, Any]] = [{"name": UNFINISHED, "in": len(kept), "kept": int(kept.sum())}]
     for each in settings:
-        passed = kept & _FILTERS[each.name](each, proposals, kept)
+        if isinstance(each, VerifierFilter):
+            assert verify is not None
+            passed = kept & verify(proposals)
+        else:
+            passed = kept & _FILTERS[each.name](each, proposals, kept)
         why[kept & ~passed] = each.name
-        counts.append({**each.model_dump(exclude_none=True), "in": int(kept.sum()), "kept": int(passed.sum())})
+        named = each.model_dump(exclude_none=True) | ({"supervised": True} if verify_needed([each]) else {})
+        counts.append({**named, "in": int(kept.sum()), "kept": int(passed.sum())})
         kept = passed
     return Filtered(proposals, why, counts)
+
+
+def verify_needed(settings: Sequence[FilterSettings]) -> bool:
+    """Return whether a filter uses true answers, which makes the run supervised."""
+    return any(isinstance(each, VerifierFilter) for each in settings)
 
 
 def add_counts(rounds: Sequence[Filtered]) -> list[dict[str, Any]]:
@@ -98,9 +125,15 @@ def _length(settings: LengthFilter, proposals: Proposals, kept: Mask) -> Mask:
     return passed
 
 
+def _twin(settings: TwinFilter, proposals: Proposals, kept: Mask) -> Mask:
+    assert proposals.twin is not None
+    return proposals.twin
+
+
 _FILTERS: dict[str, Callable[[Any, Proposals, Mask], Mask]] = {
     "none": _none,
     "vote": _vote,
     "confidence": _confidence,
     "length": _length,
+    "twin": _twin,
 }

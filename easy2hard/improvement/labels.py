@@ -1,12 +1,14 @@
 """Prompts -> the members' greedy answers, their votes and confidence. Nothing here can see a true answer."""
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from easy2hard.errors import UserError
 from easy2hard.models.decoding import DECODED_TOKENS, Answers, chunks, decode
 from easy2hard.models.threads import map_chunks
 from easy2hard.models.transformer import Transformer
@@ -34,6 +36,23 @@ class Proposals:
     """(count,): smallest token probability of the answer, the least of the members that gave it."""
     mean_log_probability: NDArray[np.float32]
     """(count,): mean log-probability of the answer's tokens, over the members that gave it."""
+    twin: NDArray[np.bool_] | None = None
+    """(count,): the answer to the prompt's twin says the same; None where nobody asked."""
+    seconds: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0), compare=False)
+    """(members,): processor time of each member's answers."""
+
+    @property
+    def probability(self) -> NDArray[np.float64]:
+        """(count,) the probability of the whole answer, 0 where it has no end: what the members expect to be right."""
+        lengths = (self.answers != PAD).sum(axis=1)
+        whole: NDArray[np.float64] = np.exp(self.mean_log_probability.astype(np.float64) * lengths) * self.finished
+        return whole
+
+    @property
+    def unanimous(self) -> NDArray[np.bool_]:
+        """(count,) all members gave this answer."""
+        same: NDArray[np.bool_] = self.votes == self.members
+        return same
 
 
 DRAFTS_PAY = 0.8
@@ -55,56 +74,88 @@ def propose(
     about prompts as they are done.
     """
     if not len(prompts):
-        return count_votes(difficulty, prompts, _answer(members, task, prompts, None))
+        return _counted(difficulty, prompts, _answer(members, task, prompts, None))
     device = next(members[0].parameters()).device
     length = prompts.shape[1] + int(task.answer_bounds(prompts).max())
     rest = chunks(len(prompts), length, device, DECODED_TOKENS)
     parts, drafts = [], False
     if len(members) > 1:
         first = rest.pop(0)
-        answers = map_chunks(lambda member: _answer([member], task, prompts[first], None)[0], members, device)
-        parts = [count_votes(difficulty, prompts[first], answers)]
-        drafts = float((parts[0].votes == len(members)).mean()) >= DRAFTS_PAY
+        each = map_chunks(lambda member: _answer([member], task, prompts[first], None), members, device)
+        parts = [_counted(difficulty, prompts[first], [timed for (timed,) in each])]
+        drafts = float(parts[0].unanimous.mean()) >= DRAFTS_PAY
         on_done(first.stop)
 
     def work(number: int) -> Proposals:
         own = prompts[rest[number]]
         drafter = number % len(members) if drafts else None
-        return count_votes(difficulty, own, _answer(members, task, own, drafter))
+        return _counted(difficulty, own, _answer(members, task, own, drafter))
 
     parts += map_chunks(work, range(len(rest)), device, lambda number: on_done(rest[number].stop - rest[number].start))
-    return _join(parts)
+    return join(parts)
 
 
-def _answer(members: Sequence[Transformer], task: Task, prompts: Tokens, drafter: int | None) -> list[Answers]:
+Timed = tuple[Answers, float]
+"""A member's answers, and the seconds of processor time they took."""
+
+
+def _answer(members: Sequence[Transformer], task: Task, prompts: Tokens, drafter: int | None) -> list[Timed]:
     """Return every member's answers; those of member ``drafter`` are drafts for the others."""
     bounds = task.answer_bounds(prompts)
+
+    def answer(index: int, draft: Tokens | None) -> Timed:
+        begin = time.process_time()
+        answers = decode(members[index], prompts, bounds, draft)
+        return answers, time.process_time() - begin
+
     if drafter is None:
-        return [decode(member, prompts, bounds) for member in members]
-    draft = decode(members[drafter], prompts, bounds)
-    return [
-        draft if index == drafter else decode(member, prompts, bounds, draft.tokens)
-        for index, member in enumerate(members)
-    ]
+        return [answer(index, None) for index in range(len(members))]
+    drawn_up = answer(drafter, None)
+    return [drawn_up if index == drafter else answer(index, drawn_up[0].tokens) for index in range(len(members))]
 
 
-def _join(parts: Sequence[Proposals]) -> Proposals:
+def _counted(difficulty: Difficulty, prompts: Tokens, timed: Sequence[Timed]) -> Proposals:
+    proposals = count_votes(difficulty, prompts, [answers for answers, _ in timed])
+    return replace(proposals, seconds=np.array([seconds for _, seconds in timed]))
+
+
+def with_twins(
+    proposals: Proposals,
+    members: Sequence[Transformer],
+    task: Task,
+    on_done: Callable[[int], None] = lambda count: None,
+) -> Proposals:
+    """Return the proposals with their twins answered and compared.
+
+    Raises:
+        UserError: the task has no twins.
+    """
+    prompts = task.twin(proposals.prompts)
+    if prompts is None:
+        raise UserError(f"task {task.name}: has no twin prompts; leave out the filter and the readiness named twin")
+    other = propose(members, task, proposals.difficulty, prompts, on_done)
+    length = max(proposals.answers.shape[1], other.answers.shape[1])
+    same = task.agree(pad_answers(proposals.answers, length), pad_answers(other.answers, length))
+    return replace(
+        proposals, twin=same & proposals.finished & other.finished, seconds=proposals.seconds + other.seconds
+    )
+
+
+def join(parts: Sequence[Proposals]) -> Proposals:
     """Return proposals of one difficulty as one."""
+    if len(parts) == 1:
+        return parts[0]
     longest = max(part.answers.shape[1] for part in parts)
-
-    def joined(name: str) -> Any:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    return Proposals(
-        difficulty=parts[0].difficulty,
-        prompts=joined("prompts"),
+    joined: dict[str, Any] = {
+        each.name: np.concatenate([getattr(part, each.name) for part in parts])
+        for each in fields(Proposals)
+        if each.name not in ("answers", "seconds") and isinstance(getattr(parts[0], each.name), np.ndarray)
+    }
+    return replace(
+        parts[0],
         answers=np.concatenate([pad_answers(part.answers, longest) for part in parts]),
-        finished=joined("finished"),
-        votes=joined("votes"),
-        runner_up=joined("runner_up"),
-        members=parts[0].members,
-        confidence=joined("confidence"),
-        mean_log_probability=joined("mean_log_probability"),
+        seconds=np.sum([part.seconds for part in parts], axis=0),
+        **joined,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from easy2hard.improvement.filters import Filtered
+from easy2hard.improvement.filters import Filtered, Mask
 from easy2hard.tasks.base import difficulty_text
 from easy2hard.vocabulary import Vocabulary
 
@@ -17,11 +17,13 @@ COLUMNS = [
     ("finished", pa.bool_()),
     ("kept", pa.bool_()),
     ("why", pa.string()),
+    ("spoilt", pa.bool_()),
     ("votes", pa.int32()),
     ("runner_up", pa.int32()),
     ("members", pa.int32()),
     ("confidence", pa.float32()),
     ("mean_log_probability", pa.float32()),
+    ("twin", pa.bool_()),
     ("weights_sha256", pa.string()),
 ]
 ROWS = 8192
@@ -34,12 +36,28 @@ def _schema(pairs: bool) -> pa.Schema:
     return pa.schema([first, ("difficulty", pa.string() if pairs else pa.int32()), *rest])
 
 
-def write_ledger(path: Path, labels: Sequence[Filtered], vocabulary: Vocabulary, number: int, weights: str) -> None:
-    """Write the labels of round ``number``; ``weights`` is the digest of the weights that gave the answers."""
+def write_ledger(
+    path: Path,
+    labels: Sequence[Filtered],
+    vocabulary: Vocabulary,
+    number: int,
+    weights: str,
+    spoilt: Sequence[Mask] | None = None,
+) -> None:
+    """Write the labels of a round.
+
+    Args:
+        path: the file.
+        labels: kept and dropped, of each difficulty.
+        vocabulary: turns tokens into texts.
+        number: the round.
+        weights: digest of the weights that gave the answers.
+        spoilt: for each difficulty, (count,) labels whose answer was spoilt on purpose.
+    """
     pairs = any(isinstance(each.proposals.difficulty, tuple) for each in labels)
     schema = _schema(pairs)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for each in labels:
+        for index, each in enumerate(labels):
             proposals = each.proposals
             difficulty = difficulty_text(proposals.difficulty) if pairs else proposals.difficulty
             for start in range(0, len(proposals.prompts), ROWS):
@@ -53,11 +71,13 @@ def write_ledger(path: Path, labels: Sequence[Filtered], vocabulary: Vocabulary,
                     "finished": proposals.finished[rows],
                     "kept": each.kept[rows],
                     "why": each.why[rows].tolist(),
+                    "spoilt": spoilt[index][rows] if spoilt else [False] * len(prompts),
                     "votes": proposals.votes[rows],
                     "runner_up": proposals.runner_up[rows],
                     "members": [proposals.members] * len(prompts),
                     "confidence": proposals.confidence[rows],
                     "mean_log_probability": proposals.mean_log_probability[rows],
+                    "twin": [None] * len(prompts) if proposals.twin is None else proposals.twin[rows],
                     "weights_sha256": [weights] * len(prompts),
                 }
                 writer.write_table(pa.table(columns, schema=schema))

@@ -28,8 +28,20 @@ class RoundRecord(BaseModel):
     difficulties: list[Difficulty]
     proposed: int
     kept: int
-    given_up: dict[str, float] = {}
-    """Harder difficulties whose labels were thrown away (setting rounds.hold), and the share that was kept of them."""
+    signals: dict[str, float] = {}
+    """What the round's labels show without a true answer (improvement/watch.py)."""
+    watch: dict[str, Any] | None = None
+    """What the collapse watch did, ``hold`` or ``roll back``, why, and the difficulties and signals it turned down."""
+    from_round: int | None = None
+    """The round whose weights gave the labels and were trained on; the round before unless the run rolled back."""
+    readiness: dict[str, dict[str, float]] = {}
+    """For each difficulty the accelerated schedule asked about: its readiness, label-free and by the oracle."""
+    top_up: dict[str, str] = {}
+    """Difficulties that kept fewer labels than wanted, and why topping up ended."""
+    spoilt: int = 0
+    """Kept labels that were spoilt on purpose (settings ``noise``)."""
+    member_seconds: list[float] = []
+    """Processor time of each member's answers in the label phase."""
     overlap: dict[str, float] = {}
     """Supervised difficulties with too few prompts to keep evaluation's apart, and the share that is evaluation's."""
     filters: list[dict[str, Any]]
@@ -55,13 +67,27 @@ class Manifest(BaseModel):
     device: str
     task: str
     seed: int
+    blindfold: bool = False
+    """No true answer beyond the supervised range could be asked for; nothing is evaluated there."""
+    supervised_signals: list[str] = []
+    """Settings that use true answers beyond the supervised phase: with any of them this is not self-improvement."""
     status: str = "running"
     rounds: list[RoundRecord] = []
 
     @property
+    def lineage(self) -> list[RoundRecord]:
+        """The rounds that the newest weights come from: those that a roll-back left behind are left out."""
+        counted: list[RoundRecord] = []
+        for record in self.rounds:
+            if record.from_round is not None:
+                counted = [each for each in counted if each.round <= record.from_round]
+            counted.append(record)
+        return counted
+
+    @property
     def frontier(self) -> int:
         """The hardest difficulty trained on so far; 0 before the first round is committed."""
-        return max((hardest(d) for record in self.rounds for d in record.difficulties), default=0)
+        return max((hardest(d) for record in self.lineage for d in record.difficulties), default=0)
 
 
 class RunDirectory:

@@ -7,15 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from easy2hard.config import PhaseSettings, Settings
 from easy2hard.errors import UserError
-from easy2hard.evaluation.exact_match import accuracy
-from easy2hard.improvement.filters import Filtered, add_counts, apply_filters
-from easy2hard.improvement.labels import propose
+from easy2hard.evaluation.blindfold import Blindfold, refuse_supervised_signals
+from easy2hard.evaluation.exact_match import accuracy, right
+from easy2hard.improvement.filters import Filtered, Mask, add_counts
+from easy2hard.improvement.labelling import Labelled, Labeller
 from easy2hard.improvement.ledger import read_kept, write_ledger
-from easy2hard.improvement.schedules import next_difficulties
+from easy2hard.improvement.noise import inject
+from easy2hard.improvement.schedules import next_difficulties, readiness_of
+from easy2hard.improvement.watch import Past, decide, good_before, signals_of, stricter, trouble
 from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
 from easy2hard.models.threads import give_back_freed_memory, keep_freed_memory
@@ -23,7 +27,7 @@ from easy2hard.models.transformer import Transformer
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory
 from easy2hard.runs.store import Store, load_weights
 from easy2hard.seeding import numpy_generator, torch_generator
-from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
+from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest, span
 from easy2hard.tasks.contract import check_contract
 from easy2hard.tasks.prompts import Reserved, fresh_prompts
 from easy2hard.tasks.registry import is_built_in, load_oracle, load_task
@@ -51,6 +55,9 @@ class Listener(Protocol):
 
     def round(self, manifest: Manifest) -> None:
         """A round is committed: the last one in the manifest."""
+
+    def note(self, text: str) -> None:
+        """Something happened that the user should know."""
 
 
 def build_members(settings: Settings, task: Task, device: torch.device | None = None) -> list[Transformer]:
@@ -100,24 +107,41 @@ def check(settings: Settings) -> None:
     history = [task.evaluated_difficulties(settings.supervised.difficulty)]
     for number in range(1, settings.rounds.count + 1):
         history.append(next_difficulties(settings.rounds, task, history))
-        reached = max(map(hardest, history[-1]))
+        reached = max(map(hardest, history[-1]), default=0)
         if reached > task.capped(reached):
             raise UserError(
                 f"rounds.count = {settings.rounds.count}: round {number} would pass difficulty {task.greatest}, "
                 f"the greatest of task {task.name}"
             )
+    uses_twins = "twin" in [each.name for each in settings.rounds.filters] or (
+        settings.rounds.schedule == "accelerated" and settings.readiness == "twin"
+    )
+    easiest = task.supervised_difficulties(settings.supervised.difficulty)[0]
+    if uses_twins and task.twin(task.sample(np.random.default_rng(0), easiest, 1)) is None:
+        raise UserError(f"task {task.name}: has no twin prompts for rounds.filters or rounds.readiness = 'twin'")
+    if settings.noise and "0" not in task.vocabulary.symbols:
+        raise UserError(f"noise: only digits are spoilt, and the answers of task {task.name} have none")
     if not is_built_in(task.name):
         check_contract(task, load_oracle(task))
 
 
-def start(settings: Settings, out: Path, listener: Listener) -> Store:
+def start(settings: Settings, out: Path, listener: Listener, blindfold: bool = False) -> Store:
     """Start a run in the new directory ``out`` and bring it to its end.
+
+    Args:
+        settings: all there is to know.
+        out: the run directory, which must not be in use.
+        listener: is told what happens.
+        blindfold: make the oracle raise beyond the supervised range; what it would be needed for is left out.
 
     Raises:
         UserError: a setting does not fit the task, or ``out`` is in use.
+        CollapseError: the collapse watch stopped the run.
     """
     check(settings)
-    store = Store.create(out, settings, default_device())
+    if blindfold:
+        refuse_supervised_signals(settings.supervised_signals)
+    store = Store.create(out, settings, default_device(), blindfold)
     resume(store, listener)
     return store
 
@@ -126,6 +150,9 @@ def resume(store: Store, listener: Listener) -> None:
     """Bring a run to its end from its last committed round; a finished run stays as it is.
 
     The manifest's status is ``running`` meanwhile and ``finished`` afterwards, or ``stopped: reason``.
+
+    Raises:
+        CollapseError: the collapse watch stopped the run.
     """
     with store.lock():
         try:
@@ -152,8 +179,25 @@ class _Clock:
         self.seconds[name] = time.perf_counter() - begin
 
 
-def _share_kept(labels: Sequence[Filtered]) -> float:
-    return sum(int(each.kept.sum()) for each in labels) / max(1, sum(len(each.kept) for each in labels))
+class CollapseError(Exception):
+    """The labels are no longer to be trusted, and holding and rolling back did not help."""
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What the label phase of a round ends with."""
+
+    difficulties: list[Difficulty]
+    filtered: list[Filtered]
+    past: list[RoundRecord]
+    """The rounds that the labels build on, the newest weights last."""
+    notes: dict[str, Any]
+    """For the round's record."""
+
+
+def _remembered(record: RoundRecord) -> Past:
+    held = record.watch is not None and record.watch["action"] == "hold"
+    return Past(record.round, record.difficulties, record.signals.get("confidence", 0.0), held)
 
 
 class _Run:
@@ -162,25 +206,28 @@ class _Run:
         self.listener = listener
         self.settings = store.settings
         self.task = load_task(self.settings.task.name, self.settings.task.options)
-        # The oracle goes to supervised data and evaluation, and nowhere else.
+        self.blindfold = store.manifest.blindfold
+        # The oracle goes to supervised data and evaluation, and to what the settings mark as supervised.
         self.oracle = load_oracle(self.task)
+        if self.blindfold:
+            self.oracle = Blindfold(self.oracle, self.settings.supervised.difficulty)
         self.reserved = Reserved(self.task, self.settings.seed, reserved_examples(self.settings))
         self.supervised = SupervisedSource(
             self.reserved, self.oracle, self.settings.supervised.difficulty, self.settings.supervised.curriculum
         )
         self.members = build_members(self.settings, self.task)
-        self.labelled: list[tuple[LabelledSource, float]] = []
+        self.labelled: dict[int, LabelledSource] = {}
 
     def finish(self) -> None:
         manifest = self.store.manifest
         if manifest.rounds:
             load_weights(self.store.weights_path(manifest.rounds[-1].round), self.members)
-        for record in manifest.rounds[1:]:
-            self.labelled.append(self._labels_of(record.round))
         for number in range(len(manifest.rounds), self.settings.rounds.count + 1):
-            manifest = self._commit(
-                manifest, self._supervised_phase() if number == 0 else self._round(manifest, number)
-            )
+            record = self._supervised_phase() if number == 0 else self._round(manifest, number)
+            if record is None:
+                self.listener.note(f"there is nothing harder than difficulty {manifest.frontier}")
+                break
+            manifest = self._commit(manifest, record)
 
     def _commit(self, manifest: Manifest, record: RoundRecord) -> Manifest:
         manifest = manifest.model_copy(update={"status": "running", "rounds": [*manifest.rounds, record]})
@@ -191,7 +238,7 @@ class _Run:
     def _supervised_phase(self) -> RoundRecord:
         clock = _Clock()
         with clock.phase("train"):
-            trained = self._train(0, self.settings.supervised, None)
+            trained = self._train(0, self.settings.supervised, [], None)
         trained["overlap"] = {
             difficulty_text(difficulty): round(share, 3) for difficulty, share in self.supervised.overlap.items()
         }
@@ -199,57 +246,156 @@ class _Run:
             clock, 0, self.task.evaluated_difficulties(self.settings.supervised.difficulty), [], trained
         )
 
-    def _round(self, manifest: Manifest, number: int) -> RoundRecord:
+    def _round(self, manifest: Manifest, number: int) -> RoundRecord | None:
         clock = _Clock()
-        history = [record.difficulties for record in manifest.rounds]
-        difficulties = next_difficulties(self.settings.rounds, self.task, history)
-        given_up: dict[str, float] = {}
         with clock.phase("label"):
-            labels = self._label(number, difficulties)
-            if number > 1 and _share_kept(labels) < (self.settings.rounds.hold or 0):
-                given_up = {
-                    difficulty_text(d): round(_share_kept([each]), 4)
-                    for d, each in zip(difficulties, labels, strict=True)
-                }
-                difficulties = manifest.rounds[-1].difficulties
-                labels = self._label(number, difficulties)
+            labels = self._label(manifest, number)
+        if labels is None:
+            return None
+        filtered, spoilt = self._spoil(number, labels.filtered)
         with self.store.replacing(self.store.ledger_path(number)) as path:
-            write_ledger(path, labels, self.task.vocabulary, number, manifest.rounds[-1].weights_sha256)
-        # Read back what was written: a resumed run trains on exactly the same data.
-        newest, weight = self._labels_of(number)
+            weights = labels.past[-1].weights_sha256
+            write_ledger(path, filtered, self.task.vocabulary, number, weights, spoilt)
         with clock.phase("train"):
-            trained = self._train(number, self.settings.rounds, newest if len(newest) else None)
-        self.labelled.append((newest, weight))
-        return self._record(clock, number, difficulties, labels, {**trained, "given_up": given_up})
+            trained = self._train(number, self.settings.rounds, labels.past, number)
+        notes = {**labels.notes, "spoilt": sum(int(each.sum()) for each in spoilt or [])}
+        return self._record(clock, number, labels.difficulties, filtered, {**trained, **notes})
 
-    def _label(self, number: int, difficulties: Sequence[Difficulty]) -> list[Filtered]:
+    def _label(self, manifest: Manifest, number: int) -> _Labels | None:
+        """Label the next difficulties, or what the collapse watch says instead."""
+        watch, past = self.settings.watch, manifest.lineage
+        rollbacks = sum(record.from_round is not None for record in manifest.rounds)
+        asked: dict[Difficulty, dict[str, float]] = {}
+        difficulties = self._next(number, past, asked)
+        if not difficulties:
+            return None
+        labelled = self._label_all(number, difficulties, rollbacks)
+        signals = signals_of([each.filtered for each in labelled])
+        notes: dict[str, Any] = {}
+        while problem := trouble(watch, signals, memory := [_remembered(record) for record in past]):
+            # What was held was tried already: a held difficulty in trouble means that the weights are.
+            action = decide(watch, memory, rollbacks, may_hold=not notes)
+            where = f"round {number}, difficulty {span(difficulties)}: {problem}"
+            if action == "stop":
+                self.listener.note(f"{where}; the run stops")
+                raise CollapseError(where)
+            notes["watch"] = {
+                "action": action,
+                "reason": problem,
+                "difficulties": [difficulty_text(difficulty) for difficulty in difficulties],
+                "signals": signals.rounded(),
+            }
+            if action == "hold":
+                difficulties = past[-1].difficulties
+                self.listener.note(f"{where}; difficulty {span(difficulties)} is labelled afresh")
+            else:
+                past = past[: len(good_before(memory))]
+                rollbacks += 1
+                notes["from_round"] = past[-1].round
+                load_weights(self.store.weights_path(past[-1].round), self.members)
+                difficulties = self._next(number, past, asked)
+                self.listener.note(f"{where}; back to the weights of round {past[-1].round}, with a stricter filter")
+            labelled = self._label_all(number, difficulties, rollbacks)
+            signals = signals_of([each.filtered for each in labelled])
+            if action == "roll back":
+                break  # its labels are trained on, whatever they look like; the next round is judged again
+        ended = {
+            difficulty_text(difficulty): each.ended
+            for difficulty, each in zip(difficulties, labelled, strict=True)
+            if each.ended
+        }
+        for text, reason in ended.items():
+            self.listener.note(f"round {number}, difficulty {text}: {reason}")
+        filtered = [each.filtered for each in labelled]
+        seconds = np.sum([each.proposals.seconds for each in filtered], axis=0)
+        notes |= {
+            "signals": signals.rounded(),
+            "top_up": ended,
+            "readiness": {difficulty_text(difficulty): values for difficulty, values in asked.items()},
+            "member_seconds": [round(float(value), 3) for value in seconds],
+        }
+        return _Labels(difficulties, filtered, past, notes)
+
+    def _next(
+        self, number: int, past: Sequence[RoundRecord], asked: dict[Difficulty, dict[str, float]]
+    ) -> list[Difficulty]:
+        """Return the difficulties after those of ``past``; what the schedule asked on the way goes into ``asked``."""
+
+        def ready(difficulty: Difficulty) -> bool:
+            if difficulty not in asked:
+                asked[difficulty] = self._readiness(number, difficulty)
+            return asked[difficulty][self.settings.readiness] >= self.settings.rounds.ready
+
+        history = [record.difficulties for record in past]
+        return next_difficulties(self.settings.rounds, self.task, history, ready)
+
+    def _readiness(self, number: int, difficulty: Difficulty) -> dict[str, float]:
+        settings = self.settings
+        generator = numpy_generator(settings.seed, "readiness", number, difficulty_text(difficulty))
+        reserved = self.reserved.prompts(difficulty)
+        prompts = fresh_prompts(self.task, generator, difficulty, settings.rounds.probe, reserved)
+        proposals = self._labeller().propose(difficulty, prompts, twins=settings.readiness == "twin")
+        values = readiness_of(proposals)
+        if not self.blindfold:  # for comparison; nothing but the diagnostic readiness = "oracle" reads it
+            values["oracle"] = float(right(self.oracle, proposals).mean()) if len(prompts) else 0.0
+        return {name: round(value, 4) for name, value in values.items()}
+
+    def _labeller(self) -> Labeller:
+        verify = (lambda proposals: right(self.oracle, proposals)) if self.settings.supervised_signals else None
+        return Labeller(
+            self.members,
+            self.task,
+            self.settings.seed,
+            self.reserved,
+            self.settings.rounds,
+            verify,
+            self.listener.advance,
+        )
+
+    def _label_all(self, number: int, difficulties: Sequence[Difficulty], rollbacks: int) -> list[Labelled]:
         settings = self.settings
         self.listener.phase(number, settings.rounds.count, "label", len(difficulties) * settings.rounds.labels)
-        labels = []
-        for difficulty in difficulties:
-            generator = numpy_generator(settings.seed, "labels", number, difficulty_text(difficulty))
-            prompts = fresh_prompts(
-                self.task, generator, difficulty, settings.rounds.labels, self.reserved.prompts(difficulty)
+        filters = stricter(settings.watch, settings.rounds.filters, rollbacks)
+        labeller = self._labeller()
+        return [labeller.label(number, difficulty, filters) for difficulty in difficulties]
+
+    def _spoil(self, number: int, labels: Sequence[Filtered]) -> tuple[list[Filtered], list[Mask] | None]:
+        noise = self.settings.noise
+        if noise is None or noise.round != number:
+            return list(labels), None
+        spoilt = [
+            inject(
+                noise,
+                each,
+                self.task.vocabulary,
+                numpy_generator(
+                    self.settings.seed, "noise", number, difficulty_text(each.proposals.difficulty), noise.kind
+                ),
             )
-            proposals = propose(self.members, self.task, difficulty, prompts, self.listener.advance)
-            labels.append(apply_filters(settings.rounds.filters, proposals))
-        return labels
-
-    def _labels_of(self, number: int) -> tuple[LabelledSource, float]:
-        """Return the kept labels of a round and their weight in a mixture: the difficulties they cover."""
-        vocabulary = self.task.vocabulary
-        kept = read_kept(self.store.ledger_path(number))
-        groups = [
-            Group.join(vocabulary.encode_prompts(prompts), vocabulary.encode_answers(answers))
-            for prompts, answers in kept.values()
+            for each in labels
         ]
-        return LabelledSource(groups, self.store.path), float(len(groups))
+        return [each for each, _ in spoilt], [mask for _, mask in spoilt]
 
-    def _train(self, number: int, phase: PhaseSettings, newest: LabelledSource | None) -> dict[str, Any]:
+    def _labels_of(self, number: int) -> LabelledSource:
+        """Return the kept labels of a round, read from its ledger: a resumed run trains on exactly the same data."""
+        if number not in self.labelled:
+            vocabulary = self.task.vocabulary
+            groups = [
+                Group.join(vocabulary.encode_prompts(prompts), vocabulary.encode_answers(answers))
+                for prompts, answers in read_kept(self.store.ledger_path(number)).values()
+            ]
+            self.labelled[number] = LabelledSource(groups, self.store.path)
+        return self.labelled[number]
+
+    def _train(
+        self, number: int, phase: PhaseSettings, past: Sequence[RoundRecord], newest: int | None
+    ) -> dict[str, Any]:
         settings = self.settings
         batch = (number > 0 and settings.rounds.batch) or settings.training.batch
-        # A round that kept fewer labels than a batch holds weighs less than the others, by as much.
-        older = [(source, weight * min(1, len(source) / batch)) for source, weight in self.labelled if len(source)]
+        sources = [self._labels_of(record.round) for record in past[1:]]
+        # A round weighs 1 for each difficulty it covers; one with fewer labels than a batch holds, less by as much.
+        older = [(source, len(source.labels) * min(1.0, len(source) / batch)) for source in sources if len(source)]
+        new = self._labels_of(newest) if newest is not None else None
         mixtures = [
             Mixture(
                 seed=settings.seed,
@@ -259,7 +405,7 @@ class _Run:
                     float(len(self.task.evaluated_difficulties(settings.supervised.difficulty))),
                 ),
                 older=older,
-                newest=newest,
+                newest=new if new is not None and len(new) else None,
                 batch=batch,
                 groups=settings.training.groups,
                 newest_share=settings.rounds.newest_share,
@@ -286,6 +432,9 @@ class _Run:
     def _evaluate(self, number: int, frontier: int) -> dict[str, float]:
         settings = self.settings
         difficulties = self.task.evaluated_difficulties(self.task.capped(frontier + settings.evaluation.beyond))
+        if self.blindfold:
+            easy = set(self.task.evaluated_difficulties(settings.supervised.difficulty))
+            difficulties = [difficulty for difficulty in difficulties if difficulty in easy]
         self.listener.phase(
             number,
             settings.rounds.count,

@@ -28,7 +28,7 @@ class Store(RunDirectory):
     """A run directory that is written to."""
 
     @classmethod
-    def create(cls, path: Path, settings: Settings, device: torch.device) -> "Store":
+    def create(cls, path: Path, settings: Settings, device: torch.device, blindfold: bool = False) -> "Store":
         """Make a new run directory.
 
         Raises:
@@ -53,6 +53,8 @@ class Store(RunDirectory):
                 torch=torch.__version__,
                 threads=torch.get_num_threads(),
                 device=str(device),
+                blindfold=blindfold,
+                supervised_signals=settings.supervised_signals,
             )
             _write_manifest(begun, manifest)
             begun.chmod(0o777 & ~_umask())

@@ -22,9 +22,17 @@ class TwoOperands(Task):
 
     operator: str
 
+    @override
     def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
         """Return all pairs: the operands' lengths are independent (method.md, "Tasks")."""
         return [(a, b) for a in range(1, hardest + 1) for b in range(1, hardest + 1)]
+
+    @override
+    def twin(self, prompts: Tokens) -> Tokens | None:
+        """Return the prompts with their operands exchanged: b+a for a+b. The first operands have one length."""
+        first = self.first_operand(prompts[:1])[0] if len(prompts) else 0
+        a, b = prompts[:, 1 : first + 1], prompts[:, first + 2 : -1]
+        return np.concatenate([prompts[:, :1], b, prompts[:, first + 1 : first + 2], a, prompts[:, -1:]], axis=1)
 
     def first_operand(self, prompts: Tokens) -> NDArray[np.int64]:
         """Return (count,) numbers of digits of the first operand."""

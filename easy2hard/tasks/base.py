@@ -85,6 +85,18 @@ class Task(ABC):
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
         """Return (count,) greatest numbers of answer tokens, EOS included, computed from the prompts alone."""
 
+    def twin(self, prompts: Tokens) -> Tokens | None:
+        """Return (count, length) prompts with the same question asked in another way, such as b+a for a+b.
+
+        None where the task has no such twins. The twin filter keeps answers that agree with their twin's.
+        """
+        return None
+
+    def agree(self, answers: Tokens, twins: Tokens) -> NDArray[np.bool_]:
+        """Return (count,) whether (count, length) answers say the same as those to the twin prompts."""
+        same: NDArray[np.bool_] = (answers == twins).all(axis=1)
+        return same
+
     def check_prompt(self, text: str) -> None:
         """Refuse a text that is no prompt of this task.
 

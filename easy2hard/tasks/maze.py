@@ -118,6 +118,23 @@ class Maze(Task):
         return 2 * nodes  # a way through all nodes, a sign between two, EOS
 
     @override
+    def twin(self, prompts: Tokens) -> Tokens | None:
+        """Return the same mazes from end to start."""
+        twins = prompts.copy()
+        twins[:, 1], twins[:, 3] = prompts[:, 3], prompts[:, 1]
+        return twins
+
+    @override
+    def agree(self, answers: Tokens, twins: Tokens) -> NDArray[np.bool_]:
+        """Compare a way with its twin, walked backwards."""
+        lengths = (answers != PAD).sum(axis=1)
+        place = np.arange(answers.shape[1])
+        at = np.where(place < lengths[:, None] - 1, lengths[:, None] - 2 - place, place)  # EOS and padding stay
+        backwards = np.take_along_axis(answers, at, axis=1)
+        same: NDArray[np.bool_] = (backwards == twins).all(axis=1)
+        return same
+
+    @override
     def check_prompt(self, text: str) -> None:
         super().check_prompt(text)
         start, end = text.partition("#")[0].split(">")

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from easy2hard.tasks.arithmetic import TwoOperands, TwoOperandsOracle, carry, tokens_of
 from easy2hard.tasks.base import Difficulty, digits
-from easy2hard.vocabulary import SPECIAL, Tokens, Vocabulary
+from easy2hard.vocabulary import PAD, SPECIAL, Tokens, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,11 @@ class Multiplication(TwoOperands):
         return self.frame(first, "*", tokens_of(digits(generator, count, b)[:, ::-1]), "=")
 
     @override
+    def agree(self, answers: Tokens, twins: Tokens) -> NDArray[np.bool_]:
+        """Compare the products: the work of b*a is another than that of a*b."""
+        return np.array([_product(self, a) == _product(self, b) for a, b in zip(answers, twins, strict=True)], np.bool_)
+
+    @override
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
         a, b = self.operand_lengths(prompts)
         bounds = np.zeros(len(prompts), dtype=np.int64)
@@ -87,6 +92,13 @@ class Multiplication(TwoOperands):
             last = layout(int(first), int(b[a == first][0]))[-1]
             bounds[a == first] = last.start + last.length + 1
         return bounds
+
+
+def _product(task: Multiplication, answer: Tokens) -> list[int] | None:
+    """Return what follows the last equals sign of an answer; None where there is none."""
+    tokens = answer[answer != PAD].tolist()
+    signs = [place for place, token in enumerate(tokens) if token == task.vocabulary.id("=")]
+    return tokens[signs[-1] + 1 :] if signs else None
 
 
 class MultiplicationOracle(TwoOperandsOracle):

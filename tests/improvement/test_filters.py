@@ -65,7 +65,7 @@ def rows_of(proposals: Proposals, order: list[int]) -> Proposals:
     arrays = {
         each.name: getattr(proposals, each.name)[order]
         for each in fields(proposals)
-        if isinstance(getattr(proposals, each.name), np.ndarray)
+        if each.name != "seconds" and isinstance(getattr(proposals, each.name), np.ndarray)
     }
     return replace(proposals, **arrays)
 

@@ -22,11 +22,13 @@ COLUMNS = [
     "finished",
     "kept",
     "why",
+    "spoilt",
     "votes",
     "runner_up",
     "members",
     "confidence",
     "mean_log_probability",
+    "twin",
     "weights_sha256",
 ]
 

@@ -13,19 +13,39 @@ from helpers import Silent, copy_task
 from easy2hard.config import Settings, load_recipe
 from easy2hard.errors import UserError
 from easy2hard.evaluation.exact_match import accuracy
+from easy2hard.improvement.filters import Filtered
+from easy2hard.improvement.watch import Signals
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import rounds
 from easy2hard.runs.manifest import Manifest
 from easy2hard.runs.store import Store
 from easy2hard.tasks.prompts import evaluation_prompts
 
-MANIFEST = {"format", "easy2hard", "torch", "threads", "device", "task", "seed", "status", "rounds"}
+MANIFEST = {
+    "blindfold",
+    "supervised_signals",
+    "format",
+    "easy2hard",
+    "torch",
+    "threads",
+    "device",
+    "task",
+    "seed",
+    "status",
+    "rounds",
+}
 ROUND = {
     "round",
     "difficulties",
     "proposed",
     "kept",
-    "given_up",
+    "signals",
+    "watch",
+    "from_round",
+    "readiness",
+    "top_up",
+    "spoilt",
+    "member_seconds",
     "overlap",
     "filters",
     "steps",
@@ -46,7 +66,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def results(store: Store) -> list[dict[str, Any]]:
     """Return what every round must give again: everything but the seconds."""
-    return [record.model_dump(exclude={"seconds", "phase_seconds"}) for record in store.manifest.rounds]
+    return [
+        record.model_dump(exclude={"seconds", "phase_seconds", "member_seconds"}) for record in store.manifest.rounds
+    ]
 
 
 def assert_same_run(store: Store, other: Store) -> None:
@@ -243,23 +265,170 @@ def test_a_run_without_a_round_has_no_members(tmp_path: Path) -> None:
         rounds.load_members(store)
 
 
-def test_a_run_holds_its_difficulty_where_too_few_labels_are_kept(tmp_path: Path) -> None:
-    store = rounds.start(short("rounds.hold=1.0", "rounds.count=3"), tmp_path / "run", Silent())
-    first, *held = store.manifest.rounds[1:]
-    assert not first.given_up  # there is nothing to go back to but the supervised range
-    for number, record in enumerate(held, start=2):
-        assert record.difficulties == first.difficulties
-        assert set(record.given_up) == {str(d + 1) for d in first.difficulties}
-        assert all(share < 1 for share in record.given_up.values())
-        ledger = pq.read_table(store.ledger_path(number)).to_pylist()
-        assert {row["difficulty"] for row in ledger} == set(first.difficulties)
-    prompts = [row["prompt"] for n in (1, 2, 3) for row in pq.read_table(store.ledger_path(n)).to_pylist()]
-    assert len(set(prompts)) > len(prompts) / 2  # each round has prompts of its own
+class Noted(Silent):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
-def test_a_run_that_keeps_enough_does_not_hold(tmp_path: Path) -> None:
+class Moods:
+    """Stands in for the signals of a run: in trouble at every labelling that is named, in order."""
+
+    def __init__(self, *bad: int) -> None:
+        self.bad, self.calls = bad, 0
+
+    def __call__(self, labels: list[Filtered]) -> Signals:
+        self.calls += 1
+        share = 0.0 if self.calls in self.bad else 1.0
+        return Signals(share, share, 1 - share, share)
+
+
+def moody(monkeypatch: pytest.MonkeyPatch, out: Path, bad: tuple[int, ...], *overrides: str) -> tuple[Store, Noted]:
+    monkeypatch.setattr(rounds, "signals_of", Moods(*bad))
+    listener = Noted()
+    return rounds.start(short("watch.enabled=true", *overrides), out, listener), listener
+
+
+def test_a_run_in_trouble_holds_its_difficulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, listener = moody(monkeypatch, tmp_path / "run", (2,), "rounds.count=3")
+    assert [record.difficulties for record in store.manifest.rounds] == [[1, 2, 3], [4], [4], [5]]
+    held = store.manifest.rounds[2]
+    assert held.watch is not None
+    assert (held.watch["action"], held.watch["difficulties"]) == ("hold", ["5"])
+    assert "agreement 0.00 is below watch.agreement" in held.watch["reason"]
+    assert held.watch["signals"]["agreement"] == 0.0
+    assert held.signals["agreement"] == 1.0  # of the labels that were trained on
+    assert held.from_round is None
+    assert len(listener.notes) == 1
+    assert "round 2, difficulty 5" in listener.notes[0]
+    prompts = [pq.read_table(store.ledger_path(number))["prompt"].to_pylist() for number in (1, 2)]
+    assert {len(prompt) for prompt in prompts[0] + prompts[1]} == {5}
+    assert len(set(prompts[0]) & set(prompts[1])) < 20  # each round has prompts of its own
+
+
+def test_a_run_rolls_back_to_the_round_before_the_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Round 3 is in trouble, and so is the difficulty it holds: round 2 spoilt the members."""
+    store, _ = moody(monkeypatch, tmp_path / "run", (3, 4), "rounds.count=4")
+    records = store.manifest.rounds
+    assert [record.difficulties for record in records] == [[1, 2, 3], [4], [5], [5], [6]]
+    back = records[3]
+    assert back.watch is not None
+    assert (back.watch["action"], back.from_round) == ("roll back", 1)
+    assert [record.round for record in store.manifest.lineage] == [0, 1, 3, 4]
+    assert back.filters[-1] == {"name": "confidence", "keep": 0.5, "in": back.filters[-1]["in"], "kept": back.kept}
+    assert records[4].filters[-1]["keep"] == 0.5  # from then on
+    assert set(pq.read_table(store.ledger_path(3))["weights_sha256"].to_pylist()) == {records[1].weights_sha256}
+
+
+def test_what_a_roll_back_left_behind_is_trained_on_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moody(monkeypatch, tmp_path / "run", (3, 4), "rounds.count=4")
+    read: list[str] = []
+    monkeypatch.setattr(rounds, "read_kept", lambda path: read.append(path.name) or {})
+    run = rounds._Run(Store(tmp_path / "run"), Silent())
+    run._train(4, run.settings.rounds, run.store.manifest.lineage[:-1], 4)
+    assert read == ["round-001.parquet", "round-003.parquet", "round-004.parquet"]
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
+def test_a_run_that_rolled_back_is_resumed_to_the_same_end(
+    stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Trouble whenever two rounds count already: the run goes back again and again.
+    monkeypatch.setattr(rounds, "trouble", lambda settings, signals, past: "made up" if len(past) == 3 else None)
+    settings = short("watch.enabled=true", "watch.holds=0", "watch.rollbacks=9", "rounds.count=4")
+    whole = rounds.start(settings, tmp_path / "whole", Silent())
+    assert [record.from_round for record in whole.manifest.rounds] == [None, None, None, 1, 1]
+    with pytest.raises(KeyboardInterrupt):
+        rounds.start(settings, tmp_path / "part", StopAfter(stop_after))
+    part = Store(tmp_path / "part")
+    rounds.resume(part, Silent())
+    assert_same_run(part, whole)
+
+
+def test_a_run_stops_where_nothing_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(rounds.CollapseError, match="round 1, difficulty 4: agreement"):
+        moody(monkeypatch, tmp_path / "run", (1,))
+    store = Store(tmp_path / "run")
+    assert store.manifest.status.startswith("stopped: CollapseError: round 1, difficulty 4: agreement 0.00")
+    assert [record.round for record in store.manifest.rounds] == [0]
+    with pytest.raises(rounds.CollapseError):
+        moody(monkeypatch, tmp_path / "other", (2,), "watch.holds=0", "watch.rollbacks=0")
+
+
+def test_a_run_that_is_well_does_what_an_unwatched_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = rounds.start(short(), tmp_path / "free", Silent())
-    held = rounds.start(short("rounds.hold=0.0001"), tmp_path / "held", Silent())
-    kept = [record.kept / record.proposed for record in free.manifest.rounds[1:]]
-    assert min(kept) > 0.0001
-    assert [r.weights_sha256 for r in held.manifest.rounds] == [r.weights_sha256 for r in free.manifest.rounds]
+    watched, _ = moody(monkeypatch, tmp_path / "watched", ())
+    digests = [[record.weights_sha256 for record in store.manifest.rounds] for store in (free, watched)]
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("overrides", [[], ["rounds.schedule='accelerated'", "rounds.ready=0.01", "rounds.most=2"]])
+def test_a_blindfold_changes_no_weight(overrides: list[str], tmp_path: Path) -> None:
+    settings = short(*overrides)
+    seeing = rounds.start(settings, tmp_path / "seeing", Silent())
+    blind = rounds.start(settings, tmp_path / "blind", Silent(), blindfold=True)
+    assert blind.manifest.blindfold
+    assert not seeing.manifest.blindfold
+    digests = [[record.weights_sha256 for record in store.manifest.rounds] for store in (seeing, blind)]
+    assert digests[0] == digests[1]
+    for record in blind.manifest.rounds:
+        assert list(record.accuracy) == ["1", "2", "3"]
+        assert all("oracle" not in values for values in record.readiness.values())
+
+
+@pytest.mark.parametrize(
+    "override",
+    ['rounds.filters=[{name="verifier"}]', "rounds.readiness='oracle'"],
+    ids=["filter", "readiness"],
+)
+def test_what_looks_at_true_answers_is_marked_and_not_for_a_blindfold(override: str, tmp_path: Path) -> None:
+    settings = short("rounds.schedule='accelerated'", override)
+    with pytest.raises(UserError, match="--blindfold: rounds"):
+        rounds.start(settings, tmp_path / "blind", Silent(), blindfold=True)
+    assert not (tmp_path / "blind").exists()
+    store = rounds.start(settings, tmp_path / "run", Silent())
+    assert len(store.manifest.supervised_signals) == 1
+    assert store.manifest.supervised_signals[0].startswith("rounds.")
+
+
+def test_a_verifier_keeps_what_is_right(tmp_path: Path) -> None:
+    settings = load_recipe("smoke", ["rounds.filters=[{name='verifier'}]", "rounds.count=1"])
+    store = rounds.start(settings, tmp_path / "run", Silent())
+    assert store.manifest.rounds[1].filters[-1]["supervised"] is True
+    rows = pq.read_table(store.ledger_path(1)).to_pylist()
+    assert 0 < sum(row["kept"] for row in rows) < len(rows)
+    assert all(row["kept"] == (row["finished"] and row["prompt"] == row["answer"] + "=") for row in rows)
+
+
+def test_noise_spoils_one_round_and_says_so(finished: Store, tmp_path: Path) -> None:
+    noise = "noise={round=1, kind='random', share=0.5}"
+    store = rounds.start(load_recipe("smoke", [noise]), tmp_path / "run", Silent())
+    clean, spoilt = (pq.read_table(each.ledger_path(1)).to_pylist() for each in (finished, store))
+    kept = [row for row in spoilt if row["kept"]]
+    assert store.manifest.rounds[1].spoilt == sum(row["spoilt"] for row in spoilt) == round(len(kept) / 2)
+    for before, after in zip(clean, spoilt, strict=True):
+        assert before["prompt"] == after["prompt"]
+        assert (before["answer"] != after["answer"]) == after["spoilt"]
+    assert store.manifest.rounds[2].spoilt == 0
+    assert store.manifest.rounds[0].weights_sha256 == finished.manifest.rounds[0].weights_sha256
+    assert store.manifest.rounds[1].weights_sha256 != finished.manifest.rounds[1].weights_sha256
+
+
+def test_a_schedule_that_has_come_to_the_end_ends_the_run(tmp_path: Path) -> None:
+    listener = Noted()
+    settings = load_recipe(
+        "maze-hops-cpu",
+        [
+            *("model.layers=1", "supervised.steps=2", "supervised.warmup=0", "supervised.decay=0"),
+            *("rounds.steps=1", "rounds.warmup=0", "rounds.decay=0", "rounds.labels=20", "task.options.nodes=4"),
+            *("rounds.schedule='accelerated'", "rounds.count=9", "watch.enabled=false", "evaluation.examples=5"),
+        ],
+    )
+    store = rounds.start(settings, tmp_path / "run", listener)
+    assert store.manifest.status == "finished"
+    assert [record.difficulties for record in store.manifest.rounds] == [[1, 2], [3]]
+    assert listener.notes == ["there is nothing harder than difficulty 3"]

@@ -1,0 +1,91 @@
+"""One difficulty's labels: fresh prompts -> the members' answers -> filters, topped up until enough are kept."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from easy2hard.config import FilterSettings, RoundsSettings
+from easy2hard.improvement.filters import Filtered, Mask, apply_filters
+from easy2hard.improvement.labels import Proposals, join, propose, with_twins
+from easy2hard.models.transformer import Transformer
+from easy2hard.seeding import numpy_generator
+from easy2hard.tasks.base import Difficulty, Task, difficulty_text
+from easy2hard.tasks.prompts import Reserved, fresh_prompts
+from easy2hard.vocabulary import Tokens
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labels of one difficulty in one round."""
+
+    filtered: Filtered
+    ended: str | None
+    """Why topping up ended before enough labels were kept; None where it did not."""
+
+
+class Labeller:
+    """Labels prompts with the members' own answers.
+
+    Args:
+        members: the models that answer and vote.
+        task: samples prompts and bounds answers.
+        seed: the run's seed.
+        reserved: the prompts that are evaluation's.
+        rounds: how many labels, and how they are topped up.
+        verify: says which proposals are right, for the supervised filter ``verifier`` alone.
+        on_done: told about prompts as they are answered.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Transformer],
+        task: Task,
+        seed: int,
+        reserved: Reserved,
+        rounds: RoundsSettings,
+        verify: Callable[[Proposals], Mask] | None = None,
+        on_done: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self.members = members
+        self.task = task
+        self.seed = seed
+        self.reserved = reserved
+        self.rounds = rounds
+        self.verify = verify
+        self.on_done = on_done
+
+    def label(self, number: int, difficulty: Difficulty, filters: Sequence[FilterSettings]) -> Labelled:
+        """Return the labels of ``difficulty`` in round ``number``.
+
+        With ``rounds.top_up`` more prompts are labelled, each time from a stream of their own and never one that was
+        there before, until so many labels are kept. The filters judge all labels of the difficulty together.
+        """
+        settings = self.rounds
+        twins = any(each.name == "twin" for each in filters)
+        taken, parts = self.reserved.prompts(difficulty), []
+        wanted = settings.labels
+        for attempt in range(1000):
+            stream: list[str | int] = ["labels", number, difficulty_text(difficulty), *([attempt] if attempt else [])]
+            prompts = fresh_prompts(self.task, numpy_generator(self.seed, *stream), difficulty, wanted, taken)
+            taken = np.concatenate([taken, prompts])
+            parts.append(self.propose(difficulty, prompts, twins))
+            filtered = apply_filters(filters, join(parts), self.verify)
+            kept = int(filtered.kept.sum())
+            if settings.top_up is None or kept >= settings.top_up:
+                return Labelled(filtered, None)
+            proposed = len(filtered.kept)
+            short = f"{kept:,} of the {settings.top_up:,} labels wanted were kept"
+            if len(prompts) < wanted:
+                return Labelled(filtered, f"{short}: there are no more prompts")
+            if kept < settings.least_acceptance * proposed:
+                share = f"{kept / proposed:.3f} of {proposed:,}, is below rounds.least_acceptance"
+                return Labelled(filtered, f"{short}: the share kept, {share} = {settings.least_acceptance}")
+            # As many as the share kept so far asks for, and a few more.
+            wanted = min(settings.labels, 16 + int(1.1 * (settings.top_up - kept) * proposed / kept))
+        return Labelled(filtered, f"{short} after {len(parts)} attempts")
+
+    def propose(self, difficulty: Difficulty, prompts: Tokens, twins: bool) -> Proposals:
+        """Return the members' joint answers, with their twins' where ``twins`` are asked for."""
+        proposals = propose(self.members, self.task, difficulty, prompts, self.on_done)
+        return with_twins(proposals, self.members, self.task) if twins else proposals

@@ -1,0 +1,117 @@
+"""The collapse watch: what a round's labels say about the members, and what to do about it. No truth is involved.
+
+A round in trouble is answered in this order: hold (the last difficulty is labelled afresh), roll back (to the weights
+before the round that the trouble came from, with a stricter filter from then on), stop.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from easy2hard.config import ConfidenceFilter, FilterSettings, WatchSettings
+from easy2hard.improvement.filters import Filtered
+from easy2hard.tasks.base import Difficulty
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What the labels of a round show without a true answer."""
+
+    agreement: float
+    """Share of prompts that all members answer alike; 1 where there is one member."""
+    acceptance: float
+    """Share of the labels that the filters keep."""
+    unfinished: float
+    """Share of answers without an end."""
+    confidence: float
+    """Mean probability of a whole answer, as the members see it."""
+
+    def rounded(self) -> dict[str, float]:
+        """Return the signals for the manifest."""
+        return {name: round(value, 4) for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the watch remembers of a round that still counts."""
+
+    number: int
+    difficulties: Sequence[Difficulty]
+    confidence: float
+    held: bool
+    """It labelled the difficulties of the round before afresh."""
+
+
+Action = Literal["go on", "hold", "roll back", "stop"]
+
+
+def signals_of(labels: Sequence[Filtered]) -> Signals:
+    """Return the signals of a round's labels; all is well where there are none."""
+    if not sum(len(each.kept) for each in labels):
+        return Signals(1.0, 1.0, 0.0, 1.0)
+
+    def mean(shares: Sequence[NDArray[Any]]) -> float:
+        return float(np.concatenate(shares).mean())
+
+    return Signals(
+        mean([each.proposals.unanimous if each.proposals.members > 1 else each.kept | True for each in labels]),
+        mean([each.kept for each in labels]),
+        mean([~each.proposals.finished for each in labels]),
+        mean([each.proposals.probability for each in labels]),
+    )
+
+
+def trouble(settings: WatchSettings, signals: Signals, past: Sequence[Past]) -> str | None:
+    """Return what is wrong with a round, in words, or None."""
+    if not settings.enabled:
+        return None
+    best = max((each.confidence for each in past if each.number), default=0.0)
+    if signals.agreement < settings.agreement:
+        return f"agreement {signals.agreement:.2f} is below watch.agreement = {settings.agreement}"
+    if signals.acceptance < settings.acceptance:
+        return f"the share kept, {signals.acceptance:.2f}, is below watch.acceptance = {settings.acceptance}"
+    if signals.unfinished > settings.unfinished:
+        return f"answers without an end, {signals.unfinished:.2f}, are above watch.unfinished = {settings.unfinished}"
+    if signals.confidence < settings.confidence * best:
+        return (
+            f"confidence {signals.confidence:.2f} is below watch.confidence = {settings.confidence} of the best "
+            f"round's {best:.2f}"
+        )
+    return None
+
+
+def decide(settings: WatchSettings, past: Sequence[Past], rollbacks: int, may_hold: bool = True) -> Action:
+    """Return what to do about labels in trouble.
+
+    Args:
+        settings: how often each is tried.
+        past: the rounds that still count, the supervised phase first.
+        rollbacks: roll-backs so far.
+        may_hold: False where it is the labels of a held difficulty that are in trouble.
+    """
+    held = 0
+    while past[len(past) - 1 - held].held:
+        held += 1
+    if len(past) > 1 and held < settings.holds and may_hold:
+        return "hold"
+    if len(past) > 1 and rollbacks < settings.rollbacks:
+        return "roll back"
+    return "stop"
+
+
+def good_before(past: Sequence[Past]) -> list[Past]:
+    """Return the rounds before the one that the trouble came from: the last that went on, and its repetitions."""
+    good = list(past)
+    while good[-1].held:
+        good.pop()
+    return good[:-1]
+
+
+def stricter(settings: WatchSettings, filters: Sequence[FilterSettings], rollbacks: int) -> list[FilterSettings]:
+    """Return the filters after so many roll-backs: of what they keep, only the most confident."""
+    if not rollbacks:
+        return list(filters)
+    return [*filters, ConfidenceFilter(name="confidence", keep=settings.stricter**rollbacks)]
