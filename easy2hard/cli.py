@@ -145,6 +145,11 @@ def evaluate(
     print(f"{'difficulty':>10}  {'exact match':>11}  {'voted':>6}")
     for difficulty in mean:
         print(f"{difficulty_text(difficulty):>10}  {mean[difficulty]:>11.4f}  {voted[difficulty]:>6.4f}")
+    shared = [text for text in opened.manifest.rounds[0].overlap if parse_difficulty(text) in mean]
+    if shared:
+        print(f"supervised on the same prompts, for want of others: difficulty {', '.join(shared)}")
+    for signal in opened.manifest.supervised_signals:
+        print(f"NOT self-improvement: {signal} uses true answers beyond the supervised range")
 
 
 @app.command()
@@ -215,11 +220,11 @@ def plot(
 
 @app.command()
 def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOption = False) -> None:
-    """Join the oracle to a run's labels, after the fact: precision and recall per round.
+    """Join the oracle to a run's labels, after the fact: precision and recall per round, difficulty and filter.
 
     Example: easy2hard audit runs/copy-cpu-seed0
     """
-    from easy2hard.evaluation.audit import audit_ledger
+    from easy2hard.evaluation.audit import FALLEN, audit_ledger, first_fall
     from easy2hard.runs.manifest import RunDirectory
     from easy2hard.tasks.registry import load_oracle, load_task
 
@@ -231,7 +236,9 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
         {
             "round": record.round,
             "difficulties": record.difficulties,
-            **audit_ledger(opened.ledger_path(record.round), oracle),
+            **audit_ledger(
+                opened.ledger_path(record.round), oracle, [each["name"] for each in record.filters if "name" in each]
+            ),
         }
         for record in opened.manifest.rounds[1:]
     ]
@@ -243,11 +250,31 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
     )
     for row in rows:
         names = span(row["difficulties"])
-        shares = [f"{row[key]:.4f}" if row[key] is not None else "-" for key in _SHARES]
+        shares = [_fraction(row[key]) for key in _SHARES]
         print(
             f"{row['round']:>5}  {names:>10}  {row['proposed']:>8}  {shares[0]:>7}"
             f"  {row['kept']:>7}  {shares[1]:>9}  {shares[2]:>7}"
         )
+    for row in rows:
+        for difficulty, stages in row["by_difficulty"].items():
+            steps = (
+                f"{each['filter']} {each['kept']} ({_fraction(each['precision'])}, {_fraction(each['recall'])})"
+                for each in stages
+            )
+            print(f"round {row['round']}, {difficulty}: kept (precision, recall) after {', '.join(steps)}")
+        for kind, count in row["errors"].items():
+            print(f"round {row['round']}: {count} kept labels are wrong: {kind}")
+    fallen = first_fall(rows)
+    if rows:
+        print(
+            f"label precision never fell below {FALLEN}"
+            if fallen is None
+            else f"label precision first fell below {FALLEN} in round {rows[fallen]['round']}"
+        )
+
+
+def _fraction(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 _SHARES = ("proposed_precision", "precision", "recall")

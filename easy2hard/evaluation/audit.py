@@ -1,31 +1,106 @@
 """Label quality, measured against the oracle after the fact."""
 
+import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from easy2hard.tasks.oracle import Oracle
+from easy2hard.tasks.oracle import Checker, Oracle
+
+BINS = 10
+"""Bins of equal width that answers are sorted into by their confidence."""
+FALLEN = 0.99
+"""Label precision below which it has fallen."""
+
+Flags = NDArray[np.bool_]
 
 
-def audit_ledger(path: Path, oracle: Oracle) -> dict[str, Any]:
+def audit_ledger(path: Path, oracle: Oracle, filters: Sequence[str] = ()) -> dict[str, Any]:
     """Return how good the labels of one round's ledger are.
 
-    ``precision`` is the share of kept labels that are right, ``proposed_precision`` the share of all proposals that
-    are, ``recall`` the share of right proposals that were kept; None where there is nothing to count.
+    Args:
+        path: the ledger.
+        oracle: knows the true answers.
+        filters: names of the round's filters, in order.
+
+    Returns:
+        ``precision`` is the share of kept labels that are right, ``proposed_precision`` the share of all proposals that
+        are, ``recall`` the share of right proposals that were kept; None where there is nothing to count.
+        ``difficulties`` has the same for each difficulty after each filter, ``errors`` counts the kinds of mistakes
+        among kept labels, ``calibration`` compares confidence with the share that is right.
     """
-    table = pq.read_table(path, columns=["prompt", "answer", "finished", "kept"])
-    truth = np.array(oracle.solve_texts(table["prompt"].to_pylist()), dtype=object)
-    right = (truth == np.array(table["answer"].to_pylist(), dtype=object)) & table["finished"].to_numpy()
-    kept = table["kept"].to_numpy()
+    columns = ["difficulty", "prompt", "answer", "finished", "kept", "why", "confidence"]
+    table = pq.read_table(path, columns=columns)
+    prompts, answers = table["prompt"].to_pylist(), table["answer"].to_pylist()
+    finished = table["finished"].to_numpy()
+    truth = np.array(oracle.solve_texts(prompts), dtype=object)
+    right: Flags = (truth == np.array(answers, dtype=object)) & finished
+    kept: Flags = table["kept"].to_numpy()
+    wrong = np.flatnonzero(kept & ~right)
+    reasons = Checker(oracle).check([prompts[i] for i in wrong], [answers[i] for i in wrong])
+    why = np.array(table["why"].to_pylist(), dtype=object)
+    of = np.array(table["difficulty"].to_pylist(), dtype=object)
     return {
         "proposed": len(right),
         "kept": int(kept.sum()),
         "precision": _share(right[kept]),
         "proposed_precision": _share(right),
         "recall": _share(kept[right]),
+        "by_difficulty": {
+            str(difficulty): _stages(filters, why[of == difficulty], right[of == difficulty])
+            for difficulty in dict.fromkeys(of.tolist())
+        },
+        "errors": dict(Counter(map(_kind, filter(None, reasons))).most_common()),
+        "calibration": _calibration(table["confidence"].to_numpy(), right),
     }
+
+
+def first_fall(audits: Sequence[dict[str, Any]]) -> int | None:
+    """Return the index of the first round whose label precision is below ``FALLEN``, or None."""
+    fallen = (i for i, audit in enumerate(audits) if audit["precision"] is not None and audit["precision"] < FALLEN)
+    return next(fallen, None)
+
+
+def _stages(filters: Sequence[str], why: NDArray[np.object_], right: Flags) -> list[dict[str, Any]]:
+    """Return precision and recall of what is left after each filter; an answer without an end is dropped first."""
+    stages = []
+    left = np.ones(len(why), dtype=np.bool_)
+    for name in dict.fromkeys(["unfinished", *filters]):
+        before, left = left, left & (why != name)
+        stages.append(
+            {
+                "filter": name,
+                "in": int(before.sum()),
+                "kept": int(left.sum()),
+                "precision": _share(right[left]),
+                "recall": _share(left[right]),
+            }
+        )
+    return stages
+
+
+def _kind(reason: str) -> str:
+    """Return a reason without what is particular to one answer: ``wrong digit at position 3: …`` -> ``wrong digit``."""
+    return re.sub(r" at position \d+| \d+(?=\))", "", reason.split(":")[0])
+
+
+def _calibration(confidence: NDArray[np.float32], right: Flags) -> list[dict[str, Any]]:
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return [
+        {
+            "from": index / BINS,
+            "count": int((bins == index).sum()),
+            "confidence": float(confidence[bins == index].mean()),
+            "right": float(right[bins == index].mean()),
+        }
+        for index in range(BINS)
+        if (bins == index).any()
+    ]
 
 
 def _share(flags: np.ndarray[Any, Any]) -> float | None:

@@ -92,14 +92,14 @@ def decide(settings: WatchSettings, past: Sequence[Past], rollbacks: int, may_ho
         rollbacks: roll-backs so far.
         may_hold: False where it is the labels of a held difficulty that are in trouble.
     """
+    if len(past) == 1:
+        return "go on"  # nothing was labelled yet, so nothing is worse than it was
     held = 0
     while past[len(past) - 1 - held].held:
         held += 1
-    if len(past) > 1 and held < settings.holds and may_hold:
+    if held < settings.holds and may_hold:
         return "hold"
-    if len(past) > 1 and rollbacks < settings.rollbacks:
-        return "roll back"
-    return "stop"
+    return "roll back" if rollbacks < settings.rollbacks else "stop"
 
 
 def good_before(past: Sequence[Past]) -> list[Past]:

@@ -276,6 +276,8 @@ class _Run:
             # What was held was tried already: a held difficulty in trouble means that the weights are.
             action = decide(watch, memory, rollbacks, may_hold=not notes)
             where = f"round {number}, difficulty {span(difficulties)}: {problem}"
+            if action == "go on":
+                break
             if action == "stop":
                 self.listener.note(f"{where}; the run stops")
                 raise CollapseError(where)

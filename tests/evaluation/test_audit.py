@@ -1,23 +1,28 @@
 """Label quality against a plain count."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers import copy_task, half_trained, new_member, prompts_of
 
-from easy2hard.config import ConfidenceFilter, FilterSettings, NoFilter
-from easy2hard.evaluation.audit import audit_ledger
+from easy2hard.config import ConfidenceFilter, FilterSettings, NoFilter, VoteFilter
+from easy2hard.evaluation.audit import audit_ledger, first_fall
 from easy2hard.improvement.filters import apply_filters
 from easy2hard.improvement.labels import Proposals, count_votes, propose
 from easy2hard.improvement.ledger import write_ledger
 from easy2hard.models.decoding import Answers
 
 
-def audit(folder: Path, proposals: list[Proposals], filters: list[FilterSettings]) -> dict[str, float | None]:
+def audit(folder: Path, proposals: list[Proposals], filters: list[FilterSettings]) -> dict[str, Any]:
     (task, oracle), path = copy_task(), folder / "ledger.parquet"
     write_ledger(path, [apply_filters(filters, each) for each in proposals], task.vocabulary, 1, "digest")
-    return audit_ledger(path, oracle)
+    return audit_ledger(path, oracle, [each.name for each in filters])
+
+
+def shares(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: found[name] for name in ("proposed", "kept", "precision", "proposed_precision", "recall")}
 
 
 @pytest.mark.parametrize(
@@ -38,7 +43,7 @@ def test_precision_and_recall_are_plain_shares(tmp_path: Path, filters: list[Fil
         kept += apply_filters(filters, each).kept.tolist()
     both = sum(r and k for r, k in zip(right, kept, strict=True))
     assert 0 < both < sum(kept)
-    assert audit(tmp_path, proposals, filters) == {
+    assert shares(audit(tmp_path, proposals, filters)) == {
         "proposed": 450,
         "kept": sum(kept),
         "precision": pytest.approx(both / sum(kept)),
@@ -59,5 +64,47 @@ def test_nothing_to_count_is_no_number(tmp_path: Path) -> None:
     none = {"precision": None, "recall": None}
     dropped = propose([new_member(5)], copy_task()[0], 9, prompts_of(9, 20))
     found = audit(tmp_path, [dropped], [ConfidenceFilter(name="confidence", threshold=1.0)])
-    assert found == {"proposed": 20, "kept": 0, "proposed_precision": 0.0, **none}
-    assert audit(tmp_path, [], []) == {"proposed": 0, "kept": 0, "proposed_precision": None, **none}
+    assert shares(found) == {"proposed": 20, "kept": 0, "proposed_precision": 0.0, **none}
+    assert shares(audit(tmp_path, [], [])) == {"proposed": 0, "kept": 0, "proposed_precision": None, **none}
+
+
+def test_each_filter_and_difficulty_has_shares_of_its_own(tmp_path: Path) -> None:
+    task, oracle = copy_task()
+    filters = [VoteFilter(name="vote", threshold=1.0), ConfidenceFilter(name="confidence", keep=0.5)]
+    proposals = [propose(half_trained(), task, difficulty, prompts_of(difficulty, 200)) for difficulty in (2, 4)]
+    found = audit(tmp_path, proposals, list(filters))
+    assert list(found["by_difficulty"]) == ["2", "4"]
+    for each, stages in zip(proposals, found["by_difficulty"].values(), strict=True):
+        right = (each.answers[:, : oracle.solve(each.prompts).shape[1]] == oracle.solve(each.prompts)).all(axis=1)
+        assert [stage["filter"] for stage in stages] == ["unfinished", "vote", "confidence"]
+        for number, stage in enumerate(stages):
+            kept = apply_filters(filters[:number], each).kept
+            assert (stage["kept"], stage["in"]) == (kept.sum(), stages[number - 1]["kept"] if number else 200)
+            assert stage["precision"] == pytest.approx(right[kept].mean())
+            assert stage["recall"] == pytest.approx(kept[right].mean())
+
+
+def test_mistakes_are_counted_by_kind(tmp_path: Path) -> None:
+    task, _ = copy_task()
+    prompts = task.vocabulary.encode_prompts(["123=", "456=", "789=", "555="])
+    answers = task.vocabulary.encode_answers(["123", "457", "799", "5555"])
+    sure = np.full(4, 0.95, dtype=np.float32)
+    given = Answers(answers, np.ones(4, dtype=np.bool_), sure, np.log(sure))
+    found = audit(tmp_path, [count_votes(3, prompts, [given])], [])
+    assert found["errors"] == {"wrong digit": 2, "wrong length": 1}
+    assert found["calibration"] == [{"from": 0.9, "count": 4, "confidence": pytest.approx(0.95), "right": 0.25}]
+
+
+def test_calibration_counts_every_answer_once(tmp_path: Path) -> None:
+    proposals = propose(half_trained(), copy_task()[0], 4, prompts_of(4, 300))
+    bins = audit(tmp_path, [proposals], [])["calibration"]
+    assert sum(each["count"] for each in bins) == 300
+    assert all(each["from"] <= each["confidence"] <= each["from"] + 0.1 for each in bins)
+    right = sum(each["count"] * each["right"] for each in bins) / 300
+    assert right == pytest.approx(audit(tmp_path, [proposals], [])["proposed_precision"])
+
+
+def test_the_first_fall_is_the_first_round_below_the_bar() -> None:
+    rounds = [{"precision": value} for value in (1.0, None, 0.995, 0.98, 0.999, 0.5)]
+    assert first_fall(rounds) == 3
+    assert first_fall(rounds[:3]) is None

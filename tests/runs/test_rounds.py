@@ -350,13 +350,17 @@ def test_a_run_that_rolled_back_is_resumed_to_the_same_end(
 
 
 def test_a_run_stops_where_nothing_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(rounds.CollapseError, match="round 1, difficulty 4: agreement"):
-        moody(monkeypatch, tmp_path / "run", (1,))
+    with pytest.raises(rounds.CollapseError, match="round 2, difficulty 5: agreement"):
+        moody(monkeypatch, tmp_path / "run", (2,), "watch.holds=0", "watch.rollbacks=0")
     store = Store(tmp_path / "run")
-    assert store.manifest.status.startswith("stopped: CollapseError: round 1, difficulty 4: agreement 0.00")
-    assert [record.round for record in store.manifest.rounds] == [0]
-    with pytest.raises(rounds.CollapseError):
-        moody(monkeypatch, tmp_path / "other", (2,), "watch.holds=0", "watch.rollbacks=0")
+    assert store.manifest.status.startswith("stopped: CollapseError: round 2, difficulty 5: agreement 0.00")
+    assert [record.round for record in store.manifest.rounds] == [0, 1]
+
+
+def test_the_first_round_is_no_worse_than_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, _ = moody(monkeypatch, tmp_path / "run", (1,), "rounds.count=1")
+    assert [record.watch for record in store.manifest.rounds] == [None, None]
+    assert store.manifest.rounds[1].signals["agreement"] == 0.0
 
 
 def test_a_run_that_is_well_does_what_an_unwatched_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
