@@ -148,8 +148,8 @@ def evaluate(
     shared = [text for text in opened.manifest.rounds[0].overlap if parse_difficulty(text) in mean]
     if shared:
         print(f"supervised on the same prompts, for want of others: difficulty {', '.join(shared)}")
-    for signal in opened.manifest.supervised_signals:
-        print(f"NOT self-improvement: {signal} uses true answers beyond the supervised range")
+    for mark in opened.manifest.marks:
+        print(mark)
 
 
 @app.command()

@@ -85,6 +85,8 @@ class ProgressListener:
     def round(self, manifest: Manifest) -> None:
         """Show what a round brought."""
         self._print(round_line(manifest))
+        for mark in manifest.marks:
+            self._print(mark)
 
     def note(self, text: str) -> None:
         """Show what the user should know."""

@@ -107,6 +107,47 @@ def test_check_says_what_is_wrong(cli: CommandLine, answer: str, verdict: str) -
     assert result.stdout.splitlines() == [verdict, "right"]
 
 
+def quick(*overrides: str) -> list[str]:
+    """Return a command for a run that takes no time."""
+    few = ["supervised.steps=6", "supervised.decay=0", "rounds.steps=2", "rounds.decay=0", "rounds.labels=20"]
+    return ["run", "smoke", "--out", "new", *[part for each in (*few, *overrides) for part in ("--set", each)]]
+
+
+def test_a_blindfolded_run_ends_with_the_same_weights_and_says_what_it_did_not_see(cli: CommandLine) -> None:
+    assert cli(*quick()).returncode == 0
+    seeing = RunDirectory(Path("new")).manifest
+    Path("new").rename("seeing")
+    result = cli(*quick(), "--blindfold")
+    blind = RunDirectory(Path("new")).manifest
+    assert result.returncode == 0
+    assert [r.weights_sha256 for r in blind.rounds] == [r.weights_sha256 for r in seeing.rounds]
+    assert all(set(record.accuracy) == {"1", "2", "3"} for record in blind.rounds)
+
+
+def test_a_collapse_has_an_exit_code_and_a_reason(cli: CommandLine) -> None:
+    watch = "watch={enabled=true, acceptance=1.0, holds=0, rollbacks=0}"
+    result = cli(*quick(watch))
+    assert result.returncode == 3
+    assert "stopped by the collapse watch: round 2, difficulty 5: the share kept" in result.stderr
+    assert RunDirectory(Path("new")).manifest.status.startswith("stopped: CollapseError")
+
+
+def test_a_supervised_signal_is_marked_wherever_results_are_shown(cli: CommandLine) -> None:
+    result = cli(*quick("rounds.filters=[{name='verifier'}]"))
+    marks = "NOT self-improvement: rounds.filters: verifier uses true answers beyond the supervised range"
+    assert marks in result.stdout
+    assert marks in cli("eval", "new", "--examples", "5").stdout
+
+
+def test_audit_names_the_first_round_whose_labels_fell(cli: CommandLine) -> None:
+    assert cli(*quick()).returncode == 0
+    lines = cli("audit", "new").stdout.splitlines()
+    assert lines[0].split() == ["round", "difficulty", "proposed", "right", "kept", "precision", "recall"]
+    assert [line.split()[:2] for line in lines[1:3]] == [["1", "4"], ["2", "5"]]
+    assert lines[3].startswith("round 1, 4: kept (precision, recall) after unfinished ")
+    assert lines[-1].startswith("label precision ")
+
+
 def test_plot_draws_into_the_run_by_default(cli: CommandLine, fake_run: FakeRun) -> None:
     fake_run(Path("run"))
     assert Path(cli("plot", "run").stdout.strip()) == Path("run/accuracy.png")
@@ -132,6 +173,12 @@ MISTAKES: list[tuple[str, str | bytes, list[str]]] = [
     (f"{SMOKE} --set task.name=juggling", NO_INPUT, ["task.name = 'juggling'", *task_names()]),
     (f"{SMOKE} --seed -1", NO_INPUT, ["seed = -1", "greater than or equal to 0"]),
     (f"{SMOKE} --seed one", NO_INPUT, ["--seed", "integer"]),
+    (f"{SMOKE} --set rounds.schedule=grid", NO_INPUT, ["rounds.schedule = 'grid'", "pairs", "standard, accelerated"]),
+    (f"{SMOKE} --set rounds.filters=[{{name='twin'}}]", NO_INPUT, ["task copy", "twin"]),
+    (f"{SMOKE} --set noise.round=1", NO_INPUT, ["noise.kind", "missing"]),
+    (f"{SMOKE} --set noise={{round=9,kind='drop',share=0.5}}", NO_INPUT, ["noise.round = 9", "rounds.count = 2"]),
+    (f"{MAZE} --set noise={{round=1,kind='drop',share=0.5}}", NO_INPUT, ["noise", "digits"]),
+    (f"{SMOKE} --blindfold --set rounds.filters=[{{name='verifier'}}]", NO_INPUT, ["--blindfold", "verifier"]),
     # where a run is written
     ("run smoke --out folder", NO_INPUT, ["--out folder", "exists", "empty"]),
     ("run smoke --out folder/file", NO_INPUT, ["--out folder/file", "exists", "empty"]),

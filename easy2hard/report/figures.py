@@ -54,7 +54,7 @@ def _title(run: RunDirectory, manifest: Manifest) -> str:
     members = run.settings.model.members
     voters = f"{members} members" if members > 1 else "one member"
     reach = f"taught to {supervised}, taught itself to {manifest.frontier}"
-    return f"{manifest.task}: {reach} ({voters}, seed {manifest.seed})"
+    return "\n".join([f"{manifest.task}: {reach} ({voters}, seed {manifest.seed})", *manifest.marks])
 
 
 class _Axis:

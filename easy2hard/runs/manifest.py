@@ -75,6 +75,14 @@ class Manifest(BaseModel):
     rounds: list[RoundRecord] = []
 
     @property
+    def marks(self) -> list[str]:
+        """What everybody who sees a result of this run must be told."""
+        return [
+            f"NOT self-improvement: {signal} uses true answers beyond the supervised range"
+            for signal in self.supervised_signals
+        ]
+
+    @property
     def lineage(self) -> list[RoundRecord]:
         """The rounds that the newest weights come from: those that a roll-back left behind are left out."""
         counted: list[RoundRecord] = []
