@@ -34,35 +34,43 @@ class Store(RunDirectory):
         Raises:
             UserError: ``path`` exists and is not an empty directory.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(
-                f"--out {path}: exists and is not an empty directory; choose another, or use `easy2hard resume`"
-            )
-        if path.resolve() == Path.cwd():
-            raise UserError(f"--out {path}: is the current directory; name one inside it")
-        # Made under another name first: a directory under the right one is always a run that can be resumed.
-        path.parent.mkdir(parents=True, exist_ok=True)
-        begun = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        try:
-            for folder in ("weights", "ledger", "training"):
-                (begun / folder).mkdir()
+        _refuse_used(path)
+        manifest = Manifest(
+            task=settings.task.name,
+            seed=settings.seed,
+            torch=torch.__version__,
+            threads=torch.get_num_threads(),
+            device=str(device),
+            blindfold=blindfold,
+            supervised_signals=settings.supervised_signals,
+        )
+        with _new_folder(path) as begun:
             _write(begun / "settings.toml", settings.to_toml().encode())
-            manifest = Manifest(
-                task=settings.task.name,
-                seed=settings.seed,
-                torch=torch.__version__,
-                threads=torch.get_num_threads(),
-                device=str(device),
-                blindfold=blindfold,
-                supervised_signals=settings.supervised_signals,
-            )
             _write_manifest(begun, manifest)
-            begun.chmod(0o777 & ~_umask())
-            begun.replace(path)
-        except BaseException:
-            shutil.rmtree(begun)
-            raise
         return cls(path)
+
+    def branch(self, path: Path, number: int, settings: Settings) -> "Store":
+        """Make a new run that goes on from round ``number`` of this one with other settings.
+
+        Raises:
+            UserError: ``path`` is in use, or the round is not committed.
+        """
+        kept = [record for record in self.manifest.rounds if record.round <= number]
+        if len(kept) != number + 1:
+            raise UserError(f"{self.path}: round {number} is not committed (the last one is {len(kept) - 1})")
+        _refuse_used(path)
+        manifest = self.manifest.model_copy(
+            update={"status": "stopped: branched", "rounds": kept, "supervised_signals": settings.supervised_signals}
+        )
+        with _new_folder(path) as begun:
+            for record in kept:
+                for file in (self.weights_path, self.ledger_path, self.training_path):
+                    source = file(record.round)
+                    if source.exists():
+                        shutil.copy2(source, begun / source.parent.name)
+            _write(begun / "settings.toml", settings.to_toml().encode())
+            _write_manifest(begun, manifest)
+        return type(self)(path)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -110,6 +118,34 @@ class Store(RunDirectory):
             os.fsync(file.fileno())
         temporary.replace(path)
         _flush_folder(path.parent)
+
+
+def _refuse_used(path: Path) -> None:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(
+            f"--out {path}: exists and is not an empty directory; choose another, or use `easy2hard resume`"
+        )
+    if path.resolve() == Path.cwd():
+        raise UserError(f"--out {path}: is the current directory; name one inside it")
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to fill, with a run's subfolders; it gets its name once it is complete.
+
+    So a directory under the right name is always a run that can be resumed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    begun = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        for folder in ("weights", "ledger", "training"):
+            (begun / folder).mkdir()
+        yield begun
+        begun.chmod(0o777 & ~_umask())
+        begun.replace(path)
+    except BaseException:
+        shutil.rmtree(begun)
+        raise
 
 
 def load_weights(path: Path, members: Iterable[torch.nn.Module]) -> None:

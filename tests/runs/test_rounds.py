@@ -436,3 +436,23 @@ def test_a_schedule_that_has_come_to_the_end_ends_the_run(tmp_path: Path) -> Non
     assert store.manifest.status == "finished"
     assert [record.difficulties for record in store.manifest.rounds] == [[1, 2], [3]]
     assert listener.notes == ["there is nothing harder than difficulty 3"]
+
+
+def test_a_branch_goes_on_as_the_run_it_came_from(finished: Store, tmp_path: Path) -> None:
+    branched = finished.branch(tmp_path / "same", 1, finished.settings)
+    rounds.resume(branched, Silent())
+    assert_same_run(branched, finished)
+    other = load_recipe("smoke", ["rounds.labels=50"])
+    elsewhere = finished.branch(tmp_path / "other", 1, other)
+    rounds.resume(elsewhere, Silent())
+    assert elsewhere.settings == other
+    assert results(elsewhere)[:2] == results(finished)[:2]
+    assert results(elsewhere)[2]["proposed"] == 50
+
+
+def test_a_branch_needs_its_round_and_a_place(finished: Store, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"round 7 is not committed \(the last one is 2\)"):
+        finished.branch(tmp_path / "new", 7, finished.settings)
+    with pytest.raises(UserError, match="exists and is not an empty directory"):
+        finished.branch(finished.path, 1, finished.settings)
+    assert not (tmp_path / "new").exists()

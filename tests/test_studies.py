@@ -1,0 +1,57 @@
+"""The studies run from their first command to their table, on a recipe that takes no time."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from easy2hard.config import load_recipe
+from easy2hard.runs.store import Store
+from studies import filters, noise
+
+QUICK = [
+    "supervised.steps=6",
+    "supervised.warmup=0",
+    "supervised.decay=0",
+    "rounds.steps=3",
+    "rounds.decay=0",
+    "rounds.labels=40",
+]
+
+
+def test_noise_branches_off_just_before_the_spoilt_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--recipe", "smoke", "--seeds", "0", "--rounds", "1", "--after", "1", "--kinds", "drop"]
+    free = ["rounds.filters=[{name='none'}]", "model.members=1"]
+    command = ["noise", *options, "--shares", "0", "0.5", "--out", str(tmp_path), "--set", *QUICK, *free]
+    monkeypatch.setattr(sys, "argv", command)
+    noise.main()
+    clean, spoilt = Store(tmp_path / "smoke-seed0-to2"), Store(tmp_path / "smoke-seed0-round1-drop-0.5")
+    assert clean.manifest.rounds[0] == spoilt.manifest.rounds[0]
+    assert [record.spoilt for record in clean.manifest.rounds] == [0, 0, 0]
+    assert spoilt.manifest.rounds[1].spoilt == round(0.5 * spoilt.manifest.rounds[1].kept) > 0
+    rows = json.loads((tmp_path / "noise.json").read_text())
+    assert [(row["share"], len(row["curves"][0])) for row in rows] == [(0.0, 2), (0.5, 2)]
+    assert (tmp_path / "noise.png").exists()
+    said = capsys.readouterr().out
+    noise.main()  # finds everything done
+    assert len(capsys.readouterr().out) < len(said)
+
+
+@pytest.mark.parametrize("variant", filters.VARIANTS)
+@pytest.mark.parametrize("recipe", ["copy-cpu", "reverse-cpu", "reverse-addition-cpu", "forward-addition-cpu"])
+def test_every_variant_is_a_recipe(recipe: str, variant: str) -> None:
+    settings = load_recipe(recipe, filters.overrides(recipe, variant))
+    assert settings.model.members == filters.VARIANTS[variant][0]
+
+
+def test_filters_are_compared_in_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--recipe", "smoke", "--seeds", "0", "--only", "confidence", "vote-3", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["filters", *options, "--set", *QUICK])
+    filters.main()
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in table if " finished " in line] == ["confidence", "vote-3"]
