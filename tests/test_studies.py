@@ -11,6 +11,9 @@ from easy2hard.runs.store import Store
 from studies import filters, noise
 
 QUICK = [
+    *("supervised.steps=6", "supervised.warmup=0", "supervised.decay=0"),
+    *("rounds.steps=3", "rounds.decay=0", "rounds.labels=40"),
+]
     "supervised.steps=6",
     "supervised.warmup=0",
     "supervised.decay=0",
