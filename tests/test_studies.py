@@ -14,13 +14,6 @@ QUICK = [
     *("supervised.steps=6", "supervised.warmup=0", "supervised.decay=0"),
     *("rounds.steps=3", "rounds.decay=0", "rounds.labels=40"),
 ]
-    "supervised.steps=6",
-    "supervised.warmup=0",
-    "supervised.decay=0",
-    "rounds.steps=3",
-    "rounds.decay=0",
-    "rounds.labels=40",
-]
 
 
 def test_noise_branches_off_just_before_the_spoilt_round(

@@ -3,17 +3,19 @@
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from easy2hard.config import OptimiserSettings, PhaseSettings, TrainingSettings
 from easy2hard.learning.batches import Group, Mixture
 from easy2hard.learning.optimisers import build_optimisers, learning_rate
-from easy2hard.models.threads import Workers, map_members
+from easy2hard.models.threads import Workers
 from easy2hard.vocabulary import PAD
 
 
@@ -30,8 +32,64 @@ class Step:
     """Tokens read by all members, prompts included."""
 
 
+@dataclass
+class Progress:
+    """How far a member has come in a phase; with its weights and optimisers, all that is needed to go on."""
+
+    losses: list[float] = field(default_factory=list)
+    """Mean cross-entropy of an answer token in each step that is done, in nats."""
+    tokens: list[int] = field(default_factory=list)
+    """Tokens read in each step."""
+
+
+class Checkpoints(Protocol):
+    """Keeps members' states within a phase. Each member has one of its own, at a step of its own."""
+
+    def load(self, member: int, model: nn.Module, optimisers: Sequence[torch.optim.Optimizer]) -> Progress:
+        """Bring a member to where it was last kept, and say how far that is."""
+
+    def save(
+        self, member: int, model: nn.Module, optimisers: Sequence[torch.optim.Optimizer], progress: Progress
+    ) -> None:
+        """Keep a member's state."""
+
+    def due(self, member: int) -> bool:
+        """Return whether it is time to keep a member's state."""
+
+
+class NoCheckpoints(Checkpoints):
+    """Keeps nothing."""
+
+    @override
+    def load(self, member: int, model: nn.Module, optimisers: Sequence[torch.optim.Optimizer]) -> Progress:
+        return Progress()
+
+    @override
+    def save(
+        self, member: int, model: nn.Module, optimisers: Sequence[torch.optim.Optimizer], progress: Progress
+    ) -> None:
+        pass
+
+    @override
+    def due(self, member: int) -> bool:
+        return False
+
+
 class NonFiniteLossError(RuntimeError):
-    """A loss that is not a number: training cannot go on from here."""
+    """A loss or a gradient that is not a number; the step was not taken.
+
+    Attributes:
+        member: whose it is.
+        step: the step.
+        batch: where its examples come from.
+    """
+
+    def __init__(self, member: int, step: int, what: str, batch: Sequence[Group]) -> None:
+        groups = ", ".join(f"{len(group.tokens)} prompts of {group.prompt_length} tokens" for group in batch)
+        super().__init__(f"member {member}, step {step}: {what} (batch: {groups}); lower optimiser.learning_rate")
+        self.member = member
+        self.step = step
+        self.batch = groups
 
 
 def fit(
@@ -42,10 +100,12 @@ def fit(
     training: TrainingSettings,
     scale: float,
     on_step: Callable[[Step], None],
+    checkpoints: Checkpoints | None = None,
 ) -> None:
-    """Train every member for one phase, in place; optimisers start fresh.
+    """Train every member for one phase, in place; optimisers start fresh, or where a checkpoint left them.
 
-    Members are trained side by side and share nothing, so each ends as it would alone.
+    Members are trained side by side and share nothing, so each ends as it would alone. When one of them fails or the
+    user interrupts, every other one ends its step and is kept.
 
     Args:
         members: the models.
@@ -54,36 +114,52 @@ def fit(
         optimiser: optimiser settings.
         training: precision.
         scale: the phase's peak rates relative to the optimiser's.
-        on_step: called for each step in order, once all members have done it, from one of their threads.
+        on_step: called for each step in order, once all members have done it, from one of their threads; also for the
+            steps that were done before a checkpoint.
+        checkpoints: keep the members' states on the way.
 
     Raises:
         NonFiniteLossError: a member's loss is not a number.
     """
     lockstep = _Lockstep(len(members), on_step)
+    kept = checkpoints or NoCheckpoints()
 
     def fit_member(index: int) -> None:
         own = build_optimisers(members[index], optimiser)
         groups = [group for each in own for group in each.param_groups]
         peaks = [group["lr"] for group in groups]
         device = next(members[index].parameters()).device
+        progress = kept.load(index, members[index], own)
+        for step, (loss, tokens) in enumerate(zip(progress.losses, progress.tokens, strict=True)):
+            lockstep.done(Step(step, loss, rate_of(step), tokens))
         with Workers(torch.get_num_threads() if device.type == "cpu" else 1) as workers:
-            for step in range(phase.steps):
-                rate = scale * learning_rate(step, phase.steps, phase.warmup, phase.decay, optimiser.floor, phase.rest)
+            for step in range(len(progress.losses), phase.steps):
                 for group, peak in zip(groups, peaks, strict=True):
-                    group["lr"] = rate * peak
+                    group["lr"] = rate_of(step) * peak
                 batch = mixtures[index].batch(step, step / phase.steps)
-                loss = _train_step(members[index], batch, own, optimiser.clip, training.precision, workers)
-                if not math.isfinite(loss):
-                    raise NonFiniteLossError(
-                        f"member {index}, step {step}: loss is {loss}; lower optimiser.learning_rate"
-                    )
-                lockstep.done(Step(step, loss, rate, sum(group.tokens.size for group in batch)))
+                loss, norm = _train_step(members[index], batch, own, optimiser.clip, training.precision, workers)
+                if not math.isfinite(loss) or not math.isfinite(norm):
+                    raise NonFiniteLossError(index, step, f"loss is {loss}, the gradient's norm {norm}", batch)
+                progress.losses.append(loss)
+                progress.tokens.append(sum(group.tokens.size for group in batch))
+                try:
+                    lockstep.done(Step(step, loss, rate_of(step), progress.tokens[-1]))
+                except _StoppedError:
+                    kept.save(index, members[index], own, progress)
+                    raise
+                if kept.due(index) or step == phase.steps - 1:
+                    kept.save(index, members[index], own, progress)
 
-    try:
-        map_members(fit_member, range(len(members)))
-    except BaseException:
-        lockstep.stop()
-        raise
+    def rate_of(step: int) -> float:
+        return scale * learning_rate(step, phase.steps, phase.warmup, phase.decay, optimiser.floor, phase.rest)
+
+    with Workers(len(members), always=True) as workers:
+        try:
+            workers.map(fit_member, range(len(members)))
+        except BaseException:
+            lockstep.stop()
+            workers.finish()
+            raise
 
 
 class _StoppedError(Exception):
@@ -124,7 +200,8 @@ def _train_step(
     clip: float,
     precision: str,
     workers: Workers,
-) -> float:
+) -> tuple[float, float]:
+    """Take a step and return the loss and the gradient's norm; where one is not a number, leave the weights alone."""
     parameters = list(model.parameters())
     device = parameters[0].device
     tokens = sum(int((group.tokens[:, group.prompt_length :] != PAD).sum()) for group in batch)
@@ -142,10 +219,12 @@ def _train_step(
         torch._foreach_add_(sums, gradient)
     for parameter, total in zip(parameters, sums, strict=True):
         parameter.grad = total
-    nn.utils.clip_grad_norm_(parameters, clip)
-    for optimiser in optimisers:
-        optimiser.step()
-    return math.fsum(loss for loss, _ in pieces)
+    norm = float(nn.utils.clip_grad_norm_(parameters, clip))
+    loss = math.fsum(loss for loss, _ in pieces)
+    if math.isfinite(norm) and math.isfinite(loss):
+        for optimiser in optimisers:
+            optimiser.step()
+    return loss, norm
 
 
 PIECE_TOKENS = 2048

@@ -33,12 +33,15 @@ class Workers(AbstractContextManager["Workers"]):
 
     Args:
         count: threads of the pool. With one, work is done by the calling thread and all of its cores.
+        always: make a thread even for one, so that an interrupt of the calling thread leaves the work whole.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, always: bool = False) -> None:
         threads = max(1, torch.get_num_threads() // count)
         self._pool = (
-            ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,)) if count > 1 else None
+            ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,))
+            if count > 1 or always
+            else None
         )
 
     def map(self, function: Callable[[T], R], items: Sequence[T], size: Callable[[T], float] | None = None) -> list[R]:
@@ -62,6 +65,11 @@ class Workers(AbstractContextManager["Workers"]):
                 future.cancel()
             raise
         return [future.result() for future in futures]
+
+    def finish(self) -> None:
+        """Wait for the work that has begun."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
 
     @override
     def __exit__(

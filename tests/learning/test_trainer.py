@@ -65,7 +65,7 @@ def test_the_number_of_threads_changes_no_weight(threads: int, monkeypatch: pyte
     alone, helped = members_of(1), members_of(1)
     train(alone, mixtures_of(1))
     # Every piece is still computed by one thread: the test's process has no more than one for an operation.
-    monkeypatch.setattr(trainer, "Workers", lambda count: threads_module.Workers(threads))
+    monkeypatch.setattr(trainer, "Workers", lambda count, always=False: threads_module.Workers(threads, always))
     train(helped, mixtures_of(1))
     assert same_weights(alone[0], helped[0])
 
