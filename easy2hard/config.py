@@ -232,6 +232,12 @@ class NoiseSettings(_Settings):
     digits: int = Field(3, ge=1, description="greatest number of last digits that are spoilt; 1 to this, by chance")
 
 
+class StorageSettings(_Settings):
+    """What is kept on disk, and how often."""
+
+    checkpoint_minutes: float = Field(5.0, ge=0, description="minutes of training between checkpoints within a round")
+
+
 class EvaluationSettings(_Settings):
     """Exact match after each round; diagnostic only, nothing in training reads it."""
 
@@ -253,6 +259,7 @@ class Settings(_Settings):
     watch: WatchSettings = WatchSettings()
     noise: NoiseSettings | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
+    storage: StorageSettings = StorageSettings()
 
     @property
     def readiness(self) -> str:

@@ -126,10 +126,10 @@ def fit(
 
     def fit_member(index: int) -> None:
         own = build_optimisers(members[index], optimiser)
-        groups = [group for each in own for group in each.param_groups]
+        progress = kept.load(index, members[index], own)
+        groups = [group for each in own for group in each.param_groups]  # loading a state makes them anew
         peaks = [group["lr"] for group in groups]
         device = next(members[index].parameters()).device
-        progress = kept.load(index, members[index], own)
         for step, (loss, tokens) in enumerate(zip(progress.losses, progress.tokens, strict=True)):
             lockstep.done(Step(step, loss, rate_of(step), tokens))
         with Workers(torch.get_num_threads() if device.type == "cpu" else 1) as workers:

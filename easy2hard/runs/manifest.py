@@ -5,6 +5,7 @@ manifest.json                    status and one record for each committed round
 weights/round-000.safetensors    all members after a round
 ledger/round-001.parquet         every label of a round
 training/round-000.csv           step, loss, learning rate, tokens
+checkpoint/                      what is kept within a round; empty between rounds (runs/checkpoint.py)
 lock                             held by the process that writes
 """
 
@@ -139,3 +140,16 @@ class RunDirectory:
     def training_path(self, number: int) -> Path:
         """Return the file of the training steps of round ``number``."""
         return self.path / "training" / f"round-{number:03d}.csv"
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """The folder of what is kept within a round."""
+        return self.path / "checkpoint"
+
+    def labels_path(self, number: int) -> Path:
+        """Return the file of what the label phase of round ``number`` came to."""
+        return self.checkpoint_folder / f"round-{number:03d}.json"
+
+    def member_path(self, number: int, member: int) -> Path:
+        """Return the file of a member in the training of round ``number``."""
+        return self.checkpoint_folder / f"round-{number:03d}-member-{member}.safetensors"

@@ -24,8 +24,9 @@ from easy2hard.learning.batches import Group, LabelledSource, Mixture, Supervise
 from easy2hard.learning.trainer import Step, fit
 from easy2hard.models.threads import give_back_freed_memory, keep_freed_memory
 from easy2hard.models.transformer import Transformer
+from easy2hard.runs.checkpoint import LabelRecord, PhaseCheckpoints
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory
-from easy2hard.runs.store import Store, load_weights
+from easy2hard.runs.store import Store, file_digest, load_weights
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest, span
 from easy2hard.tasks.contract import check_contract
@@ -220,6 +221,7 @@ class _Run:
 
     def finish(self) -> None:
         manifest = self.store.manifest
+        self.store.clear_checkpoints(but=len(manifest.rounds))
         if manifest.rounds:
             load_weights(self.store.weights_path(manifest.rounds[-1].round), self.members)
         for number in range(len(manifest.rounds), self.settings.rounds.count + 1):
@@ -232,6 +234,7 @@ class _Run:
     def _commit(self, manifest: Manifest, record: RoundRecord) -> Manifest:
         manifest = manifest.model_copy(update={"status": "running", "rounds": [*manifest.rounds, record]})
         self.store.save(manifest)
+        self.store.clear_checkpoints()
         self.listener.round(manifest)
         return manifest
 
@@ -239,27 +242,58 @@ class _Run:
         clock = _Clock()
         with clock.phase("train"):
             trained = self._train(0, self.settings.supervised, [], None)
-        trained["overlap"] = {
+        overlap = {
             difficulty_text(difficulty): round(share, 3) for difficulty, share in self.supervised.overlap.items()
         }
-        return self._record(
-            clock, 0, self.task.evaluated_difficulties(self.settings.supervised.difficulty), [], trained
-        )
+        easy = self.task.evaluated_difficulties(self.settings.supervised.difficulty)
+        return self._record(clock, 0, easy, {"proposed": 0, "kept": 0, "filters": [], "overlap": overlap, **trained})
 
     def _round(self, manifest: Manifest, number: int) -> RoundRecord | None:
         clock = _Clock()
-        with clock.phase("label"):
-            labels = self._label(manifest, number)
+        labels = self._kept_labels(number)
+        if labels is None:
+            with clock.phase("label"):
+                labels = self._new_labels(manifest, number)
+            if labels is None:
+                return None
+            labels = labels.model_copy(update={"seconds": clock.seconds["label"]})
+            self.store.save_labels(number, labels)
+        elif labels.past != manifest.rounds[-1].round:
+            load_weights(self.store.weights_path(labels.past), self.members)
+        clock.seconds["label"] = labels.seconds
+        past = [record for record in manifest.lineage if record.round <= labels.past]
+        with clock.phase("train"):
+            trained = self._train(number, self.settings.rounds, past, number)
+        counted = labels.model_dump(include={"proposed", "kept", "filters"})
+        return self._record(clock, number, labels.difficulties, {**counted, **labels.notes, **trained})
+
+    def _kept_labels(self, number: int) -> LabelRecord | None:
+        """Return what the label phase came to, if it is over and its ledger is whole."""
+        path, ledger = self.store.labels_path(number), self.store.ledger_path(number)
+        if not path.exists() or not ledger.exists():
+            return None
+        labels = LabelRecord.model_validate_json(path.read_text())
+        return labels if file_digest(ledger) == labels.ledger_sha256 else None
+
+    def _new_labels(self, manifest: Manifest, number: int) -> LabelRecord | None:
+        """Label a round, write its ledger, and say what it came to."""
+        labels = self._label(manifest, number)
         if labels is None:
             return None
         filtered, spoilt = self._spoil(number, labels.filtered)
         with self.store.replacing(self.store.ledger_path(number)) as path:
             weights = labels.past[-1].weights_sha256
             write_ledger(path, filtered, self.task.vocabulary, number, weights, spoilt)
-        with clock.phase("train"):
-            trained = self._train(number, self.settings.rounds, labels.past, number)
-        notes = {**labels.notes, "spoilt": sum(int(each.sum()) for each in spoilt or [])}
-        return self._record(clock, number, labels.difficulties, filtered, {**trained, **notes})
+        return LabelRecord(
+            difficulties=labels.difficulties,
+            past=labels.past[-1].round,
+            proposed=sum(len(each.kept) for each in filtered),
+            kept=sum(int(each.kept.sum()) for each in filtered),
+            filters=add_counts(filtered),
+            notes={**labels.notes, "spoilt": sum(int(each.sum()) for each in spoilt or [])},
+            seconds=0.0,
+            ledger_sha256=file_digest(self.store.ledger_path(number)),
+        )
 
     def _label(self, manifest: Manifest, number: int) -> _Labels | None:
         """Label the next difficulties, or what the collapse watch says instead."""
@@ -422,7 +456,10 @@ class _Run:
 
         self.listener.phase(number, settings.rounds.count, "train", phase.steps)
         scale = 1.0 if number == 0 else settings.rounds.learning_rate_scale
-        fit(self.members, mixtures, phase, settings.optimiser, settings.training, scale, on_step)
+        kept = PhaseCheckpoints(
+            lambda member: self.store.member_path(number, member), 60 * settings.storage.checkpoint_minutes
+        )
+        fit(self.members, mixtures, phase, settings.optimiser, settings.training, scale, on_step, kept)
         self.store.save_training(number, rows)
         last = rows[-20:]
         return {
@@ -454,25 +491,15 @@ class _Run:
         )
         return {difficulty_text(difficulty): score for difficulty, score in scores.items()}
 
-    def _record(
-        self,
-        clock: _Clock,
-        number: int,
-        difficulties: list[Difficulty],
-        labels: Sequence[Filtered],
-        trained: dict[str, Any],
-    ) -> RoundRecord:
+    def _record(self, clock: _Clock, number: int, difficulties: list[Difficulty], known: dict[str, Any]) -> RoundRecord:
         with clock.phase("evaluate"):
             scores = self._evaluate(number, max(map(hardest, difficulties)))
         return RoundRecord(
             round=number,
             difficulties=difficulties,
-            proposed=sum(len(each.kept) for each in labels),
-            kept=sum(int(each.kept.sum()) for each in labels),
-            filters=add_counts(labels) if labels else [],
             seconds=round(sum(clock.seconds.values()), 3),
             phase_seconds={name: round(value, 3) for name, value in clock.seconds.items()},
             accuracy=scores,
             weights_sha256=self.store.save_weights(number, self.members),
-            **trained,
+            **known,
         )

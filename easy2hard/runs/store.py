@@ -18,6 +18,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from pydantic import BaseModel
 
 from easy2hard.config import Settings
 from easy2hard.errors import UserError
@@ -45,7 +46,7 @@ class Store(RunDirectory):
             supervised_signals=settings.supervised_signals,
         )
         with _new_folder(path) as begun:
-            _write(begun / "settings.toml", settings.to_toml().encode())
+            write_file(begun / "settings.toml", settings.to_toml().encode())
             _write_manifest(begun, manifest)
         return cls(path)
 
@@ -68,7 +69,7 @@ class Store(RunDirectory):
                     source = file(record.round)
                     if source.exists():
                         shutil.copy2(source, begun / source.parent.name)
-            _write(begun / "settings.toml", settings.to_toml().encode())
+            write_file(begun / "settings.toml", settings.to_toml().encode())
             _write_manifest(begun, manifest)
         return type(self)(path)
 
@@ -98,7 +99,7 @@ class Store(RunDirectory):
             for name, tensor in member.state_dict().items()
         }
         content = safetensors.torch.save(tensors)
-        _write(self.weights_path(number), content)
+        write_file(self.weights_path(number), content)
         return hashlib.sha256(content).hexdigest()
 
     def save_training(self, number: int, rows: list[tuple[int, float, float, int]]) -> None:
@@ -107,7 +108,17 @@ class Store(RunDirectory):
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["step", "loss", "learning_rate", "tokens"])
         writer.writerows(rows)
-        _write(self.training_path(number), text.getvalue().encode())
+        write_file(self.training_path(number), text.getvalue().encode())
+
+    def save_labels(self, number: int, record: BaseModel) -> None:
+        """Keep what the label phase of a round came to, before its training."""
+        write_file(self.labels_path(number), record.model_dump_json(indent=1).encode())
+
+    def clear_checkpoints(self, but: int | None = None) -> None:
+        """Remove what is kept within rounds, but that of one round where it is given."""
+        for path in self.checkpoint_folder.iterdir():
+            if but is None or not path.name.startswith(f"round-{but:03d}") or path.suffix == ".tmp":
+                path.unlink()
 
     @contextmanager
     def replacing(self, path: Path) -> Iterator[Path]:
@@ -138,7 +149,7 @@ def _new_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     begun = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        for folder in ("weights", "ledger", "training"):
+        for folder in ("weights", "ledger", "training", "checkpoint"):
             (begun / folder).mkdir()
         yield begun
         begun.chmod(0o777 & ~_umask())
@@ -164,17 +175,26 @@ def _umask() -> int:
 
 
 def _write_manifest(path: Path, manifest: Manifest) -> None:
-    _write(path / "manifest.json", (json.dumps(manifest.model_dump(), indent=1) + "\n").encode())
+    write_file(path / "manifest.json", (json.dumps(manifest.model_dump(), indent=1) + "\n").encode())
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """Put a file in the place of another: written beside it, flushed to the disk, read back, renamed."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    if temporary.read_bytes() != content:
+        raise OSError(f"{path}: the disk does not give back what was written to it")
     temporary.replace(path)
     _flush_folder(path.parent)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush_folder(folder: Path) -> None:

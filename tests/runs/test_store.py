@@ -133,6 +133,7 @@ def test_a_new_run_may_take_an_empty_directory(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     store = Store.create(tmp_path / "new", load_recipe("smoke"), torch.device("cpu"))
     assert sorted(path.name for path in store.path.iterdir()) == [
+        "checkpoint",
         "ledger",
         "manifest.json",
         "settings.toml",

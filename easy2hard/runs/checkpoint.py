@@ -1,0 +1,96 @@
+"""What is kept within a round, so that a run that is killed there loses minutes and not the round.
+
+checkpoint/round-003.json                     the label phase is over: what it came to, and its ledger's digest
+checkpoint/round-003-member-0.safetensors     a member in training: weights, optimisers' state, losses so far
+
+A batch depends on nothing but its stream's name and its step, so these are all the state there is. The files go when
+the round is committed.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from typing_extensions import override
+
+from easy2hard.learning.trainer import Checkpoints, Progress
+from easy2hard.runs.store import write_file
+from easy2hard.tasks.base import Difficulty
+
+
+class LabelRecord(BaseModel):
+    """What the label phase of a round came to."""
+
+    model_config = ConfigDict(frozen=True)
+
+    difficulties: list[Difficulty]
+    past: int
+    """The round whose weights gave the labels and are trained on."""
+    proposed: int
+    kept: int
+    filters: list[dict[str, Any]]
+    notes: dict[str, Any]
+    """More of the round's record, as it is."""
+    seconds: float
+    ledger_sha256: str
+
+
+class PhaseCheckpoints(Checkpoints):
+    """Keeps each member's state within one phase, in a file of its own.
+
+    Args:
+        path: gives a member's file.
+        seconds: how long a member trains before its state is kept again.
+        clock: tells the seconds.
+    """
+
+    def __init__(
+        self, path: Callable[[int], Path], seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._path = path
+        self._seconds = seconds
+        self._clock = clock
+        self._kept: dict[int, float] = {}
+
+    @override
+    def load(self, member: int, model: nn.Module, optimisers: Sequence[torch.optim.Optimizer]) -> Progress:
+        self._kept[member] = self._clock()
+        path = self._path(member)
+        if not path.exists():
+            return Progress()
+        tensors = safetensors.torch.load_file(path)
+        model.load_state_dict(_part(tensors, "model."))
+        for index, optimiser in enumerate(optimisers):
+            states: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _part(tensors, f"optimiser.{index}.").items():
+                parameter, _, key = name.partition(".")
+                states.setdefault(int(parameter), {})[key] = tensor
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
+        return Progress(tensors["losses"].tolist(), tensors["tokens"].tolist())
+
+    @override
+    def save(
+        self, member: int, model: nn.Module, optimisers: Sequence[torch.optim.Optimizer], progress: Progress
+    ) -> None:
+        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        for index, optimiser in enumerate(optimisers):
+            for parameter, state in optimiser.state_dict()["state"].items():
+                tensors |= {f"optimiser.{index}.{parameter}.{key}": tensor for key, tensor in state.items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        tensors["losses"] = torch.tensor(progress.losses, dtype=torch.float64)
+        tensors["tokens"] = torch.tensor(progress.tokens, dtype=torch.int64)
+        write_file(self._path(member), safetensors.torch.save(tensors))
+        self._kept[member] = self._clock()
+
+    @override
+    def due(self, member: int) -> bool:
+        return self._clock() - self._kept[member] >= self._seconds
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
