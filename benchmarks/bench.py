@@ -9,7 +9,6 @@ second and ``ratio`` is the median of their paired ratios. In rows of growth, me
 
 import argparse
 import json
-import shutil
 import statistics
 import subprocess
 import sys
@@ -280,8 +279,6 @@ ROUND = {"labels": 2000, "steps": 120, "examples": 200, "beyond": 5}
 def our_round(base: RunDirectory) -> float:
     """Return the seconds of one whole round by the product itself: label, ledger, train, evaluate, save."""
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "run"
-        shutil.copytree(base.path, path)
         settings = base.settings
         changed = {
             "rounds": settings.rounds.model_copy(
@@ -292,9 +289,9 @@ def our_round(base: RunDirectory) -> float:
                 update={"examples": ROUND["examples"], "beyond": ROUND["beyond"]}
             ),
         }
-        (path / "settings.toml").write_text(settings.model_copy(update=changed).to_toml())
+        store = Store(base.path).branch(Path(folder) / "run", 0, settings.model_copy(update=changed))
         begin = time.perf_counter()
-        rounds.resume(Store(path), Silent())
+        rounds.resume(store, Silent())
         return time.perf_counter() - begin
 
 

@@ -68,16 +68,46 @@ def _load_task_file(path: Path | None) -> list[str]:
 
 
 @app.command()
-def resume(run: RunArgument, task_file: TaskFileOption = None) -> None:
-    """Continue a run from its last committed round.
+def resume(
+    run: RunArgument,
+    from_round: Annotated[
+        int | None, typer.Option(metavar="R", min=0, help="go on from this round instead of the last, in a copy")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="the copy, with --from-round")] = None,
+    task_file: TaskFileOption = None,
+) -> None:
+    """Continue a run from where it was stopped, or from an earlier round in a copy.
 
-    Example: easy2hard resume runs/copy-cpu-seed0
+    Example: easy2hard resume runs/copy-cpu-seed0 --from-round 3 --out runs/again
     """
     _load_task_file(task_file)
+    if (from_round is None) != (out is None):
+        raise UserError("--from-round and --out: one is given without the other; the copy needs both")
+
     from easy2hard.runs import rounds, store
 
     opened = store.Store(run)
-    _train(lambda listener: rounds.resume(opened, listener), run)
+    if from_round is not None and out is not None:
+        opened = opened.branch(out, from_round, opened.settings)
+    _train(lambda listener: rounds.resume(opened, listener), opened.path)
+
+
+@app.command()
+def verify(run: RunArgument) -> None:
+    """Compare every file of a run with its digest in the manifest; exit code 1 when one is missing or changed.
+
+    Example: easy2hard verify runs/copy-cpu-seed0
+    """
+    from easy2hard.runs.integrity import problems
+    from easy2hard.runs.manifest import RunDirectory
+
+    opened = RunDirectory(run)
+    found = problems(opened, opened.manifest)
+    for line in [line for lines in found.values() for line in lines]:
+        print(line)
+    if found:
+        raise typer.Exit(1)
+    print(f"{run}: intact, {len(opened.manifest.rounds)} rounds")
 
 
 def _train(work: Any, out: Path) -> None:

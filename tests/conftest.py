@@ -14,7 +14,7 @@ import pytest
 
 from easy2hard.cli import main
 from easy2hard.config import load_recipe
-from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory
+from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, manifest_text
 
 hypothesis.settings.register_profile(
     "repeatable",
@@ -92,7 +92,7 @@ def fake_run() -> Callable[..., RunDirectory]:
         )
         path.mkdir(parents=True)
         (path / "settings.toml").write_text(settings.to_toml())
-        (path / "manifest.json").write_text(manifest.model_dump_json())
+        (path / "manifest.json").write_text(manifest_text(manifest))
         return RunDirectory(path)
 
     return write

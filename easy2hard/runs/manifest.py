@@ -9,6 +9,8 @@ checkpoint/                      what is kept within a round; empty between roun
 lock                             held by the process that writes
 """
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from easy2hard import __version__
 from easy2hard.config import Settings, load_recipe
 from easy2hard.errors import UserError
 from easy2hard.tasks.base import Difficulty, hardest
+
+LAYOUT = 2
+"""Of the run directory; a run of another one is not opened."""
 
 
 class RoundRecord(BaseModel):
@@ -54,6 +59,8 @@ class RoundRecord(BaseModel):
     """Mean of the last 20 steps."""
     accuracy: dict[str, float]
     weights_sha256: str
+    files: dict[str, str] = {}
+    """SHA-256 of each file of the round, by its path within the run."""
 
 
 class Manifest(BaseModel):
@@ -61,7 +68,9 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    format: int = 1
+    format: int = LAYOUT
+    settings_sha256: str = ""
+    """SHA-256 of ``settings.toml``."""
     easy2hard: str = __version__
     torch: str
     threads: int
@@ -99,6 +108,17 @@ class Manifest(BaseModel):
         return max((hardest(d) for record in self.lineage for d in record.difficulties), default=0)
 
 
+def manifest_text(manifest: Manifest) -> str:
+    """Return what ``manifest.json`` holds: the manifest and the digest of it."""
+    content = manifest.model_dump(mode="json")
+    return json.dumps({**content, "sha256": manifest_digest(content)}, indent=1) + "\n"
+
+
+def manifest_digest(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of a manifest without its own digest."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 class RunDirectory:
     """A run directory, for reading.
 
@@ -125,9 +145,27 @@ class RunDirectory:
         """
         path = self.path / "manifest.json"
         try:
-            return Manifest.model_validate_json(path.read_text())
+            content = json.loads(path.read_bytes())
+            if not isinstance(content, dict):
+                raise ValueError("not an object")
+        except ValueError as error:
+            raise UserError(f"{path}: damaged: {error}") from error
+        if content.get("format") != LAYOUT:
+            raise UserError(
+                f"{path}: layout {content.get('format')!r} of easy2hard {content.get('easy2hard')!r}, this version "
+                f"({__version__}) reads layout {LAYOUT}: use that version, or run {self.path}/settings.toml again"
+            )
+        if content.pop("sha256", None) != manifest_digest(content):
+            raise UserError(f"{path}: damaged: it was changed after it was written")
+        try:
+            return Manifest.model_validate(content)
         except ValidationError as error:
             raise UserError(f"{path}: damaged: {error.errors()[0]['msg']}") from error
+
+    def files(self, number: int) -> list[Path]:
+        """Return the files that round ``number`` has once it is committed."""
+        labelled = [self.ledger_path(number)] if number else []
+        return [self.weights_path(number), *labelled, self.training_path(number)]
 
     def weights_path(self, number: int) -> Path:
         """Return the file of the weights after round ``number``."""

@@ -25,6 +25,7 @@ from easy2hard.learning.trainer import Step, fit
 from easy2hard.models.threads import give_back_freed_memory, keep_freed_memory
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs.checkpoint import LabelRecord, PhaseCheckpoints
+from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory
 from easy2hard.runs.store import Store, file_digest, load_weights
 from easy2hard.seeding import numpy_generator, torch_generator
@@ -153,9 +154,11 @@ def resume(store: Store, listener: Listener) -> None:
     The manifest's status is ``running`` meanwhile and ``finished`` afterwards, or ``stopped: reason``.
 
     Raises:
+        UserError: a file of the run is missing or changed, or another process is writing it.
         CollapseError: the collapse watch stopped the run.
     """
     with store.lock():
+        check_intact(store)
         try:
             store.save(store.manifest.model_copy(update={"status": "running"}))
             _Run(store, listener).finish()
@@ -494,12 +497,14 @@ class _Run:
     def _record(self, clock: _Clock, number: int, difficulties: list[Difficulty], known: dict[str, Any]) -> RoundRecord:
         with clock.phase("evaluate"):
             scores = self._evaluate(number, max(map(hardest, difficulties)))
+        weights = self.store.save_weights(number, self.members)
         return RoundRecord(
             round=number,
             difficulties=difficulties,
             seconds=round(sum(clock.seconds.values()), 3),
             phase_seconds={name: round(value, 3) for name, value in clock.seconds.items()},
             accuracy=scores,
-            weights_sha256=self.store.save_weights(number, self.members),
+            weights_sha256=weights,
+            files={str(path.relative_to(self.store.path)): file_digest(path) for path in self.store.files(number)},
             **known,
         )

@@ -8,7 +8,6 @@ import csv
 import fcntl
 import hashlib
 import io
-import json
 import os
 import shutil
 import tempfile
@@ -16,13 +15,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import safetensors
 import safetensors.torch
 import torch
 from pydantic import BaseModel
 
 from easy2hard.config import Settings
 from easy2hard.errors import UserError
-from easy2hard.runs.manifest import Manifest, RunDirectory
+from easy2hard.runs.manifest import Manifest, RunDirectory, manifest_text
 
 
 class Store(RunDirectory):
@@ -46,8 +46,10 @@ class Store(RunDirectory):
             supervised_signals=settings.supervised_signals,
         )
         with _new_folder(path) as begun:
-            write_file(begun / "settings.toml", settings.to_toml().encode())
-            _write_manifest(begun, manifest)
+            content = settings.to_toml().encode()
+            write_file(begun / "settings.toml", content)
+            digest = hashlib.sha256(content).hexdigest()
+            _write_manifest(begun, manifest.model_copy(update={"settings_sha256": digest}))
         return cls(path)
 
     def branch(self, path: Path, number: int, settings: Settings) -> "Store":
@@ -69,8 +71,10 @@ class Store(RunDirectory):
                     source = file(record.round)
                     if source.exists():
                         shutil.copy2(source, begun / source.parent.name)
-            write_file(begun / "settings.toml", settings.to_toml().encode())
-            _write_manifest(begun, manifest)
+            content = settings.to_toml().encode()
+            write_file(begun / "settings.toml", content)
+            digest = hashlib.sha256(content).hexdigest()
+            _write_manifest(begun, manifest.model_copy(update={"settings_sha256": digest}))
         return type(self)(path)
 
     @contextmanager
@@ -160,11 +164,18 @@ def _new_folder(path: Path) -> Iterator[Path]:
 
 
 def load_weights(path: Path, members: Iterable[torch.nn.Module]) -> None:
-    """Load all members' weights from a file of :meth:`Store.save_weights`, in place."""
-    tensors = safetensors.torch.load_file(path)
-    for index, member in enumerate(members):
-        prefix = f"{index}."
-        member.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    """Load all members' weights from a file of :meth:`Store.save_weights`, in place.
+
+    Raises:
+        UserError: the file is no such file.
+    """
+    try:
+        tensors = safetensors.torch.load_file(path)
+        for index, member in enumerate(members):
+            prefix = f"{index}."
+            member.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        raise UserError(f"{path}: damaged, or of other settings: {str(error).splitlines()[0]}") from error
 
 
 def _umask() -> int:
@@ -175,7 +186,7 @@ def _umask() -> int:
 
 
 def _write_manifest(path: Path, manifest: Manifest) -> None:
-    write_file(path / "manifest.json", (json.dumps(manifest.model_dump(), indent=1) + "\n").encode())
+    write_file(path / "manifest.json", manifest_text(manifest).encode())
 
 
 def write_file(path: Path, content: bytes) -> None:

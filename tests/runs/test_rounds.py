@@ -24,6 +24,8 @@ from easy2hard.tasks.prompts import evaluation_prompts
 MANIFEST = {
     "blindfold",
     "supervised_signals",
+    "settings_sha256",
+    "sha256",
     "format",
     "easy2hard",
     "torch",
@@ -55,6 +57,7 @@ ROUND = {
     "loss",
     "accuracy",
     "weights_sha256",
+    "files",
 }
 
 

@@ -1,0 +1,54 @@
+"""Is a run what it was when it was written? Digests of every file, and what to do about a damaged one."""
+
+from pathlib import Path
+
+from easy2hard.errors import UserError
+from easy2hard.runs.manifest import Manifest, RunDirectory
+from easy2hard.runs.store import file_digest
+
+
+def problems(run: RunDirectory, manifest: Manifest) -> dict[int, list[str]]:
+    """Return what is missing or changed, by the round it belongs to; -1 for what belongs to none."""
+    found: dict[int, list[str]] = {}
+    run_wide = _links(run.path) + _changed(run.path, "settings.toml", manifest.settings_sha256)
+    if run_wide:
+        found[-1] = run_wide
+    for position, record in enumerate(manifest.rounds):
+        expected = [str(path.relative_to(run.path)) for path in run.files(position)]
+        wrong = [] if record.round == position else [f"manifest.json: record {position} is of round {record.round}"]
+        if sorted(record.files) != sorted(expected):
+            wrong.append(f"manifest.json: round {position} lists files that are not its own")
+        else:
+            wrong += [line for name, digest in record.files.items() for line in _changed(run.path, name, digest)]
+        if wrong:
+            found[position] = wrong
+    return found
+
+
+def check_intact(run: RunDirectory) -> Manifest:
+    """Return the manifest of a run whose files are all as they were written.
+
+    Raises:
+        UserError: naming the first file that is not, and the last round before the damage.
+    """
+    manifest = run.manifest
+    found = problems(run, manifest)
+    if not found:
+        return manifest
+    worst = min(found)
+    message = f"{run.path}: damaged: {found[worst][0]}; `easy2hard verify {run.path}` names everything"
+    if worst > 0:
+        message += f", `easy2hard resume {run.path} --from-round {worst - 1} --out DIR` goes on before the damage"
+    raise UserError(message)
+
+
+def _changed(folder: Path, name: str, digest: str) -> list[str]:
+    path = folder / name
+    if not path.is_file():
+        return [f"{name}: missing"]
+    return [] if file_digest(path) == digest else [f"{name}: changed or cut off since it was written"]
+
+
+def _links(folder: Path) -> list[str]:
+    """A run has no links: one could lead out of it."""
+    return [f"{path.relative_to(folder)}: a symbolic link" for path in sorted(folder.rglob("*")) if path.is_symlink()]
