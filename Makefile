@@ -6,7 +6,7 @@ RECIPE ?= copy-cpu
 SEED ?= 0
 RUN := runs/$(RECIPE)-seed$(SEED)
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test check bench faults format clean
 
 # Train the recipe, measure the result on 1,000 unseen prompts of each difficulty, draw the picture.
 # A run that was interrupted goes on where it was.
@@ -24,6 +24,10 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# A run killed at 40 moments of its life, and 1,000 damaged copies of one; `make test` tries a sample.
+faults: $(VENV)/.installed
+	FAULTS=40 CORRUPTIONS=1000 $(BIN)/python -m pytest tests/faults tests/runs/test_integrity.py
 
 # Side by side with transformers, on an idle machine; writes benchmarks/results.json.
 bench: $(VENV)/.installed

@@ -117,23 +117,50 @@ def _train(work: Any, out: Path) -> None:
 
     from easy2hard.progress import ProgressListener
     from easy2hard.runs.rounds import CollapseError
+    from easy2hard.runs.space import DiskFullError
+
+    interrupts = 0
 
     def interrupt(signum: int, frame: object) -> None:
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts > 1:  # what was kept is on the disk already; the rest is lost, as asked for
+            os._exit(130)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)
     console = Console()
     try:
         with ProgressListener(console) as listener:
             work(listener)
     except KeyboardInterrupt:
-        message = f"stopped; every committed round is kept: `easy2hard resume {out}` goes on from the last one"
-        print(message, file=sys.stderr)
+        print(f"stopped and kept: `easy2hard resume {out}` goes on from here", file=sys.stderr)
         raise typer.Exit(130) from None
+    except DiskFullError as error:
+        print(f"paused: {error}; `easy2hard resume {out}` goes on from there once space is free", file=sys.stderr)
+        raise typer.Exit(4) from None
     except CollapseError as error:
         print(f"stopped by the collapse watch: {error}; every committed round is kept in {out}", file=sys.stderr)
         raise typer.Exit(3) from None
     console.print(f"finished: {out}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def du(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Show what a run takes on disk: weights, ledgers, training logs, checkpoints.
+
+    Example: easy2hard du runs/copy-cpu-seed0
+    """
+    from easy2hard.runs.manifest import RunDirectory
+    from easy2hard.runs.space import usage
+
+    sizes = usage(RunDirectory(run).path)
+    if as_json:
+        print(json.dumps(sizes))
+        return
+    for name, size in sizes.items():
+        print(f"{name:>12}  {size / 1e6:>10.2f} MB")
 
 
 @app.command("eval")

@@ -81,6 +81,9 @@ class TrainingSettings(_Settings):
     batch: int = Field(256, ge=1, description="examples in a step of the supervised phase")
     groups: int = Field(4, ge=1, description="length groups a batch is drawn from")
     precision: Literal["float32", "bfloat16"] = "float32"
+    restarts: int = Field(
+        3, ge=0, description="returns to the last checkpoint, with other batches, after a loss that is not a number"
+    )
 
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:
@@ -236,6 +239,11 @@ class StorageSettings(_Settings):
     """What is kept on disk, and how often."""
 
     checkpoint_minutes: float = Field(5.0, ge=0, description="minutes of training between checkpoints within a round")
+    keep_weights: int | None = Field(
+        None,
+        ge=1,
+        description="rounds whose weights stay on disk, the newest; default: all",
+    )
 
 
 class EvaluationSettings(_Settings):
@@ -280,6 +288,12 @@ class Settings(_Settings):
             raise ValueError("rounds.filters: a vote needs model.members of at least 2")
         if self.model.members == 1 and self.rounds.schedule == "accelerated" and self.rounds.readiness == "vote":
             raise ValueError("rounds.readiness = 'vote' needs model.members of at least 2")
+        needed = (self.watch.holds + 2) * (self.watch.rollbacks + 1)
+        if self.storage.keep_weights and self.watch.enabled and self.storage.keep_weights < needed:
+            raise ValueError(
+                f"storage.keep_weights = {self.storage.keep_weights} must be at least {needed}, so that the collapse "
+                "watch has something to roll back to (or watch.enabled = false)"
+            )
         if self.noise and self.noise.round > self.rounds.count:
             raise ValueError(f"noise.round = {self.noise.round} must be at most rounds.count = {self.rounds.count}")
         return self

@@ -14,7 +14,7 @@ def problems(run: RunDirectory, manifest: Manifest) -> dict[int, list[str]]:
     if run_wide:
         found[-1] = run_wide
     for position, record in enumerate(manifest.rounds):
-        expected = [str(path.relative_to(run.path)) for path in run.files(position)]
+        expected = [str(path.relative_to(run.path)) for path in run.files(position, record.pruned)]
         wrong = [] if record.round == position else [f"manifest.json: record {position} is of round {record.round}"]
         if sorted(record.files) != sorted(expected):
             wrong.append(f"manifest.json: round {position} lists files that are not its own")

@@ -46,6 +46,8 @@ class RoundRecord(BaseModel):
     """Difficulties that kept fewer labels than wanted, and why topping up ended."""
     spoilt: int = 0
     """Kept labels that were spoilt on purpose (settings ``noise``)."""
+    restarts: list[dict[str, Any]] = []
+    """Steps whose loss was not a number: the member, the step, and its batch."""
     member_seconds: list[float] = []
     """Processor time of each member's answers in the label phase."""
     overlap: dict[str, float] = {}
@@ -61,6 +63,8 @@ class RoundRecord(BaseModel):
     weights_sha256: str
     files: dict[str, str] = {}
     """SHA-256 of each file of the round, by its path within the run."""
+    pruned: bool = False
+    """The weights are gone (setting storage.keep_weights)."""
 
 
 class Manifest(BaseModel):
@@ -162,10 +166,10 @@ class RunDirectory:
         except ValidationError as error:
             raise UserError(f"{path}: damaged: {error.errors()[0]['msg']}") from error
 
-    def files(self, number: int) -> list[Path]:
-        """Return the files that round ``number`` has once it is committed."""
-        labelled = [self.ledger_path(number)] if number else []
-        return [self.weights_path(number), *labelled, self.training_path(number)]
+    def files(self, number: int, pruned: bool = False) -> list[Path]:
+        """Return the files that round ``number`` has once it is committed, or has left once it is pruned."""
+        weights = [] if pruned else [self.weights_path(number)]
+        return [*weights, *([self.ledger_path(number)] if number else []), self.training_path(number)]
 
     def weights_path(self, number: int) -> Path:
         """Return the file of the weights after round ``number``."""
@@ -187,6 +191,10 @@ class RunDirectory:
     def labels_path(self, number: int) -> Path:
         """Return the file of what the label phase of round ``number`` came to."""
         return self.checkpoint_folder / f"round-{number:03d}.json"
+
+    def restarts_path(self, number: int) -> Path:
+        """Return the file of the restarts in the training of round ``number``."""
+        return self.checkpoint_folder / f"round-{number:03d}-restarts.json"
 
     def member_path(self, number: int, member: int) -> Path:
         """Return the file of a member in the training of round ``number``."""

@@ -1,8 +1,10 @@
 """The order of a round: label -> filter -> ledger -> train -> evaluate -> commit. Nothing else knows it."""
 
+import copy
+import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,12 +23,13 @@ from easy2hard.improvement.noise import inject
 from easy2hard.improvement.schedules import next_difficulties, readiness_of
 from easy2hard.improvement.watch import Past, decide, good_before, signals_of, stricter, trouble
 from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
-from easy2hard.learning.trainer import Step, fit
+from easy2hard.learning.trainer import NonFiniteLossError, Step, fit
 from easy2hard.models.threads import give_back_freed_memory, keep_freed_memory
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs.checkpoint import LabelRecord, PhaseCheckpoints
 from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory
+from easy2hard.runs.space import needed, pausing, require
 from easy2hard.runs.store import Store, file_digest, load_weights
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest, span
@@ -143,6 +146,7 @@ def start(settings: Settings, out: Path, listener: Listener, blindfold: bool = F
     check(settings)
     if blindfold:
         refuse_supervised_signals(settings.supervised_signals)
+    require(out, _space_needed(settings))
     store = Store.create(out, settings, default_device(), blindfold)
     resume(store, listener)
     return store
@@ -156,17 +160,29 @@ def resume(store: Store, listener: Listener) -> None:
     Raises:
         UserError: a file of the run is missing or changed, or another process is writing it.
         CollapseError: the collapse watch stopped the run.
+        DiskFullError: the disk is full; what was kept is on it.
     """
     with store.lock():
         check_intact(store)
         try:
-            store.save(store.manifest.model_copy(update={"status": "running"}))
-            _Run(store, listener).finish()
-            store.save(store.manifest.model_copy(update={"status": "finished"}))
+            with pausing(store.path):
+                store.save(store.manifest.model_copy(update={"status": "running"}))
+                _Run(store, listener).finish()
+                store.save(store.manifest.model_copy(update={"status": "finished"}))
         except BaseException as error:
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
-            store.save(store.manifest.model_copy(update={"status": f"stopped: {reason}"}))
+            with suppress(OSError):  # where not even this finds room, the manifest stays as it was
+                store.save(store.manifest.model_copy(update={"status": f"stopped: {reason}"}))
             raise
+
+
+def _space_needed(settings: Settings) -> int:
+    task = load_task(settings.task.name, settings.task.options)
+    hard = task.capped(settings.supervised.difficulty + settings.rounds.count * settings.rounds.step)
+    prompts = task.sample(np.random.default_rng(0), task.evaluated_difficulties(hard)[-1], 1)
+    member = Transformer(settings.model.size, len(task.vocabulary), torch_generator(0, "space"))
+    parameters = sum(weight.numel() for weight in member.parameters())
+    return needed(settings, parameters, prompts.shape[1] + int(task.answer_bounds(prompts)[0]))
 
 
 @dataclass
@@ -236,7 +252,9 @@ class _Run:
 
     def _commit(self, manifest: Manifest, record: RoundRecord) -> Manifest:
         manifest = manifest.model_copy(update={"status": "running", "rounds": [*manifest.rounds, record]})
+        manifest = self.store.pruned(manifest, self.settings.storage.keep_weights)
         self.store.save(manifest)
+        self.store.remove_pruned(manifest)
         self.store.clear_checkpoints()
         self.listener.round(manifest)
         return manifest
@@ -435,10 +453,13 @@ class _Run:
         # A round weighs 1 for each difficulty it covers; one with fewer labels than a batch holds, less by as much.
         older = [(source, len(source.labels) * min(1.0, len(source) / batch)) for source in sources if len(source)]
         new = self._labels_of(newest) if newest is not None else None
-        mixtures = [
-            Mixture(
+        restarts = self._restarts(number)
+
+        def mixture(member: int) -> Mixture:
+            again = sum(restart["member"] == member for restart in restarts)
+            return Mixture(
                 seed=settings.seed,
-                stream=("batches", number, member),
+                stream=("batches", number, member, *(["again", again] if again else [])),
                 supervised=(
                     self.supervised,
                     float(len(self.task.evaluated_difficulties(settings.supervised.difficulty))),
@@ -449,27 +470,44 @@ class _Run:
                 groups=settings.training.groups,
                 newest_share=settings.rounds.newest_share,
             )
-            for member in range(len(self.members))
-        ]
-        rows: list[tuple[int, float, float, int]] = []
 
-        def on_step(step: Step) -> None:
-            rows.append((step.step, round(step.loss, 6), round(step.learning_rate, 6), step.tokens))
-            self.listener.step(step)
-
-        self.listener.phase(number, settings.rounds.count, "train", phase.steps)
-        scale = 1.0 if number == 0 else settings.rounds.learning_rate_scale
         kept = PhaseCheckpoints(
             lambda member: self.store.member_path(number, member), 60 * settings.storage.checkpoint_minutes
         )
-        fit(self.members, mixtures, phase, settings.optimiser, settings.training, scale, on_step, kept)
+        scale = 1.0 if number == 0 else settings.rounds.learning_rate_scale
+        begin = [copy.deepcopy(member.state_dict()) for member in self.members]
+        while True:
+            rows: list[tuple[int, float, float, int]] = []
+
+            def on_step(step: Step, rows: list[tuple[int, float, float, int]] = rows) -> None:
+                rows.append((step.step, round(step.loss, 6), round(step.learning_rate, 6), step.tokens))
+                self.listener.step(step)
+
+            self.listener.phase(number, settings.rounds.count, "train", phase.steps)
+            mixtures = [mixture(member) for member in range(len(self.members))]
+            try:
+                fit(self.members, mixtures, phase, settings.optimiser, settings.training, scale, on_step, kept)
+                break
+            except NonFiniteLossError as error:
+                if len(restarts) >= settings.training.restarts:
+                    raise
+                restarts.append({"member": error.member, "step": error.step, "what": str(error)})
+                self.store.save_restarts(number, restarts)
+                self.listener.note(f"round {number}, {error}: back to the last checkpoint, with other batches")
+                for member, state in zip(self.members, begin, strict=True):
+                    member.load_state_dict(state)  # where there is a checkpoint, it takes its place
         self.store.save_training(number, rows)
         last = rows[-20:]
         return {
             "steps": len(rows),
             "tokens": sum(row[3] for row in rows),
             "loss": sum(row[1] for row in last) / len(last),
+            "restarts": restarts,
         }
+
+    def _restarts(self, number: int) -> list[dict[str, Any]]:
+        path = self.store.restarts_path(number)
+        return json.loads(path.read_text()) if path.exists() else []
 
     def _evaluate(self, number: int, frontier: int) -> dict[str, float]:
         settings = self.settings

@@ -8,12 +8,14 @@ import csv
 import fcntl
 import hashlib
 import io
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -61,6 +63,8 @@ class Store(RunDirectory):
         kept = [record for record in self.manifest.rounds if record.round <= number]
         if len(kept) != number + 1:
             raise UserError(f"{self.path}: round {number} is not committed (the last one is {len(kept) - 1})")
+        if kept[-1].pruned:
+            raise UserError(f"{self.path}: the weights of round {number} are gone (storage.keep_weights)")
         _refuse_used(path)
         manifest = self.manifest.model_copy(
             update={"status": "stopped: branched", "rounds": kept, "supervised_signals": settings.supervised_signals}
@@ -117,6 +121,32 @@ class Store(RunDirectory):
     def save_labels(self, number: int, record: BaseModel) -> None:
         """Keep what the label phase of a round came to, before its training."""
         write_file(self.labels_path(number), record.model_dump_json(indent=1).encode())
+
+    def save_restarts(self, number: int, restarts: list[dict[str, Any]]) -> None:
+        """Keep which members left a round's batches for others, and why."""
+        write_file(self.restarts_path(number), json.dumps(restarts, indent=1).encode())
+
+    def pruned(self, manifest: Manifest, keep: int | None) -> Manifest:
+        """Return the manifest without the weights of all but the newest ``keep`` rounds; save it before they go."""
+        old = len(manifest.rounds) - keep if keep else 0
+        rounds = [
+            record.model_copy(
+                update={
+                    "pruned": True,
+                    "files": {name: digest for name, digest in record.files.items() if not name.startswith("weights/")},
+                }
+            )
+            if record.round < old
+            else record
+            for record in manifest.rounds
+        ]
+        return manifest.model_copy(update={"rounds": rounds})
+
+    def remove_pruned(self, manifest: Manifest) -> None:
+        """Remove the weights that the manifest no longer lists."""
+        for record in manifest.rounds:
+            if record.pruned:
+                self.weights_path(record.round).unlink(missing_ok=True)
 
     def clear_checkpoints(self, but: int | None = None) -> None:
         """Remove what is kept within rounds, but that of one round where it is given."""

@@ -15,6 +15,7 @@ from easy2hard.errors import UserError
 from easy2hard.evaluation.exact_match import accuracy
 from easy2hard.improvement.filters import Filtered
 from easy2hard.improvement.watch import Signals
+from easy2hard.learning import trainer
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import rounds
 from easy2hard.runs.manifest import Manifest
@@ -58,6 +59,8 @@ ROUND = {
     "accuracy",
     "weights_sha256",
     "files",
+    "pruned",
+    "restarts",
 }
 
 
@@ -459,3 +462,53 @@ def test_a_branch_needs_its_round_and_a_place(finished: Store, tmp_path: Path) -
     with pytest.raises(UserError, match="exists and is not an empty directory"):
         finished.branch(finished.path, 1, finished.settings)
     assert not (tmp_path / "new").exists()
+
+
+def test_old_weights_go_where_the_settings_say_so(finished: Store, tmp_path: Path) -> None:
+    store = rounds.start(load_recipe("smoke", ["storage.keep_weights=1"]), tmp_path / "run", Silent())
+    assert [path.name for path in sorted((store.path / "weights").iterdir())] == ["round-002.safetensors"]
+    assert [record.pruned for record in store.manifest.rounds] == [True, True, False]
+    digests = [record.weights_sha256 for record in store.manifest.rounds]
+    assert digests == [record.weights_sha256 for record in finished.manifest.rounds]
+    rounds.resume(store, Silent())  # is intact all the same
+    with pytest.raises(UserError, match="weights of round 1 are gone"):
+        store.branch(tmp_path / "branch", 1, store.settings)
+
+
+class Diverging:
+    """Spoils the loss of one member at one step, once or always."""
+
+    def __init__(self, real: Any, step: int, times: int) -> None:
+        self.real, self.left, self.step, self.times = real, step, step, times
+
+    def __call__(self, *arguments: Any) -> tuple[float, float]:
+        self.left -= 1
+        if self.left < 0 and self.times:
+            self.times -= 1
+            self.left = self.step
+            return float("nan"), 1.0
+        loss: tuple[float, float] = self.real(*arguments)
+        return loss
+
+
+def test_a_loss_that_is_no_number_sends_a_member_back_with_other_batches(
+    finished: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = Noted()
+    monkeypatch.setattr(trainer, "_train_step", Diverging(trainer._train_step, 100, 1))
+    store = rounds.start(load_recipe("smoke"), tmp_path / "run", listener)
+    first = store.manifest.rounds[0]
+    assert store.manifest.status == "finished"
+    assert len(first.restarts) == 1
+    assert "loss is nan" in first.restarts[0]["what"]
+    assert "prompts of 3 tokens" in first.restarts[0]["what"]
+    assert "back to the last checkpoint, with other batches" in listener.notes[0]
+    assert first.steps == finished.manifest.rounds[0].steps
+    assert first.weights_sha256 != finished.manifest.rounds[0].weights_sha256
+
+
+def test_a_run_that_always_diverges_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "_train_step", Diverging(trainer._train_step, 2, 99))
+    with pytest.raises(trainer.NonFiniteLossError):
+        rounds.start(load_recipe("smoke", ["training.restarts=2"]), tmp_path / "run", Silent())
+    assert "NonFiniteLossError" in Store(tmp_path / "run").manifest.status
