@@ -10,7 +10,6 @@ second and ``ratio`` is the median of their paired ratios. In rows of growth, me
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,8 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import peer
+from benchmarks.memory import peak_memory
 from easy2hard.config import PRESETS, ModelSize, OptimiserSettings, PhaseSettings, TrainingSettings, load_recipe
 from easy2hard.evaluation.exact_match import exact_matches
+from easy2hard.improvement import labels
 from easy2hard.improvement.labels import propose
 from easy2hard.learning.batches import Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
@@ -39,7 +40,7 @@ from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.tasks.base import Difficulty, hardest
 from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import load_oracle, load_task
-from easy2hard.vocabulary import SPECIAL
+from easy2hard.vocabulary import SPECIAL, Tokens
 
 RESULTS = Path(__file__).parent / "results.json"
 TASK = load_task("copy")
@@ -365,10 +366,9 @@ def _train_cost(difficulty: int) -> float:
 
 
 def _label_cost(difficulty: int) -> float:
-    member = never_ending(build_member("tiny"))
-    prompts = TASK.sample(numpy_generator(0, "bench", difficulty), difficulty, 512)
-    bounds = TASK.answer_bounds(prompts)
-    return timed(lambda: decode(member, prompts, bounds))() / (len(prompts) * (2 * difficulty + 3))
+    member, count = never_ending(build_member("tiny")), 30720 // difficulty
+    prompts = TASK.sample(numpy_generator(0, "bench", difficulty), difficulty, count)
+    return timed(lambda: propose([member], TASK, difficulty, prompts))() / (count * (2 * difficulty + 3))
 
 
 def bench_members(sizes: Sequence[str], repeats: int) -> list[Row]:
@@ -387,7 +387,31 @@ def bench_members(sizes: Sequence[str], repeats: int) -> list[Row]:
             ours, one = (statistics.median(each[n] for each in seconds) for n in (k, 1))
             ratio = statistics.median(each[k] / each[1] for each in seconds)
             rows.append(Row(f"{name}_{k}", "tiny", 20 if "label" in name else 10, ours, one, ratio, unit))
-    return rows
+    return [*rows, *_drafts(base, prompts, min(repeats, 3))]
+
+
+def _drafts(base: Transformer, prompts: Tokens, repeats: int) -> list[Row]:
+    """What drafts save at best, between members that always agree."""
+    unit = "prompts/s with drafts; peer: without"
+
+    def without(members: list[Transformer]) -> None:
+        pays, labels.DRAFTS_PAY = labels.DRAFTS_PAY, 2.0
+        propose(members, TASK, 20, prompts)
+        labels.DRAFTS_PAY = pays
+
+    return [
+        paired(
+            f"label_drafts_{k}",
+            "tiny",
+            20,
+            unit,
+            len(prompts),
+            repeats,
+            timed(lambda: propose([base] * k, TASK, 20, prompts)),  # noqa: B023
+            timed(lambda: without([base] * k)),  # noqa: B023
+        )
+        for k in (2, 3, 5)
+    ]
 
 
 def peak_flops(size: int = 2048) -> float:
@@ -408,32 +432,64 @@ def forward_flops(size: ModelSize, vocabulary: int, time: int, first: int) -> in
     return total + 2 * (time - first) * size.width * vocabulary
 
 
+def copied_bytes(size: int = 1 << 28) -> float:
+    """Return the bytes a second that the machine reads and writes when it copies what no cache holds."""
+    source, target = torch.zeros(size // 4), torch.empty(size // 4)
+    return 2 * size / min(timed(lambda: target.copy_(source))() for _ in range(5))
+
+
+def forward_bytes(size: ModelSize, time: int, first: int) -> int:
+    """Return the bytes of one row's activations that a forward pass writes and reads again, at the least."""
+    total = 0
+    for layer in range(size.layers):
+        asked = time - first if layer == size.layers - 1 else time
+        # Input and norm; queries, keys, values; scores; output of attention, residual, norm; gate, up, down's input.
+        total += time * 2 * size.width + (2 * time + asked) * size.width + asked * time * size.heads
+        total += asked * (3 * size.width + 3 * size.feed_forward)
+    return 2 * 4 * total
+
+
+def cache_bytes(size: ModelSize, prompt: int, answer: int) -> int:
+    """Return the bytes of keys and values that one row's decoding reads."""
+    return sum(4 * 2 * size.width * size.layers * (prompt + step) for step in range(1, answer))
+
+
 def bench_floors(sizes: Sequence[str], repeats: int) -> list[Row]:
-    """Share of the measured matrix-product peak that each phase reaches: billions of operations a second."""
+    """Operations and bytes a second of each phase, and the share of what the machine was measured to do."""
     rows = []
     peak = statistics.median(peak_flops() for _ in range(repeats))
-    unit = "GFLOP/s; peer: 2048-cubed matrix product"
+    bandwidth = copied_bytes()
     for size in sizes:
         shape, member, steps = PRESETS[size], build_member(size), STEPS[size]
         difficulty, batch = 20, 256
-        operations = forward_flops(shape, len(TASK.vocabulary), 2 * difficulty + 2, difficulty + 1)
-        seconds = train_seconds([member], difficulty, steps, batch, one_difficulty=True)
-        work = [("train", 3 * operations * batch * steps / seconds)]
+        time, first = 2 * difficulty + 2, difficulty + 1
         count = PROMPTS[size, difficulty]
         prompts = TASK.sample(numpy_generator(0, "bench", difficulty), difficulty, count)
-        bounds, answers = TASK.answer_bounds(prompts), ORACLE.solve(prompts)
-        ending = never_ending(member)
-        plain = forward_flops(shape, len(TASK.vocabulary), 2 * difficulty + 2, 0)
-        work.append(("label", plain * count / timed(lambda: decode(ending, prompts, bounds))()))  # noqa: B023
-        work.append(("evaluate", operations * count / timed(lambda: exact_matches([member], [(prompts, answers)]))()))  # noqa: B023
-        rows += [
-            Row(f"{phase}_floor", size, difficulty, rate / 1e9, peak / 1e9, rate / peak, unit) for phase, rate in work
-        ]
+        answers, ending = ORACLE.solve(prompts), never_ending(member)
+        seconds = {
+            "train": train_seconds([member], difficulty, steps, batch, one_difficulty=True) / (steps * batch),
+            "label": timed(lambda: propose([ending], TASK, difficulty, prompts))() / count,  # noqa: B023
+            "evaluate": timed(lambda: exact_matches([member], [(prompts, answers)]))() / count,  # noqa: B023
+        }
+        pass_, whole = (forward_flops(shape, len(TASK.vocabulary), time, start) for start in (first, 0))
+        operations = {"train": 3 * pass_, "label": whole, "evaluate": pass_}
+        moved = {
+            "train": 3 * forward_bytes(shape, time, first),
+            "label": forward_bytes(shape, time, 0) + cache_bytes(shape, first + 1, first),
+            "evaluate": forward_bytes(shape, time, first),
+        }
+        for phase, each in seconds.items():
+            for kind, amount, most, unit in (
+                ("floor", operations[phase], peak, "GFLOP/s; peer: 2048-cubed matrix product"),
+                ("bytes", moved[phase], bandwidth, "GB/s; peer: copying past the caches"),
+            ):
+                rate = amount / each
+                rows.append(Row(f"{phase}_{kind}", size, difficulty, rate / 1e9, most / 1e9, rate / most, unit))
     return rows
 
 
 def memory_of(side: str) -> None:
-    """Train, label and evaluate once at ``small`` and 60 digits, and print this process's peak memory in MiB."""
+    """Train, label and evaluate once at ``small`` and 60 digits."""
     difficulty, count = 60, 2048
     member = never_ending(build_member("small"))
     prompts = TASK.sample(numpy_generator(0, "bench", difficulty), difficulty, count)
@@ -448,22 +504,15 @@ def memory_of(side: str) -> None:
         examples = peer.copy_examples(0, tokenizer, range(1, difficulty + 1), 256 * 3)
         peer.train(model, tokenizer, examples, 256, 3)
         peer.evaluate(model, tokenizer, TASK.vocabulary.decode_prompts(prompts), difficulty + 1)
-    # Not getrusage: its peak includes that of the process this one was forked from.
-    status = Path("/proc/self/status").read_text()
-    print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
 
 def bench_memory(sizes: Sequence[str], repeats: int) -> list[Row]:
-    """(f) Peak memory of a process that trains, labels and evaluates."""
-    mine, other = (
-        float(
-            subprocess.run(
-                [sys.executable, "-m", "benchmarks.bench", "--memory", side], capture_output=True, text=True, check=True
-            ).stdout.split()[-1]
-        )
-        for side in ("ours", "peer")
-    )
+    """(f) Peak memory of a process that trains, labels and evaluates, and of those it starts."""
+    mine, other = (peak_memory([sys.executable, "-m", "benchmarks.bench", "--memory", side]) for side in SIDES)
     return [Row("memory", "small", 60, mine, other, other / mine, "MiB at the peak")]
+
+
+SIDES = ("ours", "peer")
 
 
 SECTIONS = {
@@ -485,7 +534,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--memory", choices=["ours", "peer"], help=argparse.SUPPRESS)
+    parser.add_argument("--memory", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:
         memory_of(options.memory)

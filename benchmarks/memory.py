@@ -46,19 +46,25 @@ def main() -> None:
     with TemporaryDirectory(dir=".") as folder:
         command = [sys.executable, "-c", "from easy2hard.cli import main; main()", "run", "copy-cpu"]
         begin = time.perf_counter()
-        process = subprocess.Popen([*command, "--out", str(Path(folder) / "run"), *overrides], start_new_session=True)
-        peak = 0.0
-        try:
-            while process.poll() is None:
-                peak = max(peak, resident(process.pid))
-                time.sleep(0.5)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-        if process.returncode:
-            sys.exit(process.returncode)
+        peak = peak_memory([*command, "--out", str(Path(folder) / "run"), *overrides])
     seconds = time.perf_counter() - begin
     print(f"peak {peak:.0f} MiB of {LIMIT}: {'within' if peak < LIMIT else 'OVER'} the limit ({seconds:.0f} s)")
+
+
+def peak_memory(command: list[str]) -> float:
+    """Run a command and return the peak of its memory in MiB, that of all processes it starts included."""
+    process = subprocess.Popen(command, start_new_session=True)
+    peak = 0.0
+    try:
+        while process.poll() is None:
+            peak = max(peak, resident(process.pid))
+            time.sleep(0.1)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        sys.exit(process.returncode)
+    return peak
 
 
 def resident(session: int) -> float:

@@ -1,0 +1,112 @@
+"""Room on the disk."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+from helpers import Silent
+
+from easy2hard.config import load_recipe
+from easy2hard.errors import UserError
+from easy2hard.runs import rounds, space
+from easy2hard.runs.space import DiskFullError, usage
+from easy2hard.runs.store import Store
+
+QUICK = ["supervised.steps=6", "supervised.decay=0", "rounds.steps=3", "rounds.decay=0", "rounds.labels=40"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return rounds.start(load_recipe("smoke", QUICK), tmp_path_factory.mktemp("whole") / "run", Silent())
+
+
+class Full:
+    """A disk that takes no byte more once ``matching`` files come, until it is freed."""
+
+    def __init__(self, real: Callable[..., Any], matching: str, after: int) -> None:
+        self.real, self.matching, self.after, self.full = real, matching, after, True
+
+    def __call__(self, path: Path, *arguments: Any, **named: Any) -> Any:
+        if self.full and self.matching in str(path):
+            self.after -= 1
+            if self.after < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return self.real(path, *arguments, **named)
+
+
+@pytest.mark.parametrize(
+    ("matching", "after"),
+    [
+        ("weights/round-000", 0),
+        ("weights/round-001", 0),
+        ("ledger/round-001", 0),
+        ("ledger/round-002", 0),
+        ("training/round-001", 0),
+        ("checkpoint/round-000-member", 0),
+        ("checkpoint/round-001-member-1", 1),
+        ("checkpoint/round-001.json", 0),
+        ("manifest.json", 2),
+        ("manifest.json", 3),
+    ],
+)
+def test_a_full_disk_pauses_and_loses_no_committed_round(
+    matching: str, after: int, whole: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Full(Path.open, matching, after)
+    monkeypatch.setattr(Path, "open", lambda path, *a, **n: disk(path, *a, **n))
+    real = rounds.write_ledger
+    monkeypatch.setattr(rounds, "write_ledger", lambda path, *rest: (path.open("wb").close(), real(path, *rest)))
+    out, settings = tmp_path / "run", load_recipe("smoke", [*QUICK, "storage.checkpoint_minutes=0"])
+    with pytest.raises(DiskFullError, match=r"the disk of .* is full .* the last state is kept"):
+        rounds.start(settings, out, Silent())
+    store = Store(out)
+    committed = store.manifest.rounds
+    assert [r.weights_sha256 for r in committed] == [
+        r.weights_sha256 for r in whole.manifest.rounds[: len(committed)]
+    ]
+    disk.full = False
+    rounds.resume(store, Silent())
+    assert [r.weights_sha256 for r in store.manifest.rounds] == [r.weights_sha256 for r in whole.manifest.rounds]
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_a_run_that_does_not_fit_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    with pytest.raises(UserError, match=r"needs about .* MB and 0 MB are free there"):
+        rounds.start(load_recipe("smoke"), tmp_path / "run", Silent())
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_needed_is_what_is_taken(whole: Store) -> None:
+    """Without the checkpoints, which are gone when a run has ended."""
+    asked = rounds._space_needed(whole.settings)
+    assert 0.3 * asked < usage(whole.path)["all"] < 1.3 * asked
+
+
+def test_du_adds_up(whole: Store, cli: Callable[..., CompletedProcess[str]]) -> None:
+    sizes = json.loads(cli("du", str(whole.path), "--json").stdout)
+    assert sum(size for name, size in sizes.items() if name != "all") == sizes["all"]
+    assert sizes["all"] == sum(path.stat().st_size for path in whole.path.rglob("*") if path.is_file())
+    assert [line.split()[0] for line in cli("du", str(whole.path)).stdout.splitlines()] == list(sizes)
+
+
+def test_a_pause_says_how_to_go_on(
+    cli: Callable[..., CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Full(Path.open, "training/round-001", 0)
+    monkeypatch.setattr(Path, "open", lambda path, *a, **n: disk(path, *a, **n))
+    result = cli("run", "smoke", "--out", "new", *[part for each in QUICK for part in ("--set", each)])
+    assert result.returncode == 4
+    assert "paused: the disk of new is full" in result.stderr
+    assert "`easy2hard resume new` goes on from there once space is free" in result.stderr
+
+
+def test_other_errors_of_the_disk_are_not_called_a_full_one(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), space.pausing(tmp_path):
+        raise PermissionError(errno.EACCES, "no")

@@ -1,0 +1,123 @@
+"""Any settings at all are accepted and can be built, or refused in one line: 1,000 of them (`SETTINGS` sets how many)."""
+
+import os
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from easy2hard.config import Settings, parse_settings, recipe_names
+from easy2hard.errors import UserError
+from easy2hard.models.transformer import Transformer
+from easy2hard.runs import rounds
+from easy2hard.seeding import torch_generator
+from easy2hard.tasks.registry import load_task, task_names
+
+EXAMPLES = int(os.environ.get("SETTINGS", "1000"))
+
+odd = st.one_of(st.none(), st.booleans(), st.text(max_size=5), st.floats(), st.integers(-3, 3), st.just([]), st.just({}))
+small = st.integers(-1, 12)
+share = st.one_of(st.floats(-0.5, 1.5), st.sampled_from([0.0, 0.5, 1.0]))
+
+
+def some(**values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Some of the settings of a section, now and then with something odd or unknown in it."""
+    usual = st.fixed_dictionaries({}, optional=values)
+    strange = st.fixed_dictionaries({}, optional={**dict.fromkeys(values, odd), "nonsense": odd})
+    return st.one_of(usual, usual, usual, usual, strange)
+
+
+def with_required(required: dict[str, st.SearchStrategy[Any]], section: st.SearchStrategy[dict[str, Any]]) -> Any:
+    return st.builds(lambda must, more: {**must, **more}, st.fixed_dictionaries(required), section)
+
+
+filters = st.lists(
+    st.one_of(
+        st.builds(lambda name, more: {"name": name, **more}, st.sampled_from(["none", "twin", "verifier"]), some()),
+        st.builds(lambda more: {"name": "vote", **more}, some(threshold=share)),
+        st.builds(lambda more: {"name": "length", **more}, some(threshold=small)),
+        st.builds(lambda more: {"name": "confidence", **more}, some(keep=share, threshold=share)),
+        odd,
+    ),
+    max_size=3,
+)
+phase = {"steps": st.integers(0, 20), "warmup": small, "decay": small, "rest": small}
+schedules = st.sampled_from(["standard", "accelerated", "grid", "grid-accelerated", "other"])
+readiness = st.sampled_from(["vote", "confidence", "twin", "oracle"])
+anything = st.fixed_dictionaries(
+    {
+        "task": with_required(
+            {"name": st.sampled_from([*task_names(), "juggling"])},
+            some(options=st.dictionaries(st.sampled_from(["nodes", "hops", "smallest", "x"]), small, max_size=2)),
+        ),
+        "supervised": with_required({"difficulty": small, "steps": st.integers(1, 20)}, some(**phase, curriculum=share)),
+        "rounds": with_required(
+            {"count": st.integers(0, 5), "steps": st.integers(1, 20), "labels": st.integers(1, 50)},
+            some(
+                **phase,
+                schedule=schedules,
+                step=small,
+                readiness=readiness,
+                ready=share,
+                most=small,
+                top_up=small,
+                least_acceptance=share,
+                batch=small,
+                newest_share=share,
+                learning_rate_scale=share,
+                filters=filters,
+            ),
+        ),
+    },
+    optional={
+        "seed": small,
+        "description": st.text(max_size=5),
+        "model": some(
+            preset=st.sampled_from(["tiny", "small", "huge"]), width=small, layers=small, heads=small, members=small
+        ),
+        "training": some(batch=small, groups=small, precision=st.sampled_from(["float32", "bfloat16", "int8"])),
+        "optimiser": some(name=st.sampled_from(["muon", "adamw", "sgd"]), learning_rate=share, floor=share, clip=share),
+        "watch": some(enabled=st.booleans(), agreement=share, holds=small, rollbacks=small, stricter=share),
+        "noise": some(round=small, kind=st.sampled_from(["random", "drop", "loud"]), share=share, digits=small),
+        "evaluation": some(examples=small, beyond=small),
+        "storage": some(checkpoint_minutes=share, keep_weights=small),
+        "nonsense": odd,
+    },
+)
+
+
+def accepted(values: dict[str, Any]) -> Settings | None:
+    """Return settings that a run would begin with; None where they are refused in one line."""
+    try:
+        found = parse_settings(values)
+        rounds.check(found)
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1, error
+        assert str(error)
+        return None
+    return found
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(values=anything)
+def test_settings_are_accepted_and_built_or_refused_in_a_line(values: dict[str, Any]) -> None:
+    found = accepted(values)
+    if found is None:
+        return
+    task = load_task(found.task.name, found.task.options)
+    for member in range(min(found.model.members, 2)):
+        Transformer(found.model.size, len(task.vocabulary), torch_generator(found.seed, "weights", member))
+    assert parse_settings(found.model_dump(exclude_none=True)) == found
+
+
+def test_enough_settings_are_accepted_for_this_to_mean_something() -> None:
+    seen: list[bool] = []
+
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(values=anything)
+    def count(values: dict[str, Any]) -> None:
+        seen.append(accepted(values) is not None)
+
+    count()
+    assert 10 < sum(seen) < len(seen) - 10
+    assert recipe_names()
