@@ -1,4 +1,4 @@
-"""Any settings at all are accepted and can be built, or refused in one line: 1,000 of them (`SETTINGS` sets how many)."""
+"""Any settings at all are accepted and can be built, or refused in one line: 1,000 of them, or `SETTINGS`."""
 
 import os
 from typing import Any
@@ -15,7 +15,9 @@ from easy2hard.tasks.registry import load_task, task_names
 
 EXAMPLES = int(os.environ.get("SETTINGS", "1000"))
 
-odd = st.one_of(st.none(), st.booleans(), st.text(max_size=5), st.floats(), st.integers(-3, 3), st.just([]), st.just({}))
+odd = st.one_of(
+    st.none(), st.booleans(), st.text(max_size=5), st.floats(), st.integers(-3, 3), st.just([]), st.just({})
+)
 small = st.integers(-1, 12)
 share = st.one_of(st.floats(-0.5, 1.5), st.sampled_from([0.0, 0.5, 1.0]))
 
@@ -50,7 +52,9 @@ anything = st.fixed_dictionaries(
             {"name": st.sampled_from([*task_names(), "juggling"])},
             some(options=st.dictionaries(st.sampled_from(["nodes", "hops", "smallest", "x"]), small, max_size=2)),
         ),
-        "supervised": with_required({"difficulty": small, "steps": st.integers(1, 20)}, some(**phase, curriculum=share)),
+        "supervised": with_required(
+            {"difficulty": small, "steps": st.integers(1, 20)}, some(**phase, curriculum=share)
+        ),
         "rounds": with_required(
             {"count": st.integers(0, 5), "steps": st.integers(1, 20), "labels": st.integers(1, 50)},
             some(
@@ -92,10 +96,11 @@ def accepted(values: dict[str, Any]) -> Settings | None:
         found = parse_settings(values)
         rounds.check(found)
     except UserError as error:
-        assert len(str(error).splitlines()) == 1, error
-        assert str(error)
-        return None
-    return found
+        message = str(error)
+    else:
+        return found
+    assert len(message.splitlines()) == 1, message
+    return None
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))

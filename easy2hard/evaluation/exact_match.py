@@ -19,9 +19,6 @@ from easy2hard.tasks.oracle import Oracle
 from easy2hard.tasks.prompts import evaluation_prompts
 from easy2hard.vocabulary import PAD, Tokens
 
-GIVEN_TOKENS = 16 * PASSED_TOKENS
-"""Tokens given to a core at a time."""
-
 Examples = tuple[Tokens, Tokens]
 """(count, length) prompts, and their (count, length) true answers, EOS included, padded on the right."""
 
@@ -38,26 +35,21 @@ def exact_matches(
     """
     device = next(members[0].parameters()).device
 
-    def tokens_of(index: int) -> int:
-        return int(examples[index][0].shape[1] + examples[index][1].shape[1])
-
     @torch.inference_mode()
     def matches_of(work: tuple[int, int, slice]) -> NDArray[np.bool_]:
         index, member, rows = work
         prompts, answers = (each[rows] for each in examples[index])
-        matches = np.zeros(len(prompts), dtype=np.bool_)
-        for part in chunks(len(prompts), tokens_of(index), device, PASSED_TOKENS):
-            targets = torch.from_numpy(answers[part]).to(device, torch.int64)
-            tokens = torch.cat([torch.from_numpy(prompts[part]).to(device, torch.int64), targets[:, :-1]], dim=1)
-            predicted = greedy(members[member](tokens, first=prompts.shape[1] - 1))
-            matches[part] = ((predicted == targets) | (targets == PAD)).all(dim=1).cpu().numpy()
+        targets = torch.from_numpy(answers).to(device, torch.int64)
+        tokens = torch.cat([torch.from_numpy(prompts).to(device, torch.int64), targets[:, :-1]], dim=1)
+        predicted = greedy(members[member](tokens, first=prompts.shape[1] - 1))
+        matches: NDArray[np.bool_] = ((predicted == targets) | (targets == PAD)).all(dim=1).cpu().numpy()
         return matches
 
     parts = [
         (index, member, rows)
-        for index, (prompts, _) in enumerate(examples)
+        for index, (prompts, answers) in enumerate(examples)
         for member in range(len(members))
-        for rows in chunks(len(prompts), tokens_of(index), device, GIVEN_TOKENS)
+        for rows in chunks(len(prompts), prompts.shape[1] + answers.shape[1], device, PASSED_TOKENS)
     ]
     done = map_chunks(matches_of, parts, device, lambda part: on_done(part[2].stop - part[2].start))
     result = [np.zeros((len(members), len(prompts)), dtype=np.bool_) for prompts, _ in examples]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easy2hard.errors import UserError
-from easy2hard.models.decoding import DECODED_TOKENS, Answers, chunks, decode
+from easy2hard.models.decoding import Answers, chunks, decode, decoded_tokens
 from easy2hard.models.threads import map_chunks
 from easy2hard.models.transformer import Transformer
 from easy2hard.tasks.base import Difficulty, Task
@@ -77,11 +77,11 @@ def propose(
         return _counted(difficulty, prompts, _answer(members, task, prompts, None))
     device = next(members[0].parameters()).device
     length = prompts.shape[1] + int(task.answer_bounds(prompts).max())
-    rest = chunks(len(prompts), length, device, DECODED_TOKENS)
+    rest = chunks(len(prompts), length, device, decoded_tokens(members[0].size))
     parts, drafts = [], False
     if len(members) > 1:
         first = rest.pop(0)
-        each = map_chunks(lambda member: _answer([member], task, prompts[first], None), members, device)
+        each = map_chunks(lambda member: _answer([member], task, prompts[first], None), members, device, fork=True)
         parts = [_counted(difficulty, prompts[first], [timed for (timed,) in each])]
         drafts = float(parts[0].unanimous.mean()) >= DRAFTS_PAY
         on_done(first.stop)
@@ -91,7 +91,13 @@ def propose(
         drafter = number % len(members) if drafts else None
         return _counted(difficulty, own, _answer(members, task, own, drafter))
 
-    parts += map_chunks(work, range(len(rest)), device, lambda number: on_done(rest[number].stop - rest[number].start))
+    parts += map_chunks(
+        work,
+        range(len(rest)),
+        device,
+        lambda number: on_done(rest[number].stop - rest[number].start),
+        fork=True,
+    )
     return join(parts)
 
 

@@ -7,16 +7,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from easy2hard.config import ModelSize
 from easy2hard.models.block import Cache
 from easy2hard.models.transformer import Transformer
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
-DECODED_TOKENS = 6144
-"""Tokens whose keys and values are held at a time on a CPU: more leave the processor's cache (LOG.md)."""
-PASSED_TOKENS = 1024
-"""Tokens of one forward pass over whole answers on a CPU, for the same reason."""
+CACHED_BYTES = 9_500_000
+"""Of keys and values, decoded at a time on a CPU: with more, two processes leave the processor's cache (LOG.md)."""
+FEWEST_TOKENS, MOST_TOKENS = 4096, 16384
+"""Below the first a cache so small would cost more in short matrix products than it saves; then it is the second."""
+PASSED_TOKENS = 2048
+"""Tokens of one forward pass over whole answers on a CPU: their activations stay in the processor's cache."""
 GPU_TOKENS = 1 << 19
-"""Either of the two on a GPU, where only memory bounds them."""
+"""Either on a GPU, where only memory bounds them."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,12 @@ class Answers:
 def greedy(logits: Tensor) -> Tensor:
     """Return the most probable next tokens; padding and BOS are never answers."""
     return logits[..., EOS:].argmax(dim=-1) + EOS
+
+
+def decoded_tokens(size: ModelSize) -> int:
+    """Return how many tokens' keys and values are held at a time when a model of this size decodes on a CPU."""
+    tokens = CACHED_BYTES // (2 * 4 * size.width * size.layers)
+    return tokens if tokens >= FEWEST_TOKENS else MOST_TOKENS
 
 
 def chunks(count: int, length: int, device: torch.device, tokens: int) -> list[slice]:
@@ -69,7 +78,7 @@ def decode(model: Transformer, prompts: Tokens, bounds: NDArray[np.int64], draft
         for part in chunks(len(prompts), whole, device, PASSED_TOKENS):
             confirmed[part] = _confirm_rows(model, prompts[part], bounds[part], draft[part], answers, part)
     rest = np.flatnonzero(~confirmed)
-    for part in chunks(len(rest), whole, device, DECODED_TOKENS):
+    for part in chunks(len(rest), whole, device, decoded_tokens(model.size)):
         rows = rest[part]
         _decode_rows(model, prompts[rows], bounds[rows], answers, rows)
     return answers

@@ -86,24 +86,30 @@ def map_members(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 
 def map_chunks(
-    function: Callable[[T], R], items: Sequence[T], device: torch.device, on_done: Callable[[T], None] | None = None
+    function: Callable[[T], R],
+    items: Sequence[T],
+    device: torch.device,
+    on_done: Callable[[T], None] | None = None,
+    fork: bool = False,
 ) -> list[R]:
     """Return ``function`` of every item, as many at a time as there are cores; on a GPU one after another.
 
-    ``function`` only reads what is there and returns arrays: on Linux it runs in processes forked from this one, which
-    share its memory, do not wait for each other's interpreter lock, and take what they allocated with them. That made
-    self-labelling 1.6 times as fast as threads (LOG.md).
+    With ``fork``, on Linux, ``function`` runs in processes forked from this one, which share its memory, do not wait
+    for each other's interpreter lock, and take what they allocated with them. Then it may only read what is there and
+    return arrays. Many small operations are faster so (self-labelling at 60 digits 1.6 times), fewer larger ones are
+    not (LOG.md).
 
     Args:
         function: the work, with one core to itself.
         items: what to call it with.
         device: where it computes.
         on_done: told about each item as soon as it is done, in any order.
+        fork: in processes instead of threads.
     """
     done = on_done or (lambda item: None)
     cores = torch.get_num_threads() if device.type == "cpu" else 1
     count = min(cores, len(items))
-    if count > 1 and sys.platform == "linux":
+    if fork and count > 1 and sys.platform == "linux":
         return _map_forked(function, items, count, done)
 
     def work(item: T) -> R:

@@ -68,21 +68,25 @@ def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
 
 
 @pytest.mark.parametrize("items", [[], [4], list(range(20))], ids=["none", "one", "many"])
-def test_every_chunk_is_done_once_and_told_about(cores: int, items: list[int]) -> None:
+@pytest.mark.parametrize("fork", [False, True])
+def test_every_chunk_is_done_once_and_told_about(cores: int, fork: bool, items: list[int]) -> None:
     done: list[int] = []
     offset = torch.tensor(100)  # what the caller holds is at hand
-    assert map_chunks(lambda item: int(item * 2 + offset), items, CPU, done.append) == [2 * i + 100 for i in items]
+    assert map_chunks(lambda item: int(item * 2 + offset), items, CPU, done.append, fork) == [
+        2 * i + 100 for i in items
+    ]
     assert sorted(done) == items
 
 
-def test_the_exception_of_a_chunk_reaches_the_caller(cores: int) -> None:
+@pytest.mark.parametrize("fork", [False, True])
+def test_the_exception_of_a_chunk_reaches_the_caller(cores: int, fork: bool) -> None:
     def work(item: int) -> int:
         if item == 3:
             raise ZeroDivisionError("three")
         return item
 
     with pytest.raises(ZeroDivisionError, match="three"):
-        map_chunks(work, range(6), CPU)
+        map_chunks(work, range(6), CPU, fork=fork)
 
 
 def test_chunks_on_several_cores_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +98,7 @@ def test_chunks_on_several_cores_leave_nothing_behind(monkeypatch: pytest.Monkey
         held[0] = item
         return os.getpid()
 
-    workers = set(map_chunks(work, range(1, 9), CPU))
+    workers = set(map_chunks(work, range(1, 9), CPU, fork=True))
     assert held == [0]
     assert os.getpid() not in workers
     for worker in workers:
@@ -105,4 +109,4 @@ def test_chunks_on_several_cores_leave_nothing_behind(monkeypatch: pytest.Monkey
 def test_a_worker_that_is_killed_is_an_error_not_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     with pytest.raises(BrokenProcessPool):
-        map_chunks(lambda item: os.kill(os.getpid(), signal.SIGKILL), range(2), CPU)
+        map_chunks(lambda item: os.kill(os.getpid(), signal.SIGKILL), range(2), CPU, fork=True)
