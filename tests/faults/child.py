@@ -1,6 +1,6 @@
-"""Runs or resumes a run and kills itself, by SIGKILL, at the n-th of all moments that matter.
+"""Runs or resumes a run, by the command line, and kills or interrupts itself at the n-th of all moments that matter.
 
-    python child.py OUT [N]
+    python child.py OUT [N [kill|interrupt|interrupt-twice]]
 
 Moments are before and after each flush, rename and removal of a file, each training step and each batch of answers.
 Without N it lives and prints how many there were.
@@ -15,26 +15,23 @@ from typing import Any
 
 import torch
 
-from easy2hard.config import load_recipe
-from easy2hard.errors import UserError
+from easy2hard.cli import main
 from easy2hard.improvement import labelling
 from easy2hard.learning import trainer
-from easy2hard.runs import rounds
-from easy2hard.runs.store import Store
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-from helpers import Silent
 
 torch.set_num_threads(1)
 moments = 0
 deadly = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+how = sys.argv[3] if len(sys.argv) > 3 else "kill"
 
 
 def moment() -> None:
     global moments
     moments += 1
-    if moments == deadly:
+    if how == "kill" and moments == deadly:
         os.kill(os.getpid(), signal.SIGKILL)
+    if how != "kill" and moments in (deadly, deadly + 1 if how == "interrupt-twice" else deadly):
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def around(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,12 +50,12 @@ for name in ("replace", "unlink"):
 trainer._train_step = around(trainer._train_step)
 labelling.propose = around(labelling.propose)
 
-out = pathlib.Path(sys.argv[1])
-settings = load_recipe("smoke", ["storage.checkpoint_minutes=0", "supervised.steps=40", "supervised.decay=20"])
+out = sys.argv[1]
+few = ["storage.checkpoint_minutes=0", "supervised.steps=40", "supervised.decay=20"]
+begin = ["run", "smoke", "--out", out, *[part for each in few for part in ("--set", each)]]
+# Killed early there is no run yet.
+sys.argv[1:] = ["resume", out] if (pathlib.Path(out) / "manifest.json").exists() else begin
 try:
-    store = Store(out)
-except UserError:  # killed before there was a run
-    rounds.start(settings, out, Silent())
-else:
-    rounds.resume(store, Silent())
-print(moments)
+    main()
+finally:
+    print(moments)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,8 +17,8 @@ POINTS = int(os.environ.get("FAULTS", "3"))
 SEED = int(os.environ.get("FAULTS_SEED", "0"))
 
 
-def live(out: Path, deadly: int | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(CHILD), str(out), *([str(deadly)] if deadly else [])]
+def live(out: Path, deadly: int | None = None, how: str = "kill") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(CHILD), str(out), *([str(deadly), how] if deadly else [])]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -59,3 +60,23 @@ def test_killed_anywhere_and_resumed_it_ends_the_same(
     last = live(out)
     assert last.returncode == 0, (deadly, last.stderr)
     assert_same_bits(Store(out), expected)
+
+
+@pytest.mark.parametrize("how", ["interrupt", "interrupt-twice"])
+def test_an_interrupted_run_says_how_to_go_on_and_ends_the_same(
+    how: str, undisturbed: tuple[Store, int], tmp_path: Path
+) -> None:
+    """Once: every member ends its step and is kept. Twice: the process ends at once."""
+    expected, moments = undisturbed
+    out = tmp_path / "run"
+    first = live(out, moments // 4, how)
+    assert first.returncode == 130, first.stderr
+    store = Store(out)
+    if how == "interrupt":
+        assert f"stopped and kept: `easy2hard resume {out}` goes on from here" in first.stderr
+        assert store.manifest.status == "stopped: interrupted"
+        number = len(store.manifest.rounds)
+        assert all(store.member_path(number, member).exists() for member in range(2))
+    assert live(out).returncode == 0
+    assert_same_bits(store, expected)
+    assert np.isfinite([record.loss for record in store.manifest.rounds]).all()
