@@ -61,21 +61,17 @@ def apply_filters(
     why = np.where(kept, KEPT, UNFINISHED).astype(object)
     counts: list[dict[str, Any]] = [{"name": UNFINISHED, "in": len(kept), "kept": int(kept.sum())}]
     for each in settings:
+        named = each.model_dump(exclude_none=True)
         if isinstance(each, VerifierFilter):
             assert verify is not None
             passed = kept & verify(proposals)
+            named["supervised"] = True
         else:
             passed = kept & _FILTERS[each.name](each, proposals, kept)
         why[kept & ~passed] = each.name
-        named = each.model_dump(exclude_none=True) | ({"supervised": True} if verify_needed([each]) else {})
         counts.append({**named, "in": int(kept.sum()), "kept": int(passed.sum())})
         kept = passed
     return Filtered(proposals, why, counts)
-
-
-def verify_needed(settings: Sequence[FilterSettings]) -> bool:
-    """Return whether a filter uses true answers, which makes the run supervised."""
-    return any(isinstance(each, VerifierFilter) for each in settings)
 
 
 def add_counts(rounds: Sequence[Filtered]) -> list[dict[str, Any]]:

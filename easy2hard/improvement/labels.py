@@ -125,12 +125,7 @@ def _counted(difficulty: Difficulty, prompts: Tokens, timed: Sequence[Timed]) ->
     return replace(proposals, seconds=np.array([seconds for _, seconds in timed]))
 
 
-def with_twins(
-    proposals: Proposals,
-    members: Sequence[Transformer],
-    task: Task,
-    on_done: Callable[[int], None] = lambda count: None,
-) -> Proposals:
+def with_twins(proposals: Proposals, members: Sequence[Transformer], task: Task) -> Proposals:
     """Return the proposals with their twins answered and compared.
 
     Raises:
@@ -139,7 +134,7 @@ def with_twins(
     prompts = task.twin(proposals.prompts)
     if prompts is None:
         raise UserError(f"task {task.name}: has no twin prompts; leave out the filter and the readiness named twin")
-    other = propose(members, task, proposals.difficulty, prompts, on_done)
+    other = propose(members, task, proposals.difficulty, prompts)
     length = max(proposals.answers.shape[1], other.answers.shape[1])
     same = task.agree(pad_answers(proposals.answers, length), pad_answers(other.answers, length))
     return replace(

@@ -79,12 +79,6 @@ class Workers(AbstractContextManager["Workers"]):
             self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def map_members(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """Return ``function`` of every item, one thread for each item: none waits for another to end."""
-    with Workers(len(items)) as workers:
-        return workers.map(function, items)
-
-
 def map_chunks(
     function: Callable[[T], R],
     items: Sequence[T],

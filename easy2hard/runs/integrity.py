@@ -25,16 +25,15 @@ def problems(run: RunDirectory, manifest: Manifest) -> dict[int, list[str]]:
     return found
 
 
-def check_intact(run: RunDirectory) -> Manifest:
-    """Return the manifest of a run whose files are all as they were written.
+def check_intact(run: RunDirectory) -> None:
+    """Refuse a run whose files are not all as they were written.
 
     Raises:
         UserError: naming the first file that is not, and the last round before the damage.
     """
-    manifest = run.manifest
-    found = problems(run, manifest)
+    found = problems(run, run.manifest)
     if not found:
-        return manifest
+        return
     worst = min(found)
     message = f"{run.path}: damaged: {found[worst][0]}; `easy2hard verify {run.path}` names everything"
     if worst > 0:

@@ -48,10 +48,7 @@ class Store(RunDirectory):
             supervised_signals=settings.supervised_signals,
         )
         with _new_folder(path) as begun:
-            content = settings.to_toml().encode()
-            write_file(begun / "settings.toml", content)
-            digest = hashlib.sha256(content).hexdigest()
-            _write_manifest(begun, manifest.model_copy(update={"settings_sha256": digest}))
+            _write_settings(begun, settings, manifest)
         return cls(path)
 
     def branch(self, path: Path, number: int, settings: Settings) -> "Store":
@@ -71,14 +68,9 @@ class Store(RunDirectory):
         )
         with _new_folder(path) as begun:
             for record in kept:
-                for file in (self.weights_path, self.ledger_path, self.training_path):
-                    source = file(record.round)
-                    if source.exists():
-                        shutil.copy2(source, begun / source.parent.name)
-            content = settings.to_toml().encode()
-            write_file(begun / "settings.toml", content)
-            digest = hashlib.sha256(content).hexdigest()
-            _write_manifest(begun, manifest.model_copy(update={"settings_sha256": digest}))
+                for source in self.files(record.round, record.pruned):
+                    shutil.copy2(source, begun / source.parent.name)
+            _write_settings(begun, settings, manifest)
         return type(self)(path)
 
     @contextmanager
@@ -213,6 +205,14 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+
+def _write_settings(path: Path, settings: Settings, manifest: Manifest) -> None:
+    """Write the settings, and the manifest with their digest."""
+    content = settings.to_toml().encode()
+    write_file(path / "settings.toml", content)
+    digest = hashlib.sha256(content).hexdigest()
+    _write_manifest(path, manifest.model_copy(update={"settings_sha256": digest}))
 
 
 def _write_manifest(path: Path, manifest: Manifest) -> None:

@@ -1,5 +1,7 @@
 """Which prompts a run uses for what: evaluation has its own, and nothing is trained on them where there is room."""
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -91,8 +93,10 @@ class Reserved:
 
 def _keys(prompts: Tokens) -> NDArray[np.uint64]:
     """Return (count,) hashes of prompts of one length. Two prompts with one hash cost a fresh draw, nothing else."""
-    weights = np.random.default_rng(0).integers(0, 1 << 63, prompts.shape[1], dtype=np.uint64) * np.uint64(
-        2
-    ) + np.uint64(1)
-    keys: NDArray[np.uint64] = prompts.astype(np.uint64) @ weights
+    keys: NDArray[np.uint64] = prompts.astype(np.uint64) @ _weights(prompts.shape[1])
     return keys
+
+
+@cache  # every batch asks for them
+def _weights(length: int) -> NDArray[np.uint64]:
+    return np.random.default_rng(0).integers(0, 1 << 63, length, dtype=np.uint64) * np.uint64(2) + np.uint64(1)

@@ -3,7 +3,9 @@
 import os
 import signal
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,13 @@ from helpers import properties
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.models.threads import map_chunks, map_members
+from easy2hard.models.threads import Workers, map_chunks
+
+
+def map_members(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """Return ``function`` of every item, one thread for each."""
+    with Workers(len(items)) as workers:
+        return workers.map(function, items)
 
 
 @properties
