@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from easy2hard.improvement.labels import Proposals, pad_answers, propose
 from easy2hard.models.decoding import PASSED_TOKENS, chunks, greedy
+from easy2hard.models.member import Member
 from easy2hard.models.threads import map_chunks
-from easy2hard.models.transformer import Transformer
 from easy2hard.tasks.base import Difficulty, Task
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.tasks.prompts import evaluation_prompts
@@ -24,7 +24,7 @@ Examples = tuple[Tokens, Tokens]
 
 
 def exact_matches(
-    members: Sequence[Transformer], examples: Sequence[Examples], on_done: Callable[[int], None] = lambda count: None
+    members: Sequence[Member], examples: Sequence[Examples], on_done: Callable[[int], None] = lambda count: None
 ) -> list[NDArray[np.bool_]]:
     """Return, for each set of examples, (members, count) whether each member's greedy answer is the true one.
 
@@ -33,7 +33,7 @@ def exact_matches(
         examples: sets of examples, the prompts of each of one length.
         on_done: told about (prompts x members) as they are done.
     """
-    device = next(members[0].parameters()).device
+    device = members[0].device
 
     @torch.inference_mode()
     def matches_of(work: tuple[int, int, slice]) -> NDArray[np.bool_]:
@@ -59,7 +59,7 @@ def exact_matches(
 
 
 def evaluate_run(
-    members: Sequence[Transformer],
+    members: Sequence[Member],
     task: Task,
     oracle: Oracle,
     seed: int,
@@ -82,7 +82,7 @@ def evaluate_run(
 
 
 def accuracy(
-    members: Sequence[Transformer],
+    members: Sequence[Member],
     task: Task,
     oracle: Oracle,
     seed: int,

@@ -8,7 +8,7 @@ import numpy as np
 from easy2hard.config import FilterSettings, RoundsSettings
 from easy2hard.improvement.filters import Filtered, Mask, apply_filters
 from easy2hard.improvement.labels import Proposals, join, propose, with_twins
-from easy2hard.models.transformer import Transformer
+from easy2hard.models.member import Member
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text
 from easy2hard.tasks.prompts import Reserved, fresh_prompts
@@ -39,7 +39,7 @@ class Labeller:
 
     def __init__(
         self,
-        members: Sequence[Transformer],
+        members: Sequence[Member],
         task: Task,
         seed: int,
         reserved: Reserved,

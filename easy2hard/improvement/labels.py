@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from easy2hard.errors import UserError
 from easy2hard.models.decoding import Answers, chunks, decode, decoded_tokens
+from easy2hard.models.member import Member
 from easy2hard.models.threads import map_chunks
-from easy2hard.models.transformer import Transformer
 from easy2hard.tasks.base import Difficulty, Task
 from easy2hard.vocabulary import PAD, Tokens
 
@@ -61,7 +61,7 @@ costs about three quarters of decoding it on a CPU, and only agreement spares th
 
 
 def propose(
-    members: Sequence[Transformer],
+    members: Sequence[Member],
     task: Task,
     difficulty: Difficulty,
     prompts: Tokens,
@@ -75,9 +75,9 @@ def propose(
     """
     if not len(prompts):
         return _counted(difficulty, prompts, _answer(members, task, prompts, None))
-    device = next(members[0].parameters()).device
+    device = members[0].device
     length = prompts.shape[1] + int(task.answer_bounds(prompts).max())
-    rest = chunks(len(prompts), length, device, decoded_tokens(members[0].size))
+    rest = chunks(len(prompts), length, device, decoded_tokens(members[0]))
     parts, drafts = [], False
     if len(members) > 1:
         first = rest.pop(0)
@@ -105,7 +105,7 @@ Timed = tuple[Answers, float]
 """A member's answers, and the seconds of processor time they took."""
 
 
-def _answer(members: Sequence[Transformer], task: Task, prompts: Tokens, drafter: int | None) -> list[Timed]:
+def _answer(members: Sequence[Member], task: Task, prompts: Tokens, drafter: int | None) -> list[Timed]:
     """Return every member's answers; those of member ``drafter`` are drafts for the others."""
     bounds = task.answer_bounds(prompts)
 
@@ -125,7 +125,7 @@ def _counted(difficulty: Difficulty, prompts: Tokens, timed: Sequence[Timed]) ->
     return replace(proposals, seconds=np.array([seconds for _, seconds in timed]))
 
 
-def with_twins(proposals: Proposals, members: Sequence[Transformer], task: Task) -> Proposals:
+def with_twins(proposals: Proposals, members: Sequence[Member], task: Task) -> Proposals:
     """Return the proposals with their twins answered and compared.
 
     Raises:

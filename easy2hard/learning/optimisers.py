@@ -77,7 +77,7 @@ def orthogonalise(matrices: Tensor, steps: int = 5, eps: float = 1e-7) -> Tensor
 
 def build_optimisers(model: nn.Module, settings: OptimiserSettings) -> list[torch.optim.Optimizer]:
     """Return the optimisers of one member: Muon for hidden matrices where asked for, AdamW for the rest."""
-    rest = list(model.named_parameters())
+    rest = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     optimisers: list[torch.optim.Optimizer] = []
     if settings.name == "muon":
         hidden = [weight for name, weight in rest if name.startswith("layers.") and weight.dim() == 2]

@@ -202,7 +202,7 @@ def _train_step(
     workers: Workers,
 ) -> tuple[float, float]:
     """Take a step and return the loss and the gradient's norm; where one is not a number, leave the weights alone."""
-    parameters = list(model.parameters())
+    parameters = [weight for weight in model.parameters() if weight.requires_grad]
     device = parameters[0].device
     tokens = sum(int((group.tokens[:, group.prompt_length :] != PAD).sum()) for group in batch)
 

@@ -7,9 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from easy2hard.config import ModelSize
-from easy2hard.models.block import Cache
-from easy2hard.models.transformer import Transformer
+from easy2hard.models.member import Member
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
 CACHED_BYTES = 9_500_000
@@ -41,9 +39,9 @@ def greedy(logits: Tensor) -> Tensor:
     return logits[..., EOS:].argmax(dim=-1) + EOS
 
 
-def decoded_tokens(size: ModelSize) -> int:
-    """Return how many tokens' keys and values are held at a time when a model of this size decodes on a CPU."""
-    tokens = CACHED_BYTES // (2 * 4 * size.width * size.layers)
+def decoded_tokens(model: Member) -> int:
+    """Return how many tokens' keys and values are held at a time when this model decodes on a CPU."""
+    tokens = CACHED_BYTES // model.cached_bytes
     return tokens if tokens >= FEWEST_TOKENS else MOST_TOKENS
 
 
@@ -54,7 +52,7 @@ def chunks(count: int, length: int, device: torch.device, tokens: int) -> list[s
 
 
 @torch.inference_mode()
-def decode(model: Transformer, prompts: Tokens, bounds: NDArray[np.int64], draft: Tokens | None = None) -> Answers:
+def decode(model: Member, prompts: Tokens, bounds: NDArray[np.int64], draft: Tokens | None = None) -> Answers:
     """Answer prompts of one length greedily.
 
     Args:
@@ -72,26 +70,26 @@ def decode(model: Transformer, prompts: Tokens, bounds: NDArray[np.int64], draft
         confidence=np.zeros(len(prompts), dtype=np.float32),
         mean_log_probability=np.zeros(len(prompts), dtype=np.float32),
     )
-    device, whole = model.lm_head.weight.device, prompts.shape[1] + length
+    device, whole = model.device, prompts.shape[1] + length
     confirmed = np.zeros(len(prompts), dtype=np.bool_)
     if draft is not None and draft.shape[1]:
         for part in chunks(len(prompts), whole, device, PASSED_TOKENS):
             confirmed[part] = _confirm_rows(model, prompts[part], bounds[part], draft[part], answers, part)
     rest = np.flatnonzero(~confirmed)
-    for part in chunks(len(rest), whole, device, decoded_tokens(model.size)):
+    for part in chunks(len(rest), whole, device, decoded_tokens(model)):
         rows = rest[part]
         _decode_rows(model, prompts[rows], bounds[rows], answers, rows)
     return answers
 
 
 def _decode_rows(
-    model: Transformer, prompts: Tokens, bounds: NDArray[np.int64], answers: Answers, rows: NDArray[np.int64]
+    model: Member, prompts: Tokens, bounds: NDArray[np.int64], answers: Answers, rows: NDArray[np.int64]
 ) -> None:
-    device = model.lm_head.weight.device
+    device = model.device
     tokens = torch.from_numpy(prompts).to(device, torch.int64)
     limit = torch.from_numpy(bounds).to(device)
     count, longest = len(prompts), int(bounds.max())
-    cache = Cache(capacity=prompts.shape[1] + longest)
+    cache = model.make_cache(prompts.shape[1] + longest)
     chosen = torch.full((count, longest), PAD, dtype=torch.int64, device=device)
     smallest, total = torch.zeros(2, count, device=device)
     # Of the rows that are still being answered: where they are, and their answers so far.
@@ -121,10 +119,10 @@ def _decode_rows(
 
 
 def _confirm_rows(
-    model: Transformer, prompts: Tokens, bounds: NDArray[np.int64], draft: Tokens, answers: Answers, rows: slice
+    model: Member, prompts: Tokens, bounds: NDArray[np.int64], draft: Tokens, answers: Answers, rows: slice
 ) -> NDArray[np.bool_]:
     """Fill in the answers of the rows whose draft is what decoding would give; return (count,) which they are."""
-    device = model.lm_head.weight.device
+    device = model.device
     over = np.cumsum((draft == EOS) | (draft == PAD), axis=1) - (draft == EOS) > 0  # after the end, or after a hole
     over |= np.arange(draft.shape[1]) >= bounds[:, None]
     targets = torch.from_numpy(np.where(over, PAD, draft)).to(device, torch.int64)

@@ -10,9 +10,11 @@ nothing reads what the last block would say there.
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from easy2hard.config import ModelSize
 from easy2hard.models.block import NORM_EPS, BlockFunction, Cache, Layout, block_forward, fold
+from easy2hard.models.member import Member
 
 SMALL_PRODUCT = 400
 """Multiplications of one product in a batch of them from which torch calls its matrix library."""
@@ -66,8 +68,8 @@ class Block(nn.Module):
             return block_forward(x, layout, cache.folded[block], cache, block)[0]
 
 
-class Transformer(nn.Module):
-    """One member.
+class Transformer(Member):
+    """A member of our own making.
 
     Args:
         size: width, depth, heads, feed-forward width.
@@ -95,14 +97,17 @@ class Transformer(nn.Module):
                     std *= (2 * self.size.layers) ** -0.5
                 weight.normal_(0.0, std, generator=generator)
 
-    def forward(self, tokens: Tensor, first: int = 0, cache: Cache | None = None) -> Tensor:
-        """Return (batch, time - first, vocabulary) logits of the positions from ``first`` on.
+    @override
+    def make_cache(self, capacity: int) -> Cache:
+        return Cache(capacity)
 
-        Args:
-            tokens: (batch, time) token ids, int64; with a cache, the tokens after those it holds.
-            first: first position whose next token is wanted.
-            cache: keys and values of earlier tokens, extended in place.
-        """
+    @property
+    @override
+    def cached_bytes(self) -> int:
+        return 2 * 4 * self.size.width * self.size.layers
+
+    @override
+    def forward(self, tokens: Tensor, first: int = 0, cache: Cache | None = None) -> Tensor:
         time = tokens.shape[1]
         past = cache.length if cache is not None else 0
         x = self.embed_tokens(tokens)

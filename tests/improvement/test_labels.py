@@ -179,8 +179,8 @@ def test_proposals_do_not_depend_on_drafts_chunks_or_threads(
     prompts, task = prompts_of(3, 150), copy_task()[0]
     bounds = task.answer_bounds(prompts)
     expected = count_votes(3, prompts, [decode(member, prompts, bounds) for member in members])
-    monkeypatch.setattr(labels, "decoded_tokens", lambda size: 300)
-    monkeypatch.setattr(decoding, "decoded_tokens", lambda size: 100)
+    monkeypatch.setattr(labels, "decoded_tokens", lambda model: 300)
+    monkeypatch.setattr(decoding, "decoded_tokens", lambda model: 100)
     monkeypatch.setattr(decoding, "PASSED_TOKENS", 50)
     monkeypatch.setattr(labels, "DRAFTS_PAY", pays)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)

@@ -86,7 +86,7 @@ def test_an_answer_does_not_depend_on_its_batch(case: int, monkeypatch: pytest.M
                 expected.mean_log_probability,
             ),
         )
-    monkeypatch.setattr(decoding, "decoded_tokens", lambda size: 200)
+    monkeypatch.setattr(decoding, "decoded_tokens", lambda model: 200)
     assert_same(decode(model, prompts, bounds), together)
 
 
