@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from easy2hard import processes
 from easy2hard.errors import UserError
 from easy2hard.tasks.base import Difficulty, difficulty_text, parse_difficulty, span
 
@@ -134,16 +135,28 @@ def _train(work: Any, out: Path) -> None:
     try:
         with ProgressListener(console) as listener:
             work(listener)
+    except processes.ElsewhereError as error:
+        if processes.is_main():
+            print(f"stopped: {error}; `easy2hard resume {out}` goes on from the last checkpoint", file=sys.stderr)
+        raise typer.Exit(1 if processes.is_main() else 0) from None  # the launcher reports the first that fails
     except KeyboardInterrupt:
+        _only_main()
         print(f"stopped and kept: `easy2hard resume {out}` goes on from here", file=sys.stderr)
         raise typer.Exit(130) from None
     except DiskFullError as error:
         print(f"paused: {error}; `easy2hard resume {out}` goes on from there once space is free", file=sys.stderr)
         raise typer.Exit(4) from None
     except CollapseError as error:
+        _only_main()
         print(f"stopped by the collapse watch: {error}; every committed round is kept in {out}", file=sys.stderr)
         raise typer.Exit(3) from None
     console.print(f"finished: {out}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _only_main() -> None:
+    """End quietly where it is not this process that reports what all of them know."""
+    if not processes.is_main():
+        raise typer.Exit(0)
 
 
 @app.command()
@@ -490,6 +503,8 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
+    if not processes.is_main():
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
@@ -510,5 +525,6 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # once on each machine, where several processes were launched
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)

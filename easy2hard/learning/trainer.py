@@ -2,7 +2,8 @@
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
+from easy2hard import processes
 from easy2hard.config import OptimiserSettings, PhaseSettings, TrainingSettings
 from easy2hard.learning.batches import Group, Mixture
 from easy2hard.learning.optimisers import build_optimisers, learning_rate
@@ -124,7 +126,7 @@ def fit(
     lockstep = _Lockstep(len(members), on_step)
     kept = checkpoints or NoCheckpoints()
 
-    def fit_member(index: int) -> None:
+    def fit_member(index: int) -> Iterator[None]:
         own = build_optimisers(members[index], optimiser)
         progress = kept.load(index, members[index], own)
         groups = [group for each in own for group in each.param_groups]  # loading a state makes them anew
@@ -134,6 +136,9 @@ def fit(
             lockstep.done(Step(step, loss, rate_of(step), tokens))
         with Workers(torch.get_num_threads() if device.type == "cpu" else 1) as workers:
             for step in range(len(progress.losses), phase.steps):
+                if processes.current().any(lockstep.stopped):
+                    kept.save(index, members[index], own, progress)
+                    raise _StoppedError
                 for group, peak in zip(groups, peaks, strict=True):
                     group["lr"] = rate_of(step) * peak
                 batch = mixtures[index].batch(step, step / phase.steps)
@@ -142,20 +147,40 @@ def fit(
                     raise NonFiniteLossError(index, step, f"loss is {loss}, the gradient's norm {norm}", batch)
                 progress.losses.append(loss)
                 progress.tokens.append(sum(group.tokens.size for group in batch))
-                try:
-                    lockstep.done(Step(step, loss, rate_of(step), progress.tokens[-1]))
-                except _StoppedError:
-                    kept.save(index, members[index], own, progress)
-                    raise
+                lockstep.done(Step(step, loss, rate_of(step), progress.tokens[-1]))
                 if kept.due(index) or step == phase.steps - 1:
                     kept.save(index, members[index], own, progress)
+                yield
 
     def rate_of(step: int) -> float:
         return scale * learning_rate(step, phase.steps, phase.warmup, phase.decay, optimiser.floor, phase.rest)
 
-    with Workers(len(members), always=True) as workers:
+    def fit_in_turn(indices: Sequence[int]) -> None:
+        """Take a step of each member at a time, so that all processes speak of the same one."""
+        going = [fit_member(index) for index in indices]
+        failure: Exception | None = None
+        while going:
+            for each in list(going):
+                try:
+                    next(each)
+                except StopIteration:
+                    going.remove(each)
+                except (NonFiniteLossError, _StoppedError) as error:  # in all processes alike; the others are kept
+                    lockstep.stop()
+                    failure = failure or error
+                    going.remove(each)
+        if failure is not None:
+            raise failure
+
+    alone = processes.current().count == 1
+    with Workers(len(members) if alone else 1, always=True) as workers:
         try:
-            workers.map(fit_member, range(len(members)))
+            if alone:
+                workers.map(lambda index: deque(fit_member(index), maxlen=0), range(len(members)))
+            else:
+                workers.map(fit_in_turn, [range(len(members))])
+        except _StoppedError:  # another process was interrupted
+            raise KeyboardInterrupt from None
         except BaseException:
             lockstep.stop()
             workers.finish()
@@ -163,7 +188,7 @@ def fit(
 
 
 class _StoppedError(Exception):
-    """Ends a member's thread after another one failed."""
+    """Ends a member's training after another one failed."""
 
 
 class _Lockstep:
@@ -174,17 +199,15 @@ class _Lockstep:
         self._on_step = on_step
         self._lock = threading.Lock()
         self._waiting: dict[int, list[Step]] = {}
-        self._stopped = False
+        self.stopped = False
 
     def stop(self) -> None:
         """Make every member end with the step it is at."""
-        self._stopped = True
+        self.stopped = True
 
     def done(self, step: Step) -> None:
         """Note a member's step; the last member to reach a step reports it."""
         with self._lock:
-            if self._stopped:
-                raise _StoppedError
             done = self._waiting.setdefault(step.step, [])
             done.append(step)
             if len(done) == self._members:
@@ -201,7 +224,11 @@ def _train_step(
     precision: str,
     workers: Workers,
 ) -> tuple[float, float]:
-    """Take a step and return the loss and the gradient's norm; where one is not a number, leave the weights alone."""
+    """Take a step and return the loss and the gradient's norm; where one is not a number, leave the weights alone.
+
+    Every process computes its rows of the batch; the sums over all of them are the same in each.
+    """
+    world = processes.current()
     parameters = [weight for weight in model.parameters() if weight.requires_grad]
     device = parameters[0].device
     tokens = sum(int((group.tokens[:, group.prompt_length :] != PAD).sum()) for group in batch)
@@ -213,18 +240,30 @@ def _train_step(
         return float(loss.detach()), torch.autograd.grad(loss, parameters)
 
     # Pieces are computed side by side but added up in their own order: the sum does not depend on the cores.
-    pieces = workers.map(gradients, split(batch, device, PIECE_TOKENS), size=lambda group: group.tokens.size)
-    sums = list(pieces[0][1])
+    own = split(rows_of(batch, world.rank, world.count), device, PIECE_TOKENS)
+    pieces = workers.map(gradients, own, size=lambda group: group.tokens.size)
+    sums = list(pieces[0][1]) if pieces else [torch.zeros_like(parameter) for parameter in parameters]
     for _, gradient in pieces[1:]:
         torch._foreach_add_(sums, gradient)
+    losses = torch.tensor([math.fsum(loss for loss, _ in pieces)], dtype=torch.float64)
+    world.add_up(sums)
+    world.add_up([losses])
     for parameter, total in zip(parameters, sums, strict=True):
         parameter.grad = total
     norm = float(nn.utils.clip_grad_norm_(parameters, clip))
-    loss = math.fsum(loss for loss, _ in pieces)
+    loss = float(losses)
     if math.isfinite(norm) and math.isfinite(loss):
         for optimiser in optimisers:
             optimiser.step()
     return loss, norm
+
+
+def rows_of(batch: Sequence[Group], rank: int, count: int) -> list[Group]:
+    """Return the rows of a batch that are process ``rank``'s: one in ``count`` of each group."""
+    if count == 1:
+        return list(batch)
+    own = [Group(group.tokens[rank::count], group.prompt_length) for group in batch]
+    return [group for group in own if len(group.tokens)]
 
 
 PIECE_TOKENS = 2048

@@ -47,11 +47,17 @@ class PhaseCheckpoints(Checkpoints):
         path: gives a member's file.
         seconds: how long a member trains before its state is kept again.
         clock: tells the seconds.
+        writes: keep them; a process that is not the main one only loads.
     """
 
     def __init__(
-        self, path: Callable[[int], Path], seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        path: Callable[[int], Path],
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        writes: bool = True,
     ) -> None:
+        self._writes = writes
         self._path = path
         self._seconds = seconds
         self._clock = clock
@@ -77,6 +83,8 @@ class PhaseCheckpoints(Checkpoints):
     def save(
         self, member: int, model: nn.Module, optimisers: Sequence[torch.optim.Optimizer], progress: Progress
     ) -> None:
+        if not self._writes:
+            return
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         for index, optimiser in enumerate(optimisers):
             for parameter, state in optimiser.state_dict()["state"].items():
@@ -89,7 +97,7 @@ class PhaseCheckpoints(Checkpoints):
 
     @override
     def due(self, member: int) -> bool:
-        return self._clock() - self._kept[member] >= self._seconds
+        return self._writes and self._clock() - self._kept[member] >= self._seconds
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -4,14 +4,16 @@ import copy
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from easy2hard import processes
 from easy2hard.config import PhaseSettings, Settings
 from easy2hard.errors import UserError
 from easy2hard.evaluation.blindfold import Blindfold, refuse_supervised_signals
@@ -70,7 +72,7 @@ def build_members(settings: Settings, task: Task, device: torch.device | None = 
     keep_freed_memory(max(settings.model.members, torch.get_num_threads()))
     return [
         Transformer(settings.model.size, len(task.vocabulary), torch_generator(settings.seed, "weights", member)).to(
-            device or default_device()
+            device or processes.current().device
         )
         for member in range(settings.model.members)
     ]
@@ -89,11 +91,6 @@ def load_members(run: RunDirectory) -> list[Transformer]:
     members = build_members(settings, load_task(settings.task.name, settings.task.options))
     load_weights(run.weights_path(rounds[-1].round), members)
     return members
-
-
-def default_device() -> torch.device:
-    """Return the GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def check(settings: Settings) -> None:
@@ -146,8 +143,13 @@ def start(settings: Settings, out: Path, listener: Listener, blindfold: bool = F
     check(settings)
     if blindfold:
         refuse_supervised_signals(settings.supervised_signals)
-    require(out, _space_needed(settings))
-    store = Store.create(out, settings, default_device(), blindfold)
+    world = processes.current()
+
+    def create() -> Store:
+        require(out, _space_needed(settings))
+        return Store.create(out, settings, world.device, blindfold)
+
+    store = world.from_main(create)
     resume(store, listener)
     return store
 
@@ -162,17 +164,28 @@ def resume(store: Store, listener: Listener) -> None:
         CollapseError: the collapse watch stopped the run.
         DiskFullError: the disk is full; what was kept is on it.
     """
-    with store.lock():
-        check_intact(store)
+    world = processes.current()
+
+    def say(status: str) -> None:
+        store.save(store.manifest.model_copy(update={"status": status}))
+
+    with ExitStack() as held:
+
+        def begin() -> None:
+            held.enter_context(store.lock())
+            check_intact(store)
+
+        world.from_main(begin)
         try:
             with pausing(store.path):
-                store.save(store.manifest.model_copy(update={"status": "running"}))
+                world.from_main(lambda: say("running"))
                 _Run(store, listener).finish()
-                store.save(store.manifest.model_copy(update={"status": "finished"}))
+                world.from_main(lambda: say("finished"))
         except BaseException as error:
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
-            with suppress(OSError):  # where not even this finds room, the manifest stays as it was
-                store.save(store.manifest.model_copy(update={"status": f"stopped: {reason}"}))
+            if world.main:
+                with suppress(OSError):  # where not even this finds room, the manifest stays as it was
+                    say(f"stopped: {reason}")
             raise
 
 
@@ -221,7 +234,10 @@ def _remembered(record: RoundRecord) -> Past:
 
 
 class _Run:
+    """Every process runs this alike; what is written goes through ``world.from_main``."""
+
     def __init__(self, store: Store, listener: Listener) -> None:
+        self.world = processes.current()
         self.store = store
         self.listener = listener
         self.settings = store.settings
@@ -240,7 +256,7 @@ class _Run:
 
     def finish(self) -> None:
         manifest = self.store.manifest
-        self.store.clear_checkpoints(but=len(manifest.rounds))
+        self.world.from_main(lambda: self.store.clear_checkpoints(but=len(manifest.rounds)))
         if manifest.rounds:
             load_weights(self.store.weights_path(manifest.rounds[-1].round), self.members)
         for number in range(len(manifest.rounds), self.settings.rounds.count + 1):
@@ -248,7 +264,7 @@ class _Run:
             if record is None:
                 self.listener.note(f"there is nothing harder than difficulty {manifest.frontier}")
                 break
-            manifest = self._commit(manifest, record)
+            manifest = self.world.from_main(partial(self._commit, manifest, record))
 
     def _commit(self, manifest: Manifest, record: RoundRecord) -> Manifest:
         manifest = manifest.model_copy(update={"status": "running", "rounds": [*manifest.rounds, record]})
@@ -271,14 +287,14 @@ class _Run:
 
     def _round(self, manifest: Manifest, number: int) -> RoundRecord | None:
         clock = _Clock()
-        labels = self._kept_labels(number)
+        labels = self.world.from_main(lambda: self._kept_labels(number))
         if labels is None:
             with clock.phase("label"):
                 labels = self._new_labels(manifest, number)
             if labels is None:
                 return None
             labels = labels.model_copy(update={"seconds": clock.seconds["label"]})
-            self.store.save_labels(number, labels)
+            self.world.from_main(partial(self.store.save_labels, number, labels))
         elif labels.past != manifest.rounds[-1].round:
             load_weights(self.store.weights_path(labels.past), self.members)
         clock.seconds["label"] = labels.seconds
@@ -299,8 +315,9 @@ class _Run:
     def _new_labels(self, manifest: Manifest, number: int) -> LabelRecord | None:
         """Label a round, write its ledger, and say what it came to."""
         labels = self._label(manifest, number)
-        if labels is None:
-            return None
+        return None if labels is None else self.world.from_main(lambda: self._write_labels(number, labels))
+
+    def _write_labels(self, number: int, labels: _Labels) -> LabelRecord:
         filtered, spoilt = self._spoil(number, labels.filtered)
         with self.store.replacing(self.store.ledger_path(number)) as path:
             weights = labels.past[-1].weights_sha256
@@ -472,7 +489,9 @@ class _Run:
             )
 
         kept = PhaseCheckpoints(
-            lambda member: self.store.member_path(number, member), 60 * settings.storage.checkpoint_minutes
+            lambda member: self.store.member_path(number, member),
+            60 * settings.storage.checkpoint_minutes,
+            writes=self.world.main,
         )
         scale = 1.0 if number == 0 else settings.rounds.learning_rate_scale
         begin = [copy.deepcopy(member.state_dict()) for member in self.members]
@@ -492,11 +511,13 @@ class _Run:
                 if len(restarts) >= settings.training.restarts:
                     raise
                 restarts.append({"member": error.member, "step": error.step, "what": str(error)})
-                self.store.save_restarts(number, restarts)
+                self.world.from_main(lambda: self.store.save_restarts(number, restarts))
                 self.listener.note(f"round {number}, {error}: back to the last checkpoint, with other batches")
                 for member, state in zip(self.members, begin, strict=True):
                     member.load_state_dict(state)  # where there is a checkpoint, it takes its place
-        self.store.save_training(number, rows)
+        # Processors of another kind may differ in the last bits.
+        self.world.copy_from_main([tensor for member in self.members for tensor in member.state_dict().values()])
+        self.world.from_main(lambda: self.store.save_training(number, rows))
         last = rows[-20:]
         return {
             "steps": len(rows),
@@ -535,6 +556,16 @@ class _Run:
     def _record(self, clock: _Clock, number: int, difficulties: list[Difficulty], known: dict[str, Any]) -> RoundRecord:
         with clock.phase("evaluate"):
             scores = self._evaluate(number, max(map(hardest, difficulties)))
+        return self.world.from_main(lambda: self._written(clock, number, difficulties, scores, known))
+
+    def _written(
+        self,
+        clock: _Clock,
+        number: int,
+        difficulties: list[Difficulty],
+        scores: dict[str, float],
+        known: dict[str, Any],
+    ) -> RoundRecord:
         weights = self.store.save_weights(number, self.members)
         return RoundRecord(
             round=number,
