@@ -6,7 +6,7 @@ RECIPE ?= copy-cpu
 SEED ?= 0
 RUN := runs/$(RECIPE)-seed$(SEED)
 
-.PHONY: demo test check bench faults format clean
+.PHONY: demo test check bench faults soak format clean
 
 # Train the recipe, measure the result on 1,000 unseen prompts of each difficulty, draw the picture.
 # A run that was interrupted goes on where it was.
@@ -28,6 +28,10 @@ check: $(VENV)/.installed
 # A run killed at 40 moments of its life, and 1,000 damaged copies of one; `make test` tries a sample.
 faults: $(VENV)/.installed
 	FAULTS=40 CORRUPTIONS=1000 $(BIN)/python -m pytest tests/faults tests/runs/test_integrity.py
+
+# Two hours of a run killed and resumed again and again; digests must agree and memory must not grow.
+soak: $(VENV)/.installed
+	$(BIN)/python -m studies.soak $(RECIPE) --minutes 120 --seed $(SEED) --out runs/soak/$(RECIPE).json
 
 # Side by side with transformers, on an idle machine; writes benchmarks/results.json.
 bench: $(VENV)/.installed

@@ -1,6 +1,7 @@
 """The studies run from their first command to their table, on a recipe that takes no time."""
 
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from easy2hard.config import load_recipe
 from easy2hard.runs.store import Store
-from studies import filters, noise
+from studies import filters, noise, soak
 
 QUICK = [
     *("supervised.steps=6", "supervised.warmup=0", "supervised.decay=0"),
@@ -51,3 +52,26 @@ def test_filters_are_compared_in_a_table(
     filters.main()
     table = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in table if " finished " in line] == ["confidence", "vote-3"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_soak_kills_resumes_and_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "soak.json"
+    monkeypatch.setattr(sys, "argv", ["soak", "smoke", "--minutes", "0", "--out", str(out), "--set", *QUICK])
+    with pytest.raises(SystemExit, match="0"):
+        soak.main()
+    first = json.loads((tmp_path / "soak.jsonl").read_text())
+    assert first["kills"] == []
+    assert 10 < max(first["peak_mib_by_round"].values()) == first["peak_mib"]
+    assert not list((tmp_path / "soak").iterdir())  # the run is gone
+
+    monkeypatch.setattr(soak, "KILLS", 1)
+    again = soak.disturbed(tmp_path / "again", "smoke", QUICK, random.Random("0 1"), 4.0)
+    assert len(again["kills"]) == 1
+    assert (again["digest"], again["left_over"]) == (first["digest"], 0)
+    # A soak with another digest on record says so.
+    other = {**again, "digest": "0" * 64}
+    (tmp_path / "soak.jsonl").write_text(json.dumps(first) + "\n" + json.dumps(other) + "\n")
+    with pytest.raises(SystemExit, match="1"):
+        soak.main()
+    assert json.loads(out.read_text())["digests"] == 2
