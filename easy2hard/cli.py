@@ -47,25 +47,22 @@ def run(
 
     Example: easy2hard run copy-cpu --seed 1 --set rounds.count=5
     """
-    from easy2hard.config import load_recipe
+    from easy2hard.api import default_out, settings_of
 
-    names = _load_task_file(task_file)
-    own = [f"task.name={names[0]}"] if len(names) == 1 else []
-    settings = load_recipe(recipe, [*own, *(overrides or []), *([f"seed={seed}"] if seed is not None else [])])
-    out = out or Path("runs") / f"{Path(recipe).stem}-seed{settings.seed}"
+    seeds = [f"seed={seed}"] if seed is not None else []
+    settings = settings_of(recipe, [*(overrides or []), *seeds], task_file)
+    out = out or default_out(recipe, settings)
 
     from easy2hard.runs import rounds
 
     _train(lambda listener: rounds.start(settings, out, listener, blindfold), out)
 
 
-def _load_task_file(path: Path | None) -> list[str]:
-    if path is None:
-        return []
+def _load_task_file(path: Path | None) -> None:
+    if path is not None:
+        from easy2hard.api import load_task_file
 
-    from easy2hard.tasks.registry import load_task_file
-
-    return load_task_file(path)
+        load_task_file(path)
 
 
 @app.command()
@@ -234,36 +231,14 @@ def solve(
 
     Example: easy2hard solve runs/copy-cpu-seed0 86311669=
     """
-    from easy2hard.runs.manifest import RunDirectory
+    from easy2hard.api import Run
 
-    opened = RunDirectory(run)
-    _load_task_file(task_file)
-
-    from easy2hard.tasks.registry import load_task
-
-    settings = opened.settings
-    task = load_task(settings.task.name, settings.task.options)
-    groups = task.encode(prompts)
-    if member is not None and member >= settings.model.members:
-        raise UserError(f"--member {member}: the run has members 0 to {settings.model.members - 1}")
-
-    from easy2hard.improvement.labels import propose
-    from easy2hard.runs.rounds import load_members
-
-    members = load_members(opened)
-    if member is not None:
-        members = [members[member]]
-    answers: list[dict[str, Any]] = [{}] * len(prompts)
-    for rows, tokens in groups:
-        proposals = propose(members, task, 0, tokens)
-        texts = task.vocabulary.decode_answers(proposals.answers)
-        for row, text, confidence in zip(rows, texts, proposals.confidence, strict=True):
-            answers[row] = {"prompt": prompts[row], "answer": text, "confidence": round(float(confidence), 6)}
+    answers = Run(run, task_file).solve(prompts, member)
     if as_json:
-        print(json.dumps(answers))
+        print(json.dumps([{key: getattr(each, key) for key in ("prompt", "answer", "confidence")} for each in answers]))
         return
-    for answer in answers:
-        print(f"{answer['prompt']}\t{answer['answer']}\t{answer['confidence']:.4f}")
+    for each in answers:
+        print(f"{each.prompt}\t{each.answer}\t{each.confidence:.4f}")
 
 
 @app.command()

@@ -1,9 +1,10 @@
 """Settings of a run: frozen, validated, unknown keys are errors. A recipe is a TOML file of them."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
@@ -309,12 +310,15 @@ def recipe_names() -> list[str]:
     return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
-def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> Settings:
+def load_recipe(
+    recipe: str, overrides: Sequence[str] = (), replaced: Mapping[str, Any] = MappingProxyType({})
+) -> Settings:
     """Return the settings of a shipped recipe or a TOML file.
 
     Args:
         recipe: a name of :func:`recipe_names`, or the path of a file that ends in ``.toml``.
         overrides: ``section.key=value`` texts, applied in order; a value is TOML, or else a plain string.
+        replaced: values by ``section.key``, applied after the texts.
 
     Raises:
         UserError: the recipe is unknown or a setting is not allowed.
@@ -331,6 +335,8 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> Settings:
         raise UserError(f"recipe {recipe!r}: not valid TOML: {error}") from error
     for override in overrides:
         _override(values, override)
+    for path, value in replaced.items():
+        _replace(values, path, value, f"{path} = {value!r}")
     return parse_settings(values)
 
 
@@ -348,18 +354,22 @@ def parse_settings(values: dict[str, Any]) -> Settings:
 
 def _override(values: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
+    if not equals or not all(path.strip().split(".")):
         raise UserError(f"--set {override!r}: expected section.key=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    for key in keys[:-1]:
-        values = values.setdefault(key, {})
+    _replace(values, path.strip(), value, f"--set {override!r}")
+
+
+def _replace(values: dict[str, Any], path: str, value: Any, what: str) -> None:
+    *sections, last = path.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
         if not isinstance(values, dict):
-            raise UserError(f"--set {override!r}: {key} is a value, not a section")
-    values[keys[-1]] = value
+            raise UserError(f"{what}: {section} is a value, not a section")
+    values[last] = value
 
 
 def _one_line(error: ValidationError) -> str:

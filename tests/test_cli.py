@@ -209,7 +209,7 @@ MISTAKES: list[tuple[str, str | bytes, list[str]]] = [
     ("check copy", "2x4=\t24\n", ["'2x4='", "'x'", DIGITS]),
     ("check copy", "24=\t24\n24=\n", ["line 2", "'24='", "prompt<TAB>answer"]),
     ("solve run 24= 2x4=", NO_INPUT, ["'2x4='", "'x'", DIGITS]),
-    ("solve run 24= --member 2", NO_INPUT, ["--member 2", "0 to 1"]),
+    ("solve run 24= --member 2", NO_INPUT, ["member = 2", "0 to 1"]),
     # reading a run
     ("resume folder", NO_INPUT, ["folder", "not a run directory"]),
     ("eval folder", NO_INPUT, ["folder", "not a run directory"]),

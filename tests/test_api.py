@@ -1,0 +1,133 @@
+"""The Python API: the same as the command line, from Python."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+
+import easy2hard
+from easy2hard.api import settings_of
+from easy2hard.config import load_recipe
+from easy2hard.evaluation.audit import audit_ledger
+from easy2hard.runs.manifest import RunDirectory
+from easy2hard.tasks.registry import load_oracle, load_task
+
+CommandLine = Callable[..., CompletedProcess[str]]
+PROMPTS = ["24=", "318=", "7=", "86="]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> easy2hard.Run:
+    """A smoke run, brought to its end once; do not change it."""
+    return easy2hard.run("smoke", tmp_path_factory.mktemp("api") / "run", progress=False)
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    loaded = "import easy2hard, sys; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "numpy", "pandas", "pydantic", "rich", "typer"} & set(modules)
+
+
+def test_the_api_itself_waits_with_torch_until_a_run_begins() -> None:
+    loaded = "import easy2hard, sys; easy2hard.run, easy2hard.Run; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "pandas", "transformers"} & set(modules)
+
+
+def test_all_names_can_be_had_and_no_others() -> None:
+    assert {name for name in dir(easy2hard) if getattr(easy2hard, name) is not None} == set(easy2hard.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'sovle'"):
+        easy2hard.sovle  # noqa: B018
+
+
+def test_two_underscores_are_the_dot_of_a_setting() -> None:
+    values = {"seed": 1, "rounds__count": 1, "rounds__filters": [{"name": "none"}], "task__name": "reverse"}
+    texts = ["seed=1", "rounds.count=1", 'rounds.filters=[{name="none"}]', "task.name=reverse"]
+    assert settings_of("smoke", values=values) == load_recipe("smoke", texts)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"rounds__cuont": 2}, "rounds.cuont: unknown setting"),
+        ({"rounds__count": "two"}, "rounds.count = 'two'"),
+        ({"seed__count": 2}, "seed.count = 2: seed is a value"),
+    ],
+)
+def test_a_wrong_override_is_named(tmp_path: Path, overrides: dict[str, object], named: str) -> None:
+    if "seed__count" in overrides:
+        overrides = {"seed": 1, **overrides}
+    with pytest.raises(easy2hard.UserError, match=named):
+        easy2hard.run("smoke", tmp_path / "run", progress=False, **overrides)
+    assert not (tmp_path / "run").exists()
+
+
+def test_metrics_are_what_the_manifest_says(trained: easy2hard.Run) -> None:
+    metrics = trained.metrics
+    for record in trained.manifest.rounds:
+        rows = metrics[metrics["round"] == record.round]
+        assert dict(zip(rows["difficulty"], rows["exact_match"], strict=True)) == record.accuracy
+    assert metrics.groupby("round")["hardest"].max().tolist() == [5, 6, 7]
+    assert metrics[metrics["trained"]].groupby("round")["hardest"].max().tolist() == [3, 4, 5]
+    assert trained.rounds["kept"].tolist() == [record.kept for record in trained.manifest.rounds]
+    assert np.isclose(trained.rounds.filter(like="_seconds").sum(axis=1), trained.rounds["seconds"], atol=0.005).all()
+
+
+def test_a_ledger_has_every_label(trained: easy2hard.Run) -> None:
+    ledger = trained.ledger(1)
+    record = trained.manifest.rounds[1]
+    assert (len(ledger), int(ledger["kept"].sum())) == (record.proposed, record.kept)
+    task = load_task("copy")
+    right = ledger["answer"] == load_oracle(task).solve_texts(ledger["prompt"].tolist())
+    audited = audit_ledger(RunDirectory(trained.path).ledger_path(1), load_oracle(task))
+    assert np.isclose(float((right & ledger["finished"]).mean()), audited["proposed_precision"], atol=1e-4)
+    assert trained.training(1)["step"].tolist() == list(range(trained.settings.rounds.steps))
+
+
+@pytest.mark.parametrize("number", [0, 3, -1])
+def test_a_round_without_labels_is_refused(trained: easy2hard.Run, number: int) -> None:
+    with pytest.raises(easy2hard.UserError, match=f"round {number}"):
+        trained.ledger(number)
+
+
+def test_solve_is_the_command_line_solve(trained: easy2hard.Run, cli: CommandLine) -> None:
+    for member, option in [(None, []), (1, ["--member", "1"])]:
+        printed = cli("solve", str(trained.path), *PROMPTS, *option).stdout.splitlines()
+        answers = trained.solve(PROMPTS, member=member)
+        assert printed == [f"{each.prompt}\t{each.answer}\t{each.confidence:.4f}" for each in answers]
+        assert [each.prompt for each in answers] == PROMPTS
+        assert all(set(asdict(each)) == {"prompt", "answer", "confidence", "votes"} for each in answers)
+
+
+def test_one_text_is_not_a_list_of_prompts(trained: easy2hard.Run) -> None:
+    with pytest.raises(easy2hard.UserError, match="a list of prompts"):
+        trained.solve("24=")
+
+
+def test_a_run_goes_on_and_its_new_weights_answer(trained: easy2hard.Run, tmp_path: Path) -> None:
+    from easy2hard.runs.store import Store
+
+    Store(trained.path).branch(tmp_path / "run", 0, trained.settings)
+    run = easy2hard.Run(tmp_path / "run")
+    early = run.solve(PROMPTS)
+    assert len(run.manifest.rounds) == 1
+    run.resume(progress=False)
+    assert run.manifest.status == "finished"
+    assert run.manifest.rounds[-1].weights_sha256 == trained.manifest.rounds[-1].weights_sha256
+    assert run.solve(PROMPTS) == trained.solve(PROMPTS) != early
+    assert run.resume(progress=False) is run
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(easy2hard.UserError, match="not a run directory"):
+        easy2hard.Run(tmp_path)
+
+
+def test_a_task_file_names_the_task(tmp_path: Path) -> None:
+    settings = settings_of("smoke", task_file=Path(__file__).parents[1] / "examples" / "sort_digits.py")
+    assert settings.task.name == "sort-digits"
