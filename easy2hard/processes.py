@@ -7,6 +7,7 @@ the main process. Everything else asks :func:`current`, which in an ordinary run
 Processes are started by ``accelerate launch`` or ``torchrun``; which is seen by the environment they set.
 """
 
+import atexit
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -99,6 +100,8 @@ class LaunchedProcesses(Processes):
         gpu = torch.cuda.is_available()
         # Gradients go between GPUs, everything else between the processors: no step waits for a flag on a GPU.
         state = PartialState(cpu=not gpu, timeout=TIMEOUT, backend="cuda:nccl,cpu:gloo" if gpu else "gloo")
+        # The threads of a group that is still there at the end of a process can end it with an abort.
+        atexit.register(state.destroy_process_group)
         self.rank = state.process_index
         self.count = state.num_processes
         self._device = state.device if gpu else torch.device("cpu")

@@ -1,9 +1,9 @@
 """Runs or resumes a run, by the command line, and kills or interrupts itself at the n-th of all moments that matter.
 
-    python child.py OUT [N [kill|interrupt|interrupt-twice]]
+    python child.py OUT [N [kill|interrupt|interrupt-twice|launcher]]
 
 Moments are before and after each flush, rename and removal of a file, each training step and each batch of answers.
-Without N it lives and prints how many there were.
+With `launcher` the process that launched this one is terminated. Without N it lives and prints how many there were.
 """
 
 import os
@@ -30,7 +30,9 @@ def moment() -> None:
     moments += 1
     if how == "kill" and moments == deadly:
         os.kill(os.getpid(), signal.SIGKILL)
-    if how != "kill" and moments in (deadly, deadly + 1 if how == "interrupt-twice" else deadly):
+    if how == "launcher" and moments == deadly:
+        os.kill(os.getppid(), signal.SIGTERM)
+    if how.startswith("interrupt") and moments in (deadly, deadly + 1 if how == "interrupt-twice" else deadly):
         os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -51,7 +53,7 @@ trainer._train_step = around(trainer._train_step)
 labelling.propose = around(labelling.propose)
 
 out = sys.argv[1]
-few = ["storage.checkpoint_minutes=0", "supervised.steps=40", "supervised.decay=20"]
+few = ["storage.checkpoint_minutes=0", "supervised.steps=40", "supervised.decay=20", *sys.argv[4:]]
 begin = ["run", "smoke", "--out", out, *[part for each in few for part in ("--set", each)]]
 # Killed early there is no run yet.
 sys.argv[1:] = ["resume", out] if (pathlib.Path(out) / "manifest.json").exists() else begin

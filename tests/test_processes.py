@@ -1,0 +1,169 @@
+"""Two processes on one machine, launched as a user would, give what one gives."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import safetensors.numpy
+from helpers import Silent
+
+from easy2hard import processes
+from easy2hard.config import load_recipe
+from easy2hard.learning.trainer import Step
+from easy2hard.runs import rounds
+from easy2hard.runs.store import Store
+
+TESTS = Path(__file__).parent
+CHILD = TESTS / "faults" / "child.py"
+# Adam divides by the gradient's size: with its tiny eps a gradient that is nothing but rounding moves a weight as far
+# as any other, in a direction of its own.
+SMALL = ["optimiser.eps=1e-4", "supervised.steps=60"]
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
+LAUNCH += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
+ENVIRONMENT = {
+    **os.environ,
+    "CUDA_VISIBLE_DEVICES": "",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": str(TESTS.parent),
+}
+
+
+def call(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command; one that waits for ever is an error."""
+    words = [str(word) for word in command]
+    return subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=240)
+
+
+def launch(out: Path, deadly: int = 10**9, how: str = "kill") -> subprocess.CompletedProcess[str]:
+    """Begin or resume a run in two processes; something happens to them at a moment of its life."""
+    return call(*LAUNCH, CHILD, out, str(deadly), how, *SMALL)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The run of one process."""
+    overrides = [*SMALL, "supervised.decay=20", "storage.checkpoint_minutes=0"]
+    return rounds.start(load_recipe("smoke", overrides), tmp_path_factory.mktemp("alone") / "run", Silent())
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, int]:
+    """The same run, of two processes, and the number of moments in the life of the main one."""
+    out = tmp_path_factory.mktemp("launched") / "run"
+    result = launch(out)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("finished: ") == 1  # one of them speaks
+    return Store(out), int(result.stdout.split()[-1])
+
+
+def assert_same(one: Store, other: Store) -> None:
+    """Same labels, same evaluation; weights and confidences up to rounding."""
+    assert one.settings == other.settings
+    assert one.manifest.status == other.manifest.status == "finished"
+    assert len(one.manifest.rounds) == len(other.manifest.rounds) == 3
+    for first, second in zip(one.manifest.rounds, other.manifest.rounds, strict=True):
+        measured = {"seconds", "phase_seconds", "member_seconds", "loss", "signals", "weights_sha256", "files"}
+        assert first.model_dump(exclude=measured) == second.model_dump(exclude=measured)
+        assert first.loss == pytest.approx(second.loss, abs=1e-4)
+        weights, others = (safetensors.numpy.load_file(each.weights_path(first.round)) for each in (one, other))
+        assert weights.keys() == others.keys()
+        for name in weights:
+            np.testing.assert_allclose(weights[name], others[name], rtol=1e-3, atol=1e-3, err_msg=name)
+        if first.round:
+            assert_same_labels(one.ledger_path(first.round), other.ledger_path(first.round))
+    assert not list(other.checkpoint_folder.iterdir())
+
+
+def assert_same_labels(one: Path, other: Path) -> None:
+    labels, others = pq.read_table(one), pq.read_table(other)
+    assert labels.num_rows == 100
+    for name in labels.column_names:
+        if name in ("confidence", "mean_log_probability"):
+            np.testing.assert_allclose(labels[name], others[name], rtol=1e-2, atol=1e-3, err_msg=name)
+        elif name != "weights_sha256":
+            assert labels[name].equals(others[name]), name
+
+
+def test_two_processes_give_what_one_gives(alone: Store, launched: tuple[Store, int]) -> None:
+    assert_same(alone, launched[0])
+    assert all(record.kept for record in alone.manifest.rounds[1:])
+
+
+@pytest.mark.parametrize("how", ["kill", "launcher"])
+def test_two_processes_that_are_stopped_are_resumed_by_one(
+    how: str, alone: Store, launched: tuple[Store, int], tmp_path: Path
+) -> None:
+    """One of them is killed; the launcher is told to end."""
+    out = tmp_path / "run"
+    first = launch(out, launched[1] * 3 // 4, how)
+    assert first.returncode != 0
+    store = Store(out)
+    assert 0 < len(store.manifest.rounds) < 3
+    assert list(store.checkpoint_folder.iterdir())
+    if how == "launcher":
+        assert first.stderr.count("stopped and kept") == 1
+        assert store.manifest.status == "stopped: interrupted"
+    rounds.resume(store, Silent())
+    assert_same(alone, store)
+
+
+def test_one_process_that_is_interrupted_is_resumed_by_two(alone: Store, tmp_path: Path) -> None:
+    class Interrupting(Silent):
+        def step(self, step: Step) -> None:
+            if step.step == 10 and store.manifest.rounds:
+                raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    store = Store.create(out, alone.settings, processes.current().device)
+    with pytest.raises(KeyboardInterrupt):
+        rounds.resume(store, Interrupting())
+    assert len(store.manifest.rounds) == 1
+    assert list(store.checkpoint_folder.iterdir())
+    second = launch(out)
+    assert second.returncode == 0, second.stderr
+    assert_same(alone, store)
+
+
+def test_a_failure_of_one_process_ends_both(tmp_path: Path) -> None:
+    result = call(*LAUNCH, TESTS / "launched_failures.py", tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+
+
+def test_evaluation_is_shared_and_printed_once(
+    launched: tuple[Store, int], cli: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    question = ["eval", str(launched[0].path), "--examples", "50", "--json"]
+    together = call(*LAUNCH, "-m", "easy2hard", *question)
+    assert together.returncode == 0, together.stderr
+    assert together.stdout == cli(*question).stdout != ""
+
+
+def test_a_mistake_is_told_once_on_each_machine(
+    cli: Callable[..., subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # what these processes print goes nowhere
+    for name, value in {"WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert cli("run", "no-such-recipe").stderr.count("neither a TOML file nor a shipped recipe") == 1
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    silent = cli("run", "no-such-recipe")
+    assert (silent.returncode, silent.stderr) == (2, "")
+
+
+def test_an_ordinary_run_is_one_process_without_accelerate() -> None:
+    lines = "import easy2hard.runs.rounds as r, sys; print(r.processes.current().count, 'accelerate' in sys.modules)"
+    assert call(sys.executable, "-c", lines).stdout.split() == ["1", "False"]
+
+
+def test_one_process_does_everything_itself() -> None:
+    world = processes.Processes()
+    assert world.main
+    assert world.from_main(lambda: 3) == 3
+    assert world.gather(lambda: 3) == [3]
+    assert [world.any(True), world.any(False)] == [True, False]
