@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from typing_extensions import override
 
 from easy2hard.config import FilterSettings, RoundsSettings
 from easy2hard.improvement.filters import Filtered, Mask, apply_filters
-from easy2hard.improvement.labels import Proposals, join, propose, with_twins
+from easy2hard.improvement.labels import Proposals, blocks, join, propose, with_twins
 from easy2hard.models.member import Member
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text
@@ -24,6 +26,28 @@ class Labelled:
     """Why topping up ended before enough labels were kept; None where it did not."""
 
 
+class AnswerCheckpoints(Protocol):
+    """Keeps what is answered within a label phase."""
+
+    def load(self, difficulty: Difficulty, prompts: Tokens, twins: bool) -> Proposals | None:
+        """Return the proposals for these prompts, if the same members' were kept."""
+
+    def save(self, proposals: Proposals) -> None:
+        """Keep proposals, now or soon."""
+
+
+class NoAnswerCheckpoints(AnswerCheckpoints):
+    """Keeps nothing."""
+
+    @override
+    def load(self, difficulty: Difficulty, prompts: Tokens, twins: bool) -> Proposals | None:
+        return None
+
+    @override
+    def save(self, proposals: Proposals) -> None:
+        pass
+
+
 class Labeller:
     """Labels prompts with the members' own answers.
 
@@ -35,6 +59,7 @@ class Labeller:
         rounds: how many labels, and how they are topped up.
         verify: says which proposals are right, for the supervised filter ``verifier`` alone.
         on_done: told about prompts as they are answered.
+        kept: keeps answers, so that a resumed run need not give them again.
     """
 
     def __init__(
@@ -46,6 +71,7 @@ class Labeller:
         rounds: RoundsSettings,
         verify: Callable[[Proposals], Mask] | None = None,
         on_done: Callable[[int], None] = lambda count: None,
+        kept: AnswerCheckpoints | None = None,
     ) -> None:
         self.members = members
         self.task = task
@@ -54,6 +80,7 @@ class Labeller:
         self.rounds = rounds
         self.verify = verify
         self.on_done = on_done
+        self.kept = kept or NoAnswerCheckpoints()
 
     def label(self, number: int, difficulty: Difficulty, filters: Sequence[FilterSettings]) -> Labelled:
         """Return the labels of ``difficulty`` in round ``number``.
@@ -87,5 +114,14 @@ class Labeller:
 
     def propose(self, difficulty: Difficulty, prompts: Tokens, twins: bool) -> Proposals:
         """Return the members' joint answers, with their twins' where ``twins`` are asked for."""
+        return join([self._answered(difficulty, prompts[b], twins) for b in blocks(self.members, self.task, prompts)])
+
+    def _answered(self, difficulty: Difficulty, prompts: Tokens, twins: bool) -> Proposals:
+        kept = self.kept.load(difficulty, prompts, twins)
+        if kept is not None:
+            self.on_done(len(prompts))
+            return kept
         proposals = propose(self.members, self.task, difficulty, prompts, self.on_done)
-        return with_twins(proposals, self.members, self.task) if twins else proposals
+        proposals = with_twins(proposals, self.members, self.task) if twins else proposals
+        self.kept.save(proposals)
+        return proposals

@@ -55,9 +55,26 @@ class Proposals:
         return same
 
 
+BLOCK = 32
+"""Chunks answered in one go: under a minute of work at the sizes of a laptop. At the end of each a core may have to
+wait for another one, for half a chunk on average."""
+
 DRAFTS_PAY = 0.8
 """Share of equal answers from which one member's answers are worth checking as drafts for the others: checking one
 costs about three quarters of decoding it on a CPU, and only agreement spares the decoding."""
+
+
+def blocks(members: Sequence[Member], task: Task, prompts: Tokens) -> list[slice]:
+    """Return the slices in which prompts are answered one after another, so that what is answered can be kept."""
+    if not len(prompts):
+        return [slice(0, 0)]
+    small = _chunks(members, task, prompts)
+    return [slice(part[0].start, part[-1].stop) for part in (small[i : i + BLOCK] for i in range(0, len(small), BLOCK))]
+
+
+def _chunks(members: Sequence[Member], task: Task, prompts: Tokens) -> list[slice]:
+    length = prompts.shape[1] + int(task.answer_bounds(prompts).max())
+    return chunks(len(prompts), length, members[0].device, decoded_tokens(members[0]))
 
 
 def propose(
@@ -76,8 +93,7 @@ def propose(
     if not len(prompts):
         return _counted(difficulty, prompts, _answer(members, task, prompts, None))
     device = members[0].device
-    length = prompts.shape[1] + int(task.answer_bounds(prompts).max())
-    rest = chunks(len(prompts), length, device, decoded_tokens(members[0]))
+    rest = _chunks(members, task, prompts)
     parts, drafts = [], False
     if len(members) > 1:
         first = rest.pop(0)

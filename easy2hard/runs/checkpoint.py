@@ -1,26 +1,36 @@
 """What is kept within a round, so that a run that is killed there loses minutes and not the round.
 
+checkpoint/round-003-answers-….safetensors    labels so far: answers, votes and confidence of some prompts
 checkpoint/round-003.json                     the label phase is over: what it came to, and its ledger's digest
+checkpoint/round-003-restarts.json            members that went on with other batches, and why
 checkpoint/round-003-member-0.safetensors     a member in training: weights, optimisers' state, losses so far
 
-A batch depends on nothing but its stream's name and its step, so these are all the state there is. The files go when
-the round is committed.
+A batch depends on nothing but its stream's name and its step, so these are all the state there is. Each file ends with
+the SHA-256 of the rest. They go when the round is committed.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import safetensors.numpy
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from typing_extensions import override
 
+from easy2hard import processes
+from easy2hard.improvement.labelling import AnswerCheckpoints
+from easy2hard.improvement.labels import Proposals
 from easy2hard.learning.trainer import Checkpoints, Progress
-from easy2hard.runs.store import write_file
+from easy2hard.runs.store import read_sealed, write_sealed
 from easy2hard.tasks.base import Difficulty
+from easy2hard.vocabulary import Tokens
 
 
 class LabelRecord(BaseModel):
@@ -38,6 +48,66 @@ class LabelRecord(BaseModel):
     """More of the round's record, as it is."""
     seconds: float
     ledger_sha256: str
+
+
+class LabelCheckpoints(AnswerCheckpoints):
+    """Keeps the answers of a label phase, in files named by all that they depend on: members, difficulty, prompts.
+
+    Args:
+        path: gives the file of a name.
+        weights: digest of the weights that answer; whoever loads others changes it.
+        members: how many there are.
+        seconds: how long answers may wait until they are kept.
+        clock: tells the seconds.
+    """
+
+    def __init__(
+        self,
+        path: Callable[[str], Path],
+        weights: str,
+        members: int,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.weights = weights
+        self._path = path
+        self._members = members
+        self._seconds = seconds
+        self._clock = clock
+        self._kept = clock()
+        self._waiting: list[tuple[Path, Proposals]] = []
+
+    def _file(self, difficulty: Difficulty, prompts: Tokens, twins: bool) -> Path:
+        digest = hashlib.sha256(repr((self.weights, difficulty, twins, prompts.shape)).encode())
+        digest.update(prompts.tobytes())
+        return self._path(digest.hexdigest()[:32])
+
+    @override
+    def load(self, difficulty: Difficulty, prompts: Tokens, twins: bool) -> Proposals | None:
+        path = self._file(difficulty, prompts, twins)
+        content = processes.current().from_main(lambda: read_sealed(path) if path.exists() else None)
+        if content is None:
+            return None
+        arrays: dict[str, Any] = safetensors.numpy.load(content)
+        return Proposals(difficulty=difficulty, prompts=prompts, members=self._members, **arrays)
+
+    @override
+    def save(self, proposals: Proposals) -> None:
+        path = self._file(proposals.difficulty, proposals.prompts, proposals.twin is not None)
+        self._waiting.append((path, proposals))
+        if self._clock() - self._kept >= self._seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Keep what waits for it."""
+        if processes.current().main:
+            for path, proposals in self._waiting:
+                named = {each.name: getattr(proposals, each.name) for each in fields(Proposals)}
+                arrays = {name: value for name, value in named.items() if isinstance(value, np.ndarray)}
+                del arrays["prompts"]
+                write_sealed(path, safetensors.numpy.save(arrays))
+        self._waiting = []
+        self._kept = self._clock()
 
 
 class PhaseCheckpoints(Checkpoints):
@@ -69,7 +139,7 @@ class PhaseCheckpoints(Checkpoints):
         path = self._path(member)
         if not path.exists():
             return Progress()
-        tensors = safetensors.torch.load_file(path)
+        tensors = safetensors.torch.load(read_sealed(path))
         model.load_state_dict(_part(tensors, "model."))
         for index, optimiser in enumerate(optimisers):
             states: dict[int, dict[str, Tensor]] = {}
@@ -92,7 +162,7 @@ class PhaseCheckpoints(Checkpoints):
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         tensors["losses"] = torch.tensor(progress.losses, dtype=torch.float64)
         tensors["tokens"] = torch.tensor(progress.tokens, dtype=torch.int64)
-        write_file(self._path(member), safetensors.torch.save(tensors))
+        write_sealed(self._path(member), safetensors.torch.save(tensors))
         self._kept[member] = self._clock()
 
     @override

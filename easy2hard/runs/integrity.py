@@ -4,7 +4,7 @@ from pathlib import Path
 
 from easy2hard.errors import UserError
 from easy2hard.runs.manifest import Manifest, RunDirectory
-from easy2hard.runs.store import file_digest
+from easy2hard.runs.store import file_digest, read_sealed
 
 
 def problems(run: RunDirectory, manifest: Manifest) -> dict[int, list[str]]:
@@ -22,6 +22,9 @@ def problems(run: RunDirectory, manifest: Manifest) -> dict[int, list[str]]:
             wrong += [line for name, digest in record.files.items() for line in _changed(run.path, name, digest)]
         if wrong:
             found[position] = wrong
+    begun = [line for path in sorted(run.checkpoint_folder.glob("round-*")) for line in _broken_seal(path)]
+    if begun:
+        found[len(manifest.rounds)] = begun
     return found
 
 
@@ -46,6 +49,18 @@ def _changed(folder: Path, name: str, digest: str) -> list[str]:
     if not path.is_file():
         return [f"{name}: missing"]
     return [] if file_digest(path) == digest else [f"{name}: changed or cut off since it was written"]
+
+
+def _broken_seal(path: Path) -> list[str]:
+    if path.suffix == ".tmp":  # of a process that was killed; it is written again
+        return []
+    try:
+        read_sealed(path)
+    except FileNotFoundError:  # a running process has committed its round meanwhile
+        return []
+    except UserError as error:
+        return [str(error).removeprefix(f"{path.parent.parent}/")]
+    return []
 
 
 def _links(folder: Path) -> list[str]:

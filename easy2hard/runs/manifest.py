@@ -196,6 +196,10 @@ class RunDirectory:
         """Return the file of the restarts in the training of round ``number``."""
         return self.checkpoint_folder / f"round-{number:03d}-restarts.json"
 
+    def answers_path(self, number: int, key: str) -> Path:
+        """Return the file of some answers in the label phase of round ``number``."""
+        return self.checkpoint_folder / f"round-{number:03d}-answers-{key}.safetensors"
+
     def member_path(self, number: int, member: int) -> Path:
         """Return the file of a member in the training of round ``number``."""
         return self.checkpoint_folder / f"round-{number:03d}-member-{member}.safetensors"

@@ -28,11 +28,11 @@ from easy2hard.learning.batches import Group, LabelledSource, Mixture, Supervise
 from easy2hard.learning.trainer import NonFiniteLossError, Step, fit
 from easy2hard.models.threads import give_back_freed_memory, keep_freed_memory
 from easy2hard.models.transformer import Transformer
-from easy2hard.runs.checkpoint import LabelRecord, PhaseCheckpoints
+from easy2hard.runs.checkpoint import LabelCheckpoints, LabelRecord, PhaseCheckpoints
 from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory
 from easy2hard.runs.space import needed, pausing, require
-from easy2hard.runs.store import Store, file_digest, load_weights
+from easy2hard.runs.store import Store, file_digest, load_weights, read_sealed
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest, span
 from easy2hard.tasks.contract import check_contract
@@ -253,6 +253,7 @@ class _Run:
         )
         self.members = build_members(self.settings, self.task)
         self.labelled: dict[int, LabelledSource] = {}
+        self.answers: LabelCheckpoints  # of the label phase that goes on
 
     def finish(self) -> None:
         manifest = self.store.manifest
@@ -309,12 +310,22 @@ class _Run:
         path, ledger = self.store.labels_path(number), self.store.ledger_path(number)
         if not path.exists() or not ledger.exists():
             return None
-        labels = LabelRecord.model_validate_json(path.read_text())
+        labels = LabelRecord.model_validate_json(read_sealed(path))
         return labels if file_digest(ledger) == labels.ledger_sha256 else None
 
     def _new_labels(self, manifest: Manifest, number: int) -> LabelRecord | None:
         """Label a round, write its ledger, and say what it came to."""
-        labels = self._label(manifest, number)
+        self.answers = LabelCheckpoints(
+            partial(self.store.answers_path, number),
+            manifest.rounds[-1].weights_sha256,
+            len(self.members),
+            60 * self.settings.storage.checkpoint_minutes,
+        )
+        try:
+            labels = self._label(manifest, number)
+        except KeyboardInterrupt:
+            self.answers.flush()
+            raise
         return None if labels is None else self.world.from_main(lambda: self._write_labels(number, labels))
 
     def _write_labels(self, number: int, labels: _Labels) -> LabelRecord:
@@ -367,6 +378,7 @@ class _Run:
                 rollbacks += 1
                 notes["from_round"] = past[-1].round
                 load_weights(self.store.weights_path(past[-1].round), self.members)
+                self.answers.weights = past[-1].weights_sha256
                 difficulties = self._next(number, past, asked)
                 self.listener.note(f"{where}; back to the weights of round {past[-1].round}, with a stricter filter")
             labelled = self._label_all(number, difficulties, rollbacks)
@@ -424,6 +436,7 @@ class _Run:
             self.settings.rounds,
             verify,
             self.listener.advance,
+            self.answers,
         )
 
     def _label_all(self, number: int, difficulties: Sequence[Difficulty], rollbacks: int) -> list[Labelled]:
@@ -528,7 +541,7 @@ class _Run:
 
     def _restarts(self, number: int) -> list[dict[str, Any]]:
         path = self.store.restarts_path(number)
-        return json.loads(path.read_text()) if path.exists() else []
+        return json.loads(read_sealed(path)) if path.exists() else []
 
     def _evaluate(self, number: int, frontier: int) -> dict[str, float]:
         settings = self.settings

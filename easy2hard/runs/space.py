@@ -30,7 +30,8 @@ def needed(settings: Settings, parameters: int, tokens: int) -> int:
     rounds = settings.rounds.count + 1
     weights = members * min(rounds, settings.storage.keep_weights or rounds)
     ledgers = settings.rounds.count * settings.rounds.step * settings.rounds.labels * (_LABEL_BYTES + tokens)
-    checkpoint = 3 * members + members  # weights with two moments, and a new one beside the old
+    # Members' weights with two moments, and a new one beside the old; or the answers of a label phase.
+    checkpoint = max(3 * members + members, settings.rounds.step * settings.rounds.labels * (_LABEL_BYTES + 4 * tokens))
     return weights + ledgers + checkpoint
 
 

@@ -112,11 +112,11 @@ class Store(RunDirectory):
 
     def save_labels(self, number: int, record: BaseModel) -> None:
         """Keep what the label phase of a round came to, before its training."""
-        write_file(self.labels_path(number), record.model_dump_json(indent=1).encode())
+        write_sealed(self.labels_path(number), record.model_dump_json(indent=1).encode())
 
     def save_restarts(self, number: int, restarts: list[dict[str, Any]]) -> None:
         """Keep which members left a round's batches for others, and why."""
-        write_file(self.restarts_path(number), json.dumps(restarts, indent=1).encode())
+        write_sealed(self.restarts_path(number), json.dumps(restarts, indent=1).encode())
 
     def pruned(self, manifest: Manifest, keep: int | None) -> Manifest:
         """Return the manifest without the weights of all but the newest ``keep`` rounds; save it before they go."""
@@ -230,6 +230,24 @@ def write_file(path: Path, content: bytes) -> None:
         raise OSError(f"{path}: the disk does not give back what was written to it")
     temporary.replace(path)
     _flush_folder(path.parent)
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """Write a file that ends with the SHA-256 of what is before it: what no manifest lists knows its own digest."""
+    write_file(path, content + hashlib.sha256(content).digest())
+
+
+def read_sealed(path: Path) -> bytes:
+    """Return what was written.
+
+    Raises:
+        UserError: it is not what was written.
+    """
+    whole = path.read_bytes()
+    content, seal = whole[:-32], whole[-32:]
+    if hashlib.sha256(content).digest() != seal:
+        raise UserError(f"{path}: changed or cut off since it was written; without it, its part of the round is redone")
+    return content
 
 
 def file_digest(path: Path) -> str:

@@ -2,8 +2,9 @@
 
     python child.py OUT [N [kill|interrupt|interrupt-twice|launcher]]
 
-Moments are before and after each flush, rename and removal of a file, each training step and each batch of answers.
-With `launcher` the process that launched this one is terminated. Without N it lives and prints how many there were.
+Moments are before and after each flush, rename and removal of a file, each training step and each block of answers; a
+label phase has several blocks. With `launcher` the process that launched this one is terminated. Without N it lives and
+prints how many there were.
 """
 
 import os
@@ -51,6 +52,7 @@ for name in ("replace", "unlink"):
     setattr(pathlib.Path, name, around(getattr(pathlib.Path, name)))
 trainer._train_step = around(trainer._train_step)
 labelling.propose = around(labelling.propose)
+labelling.blocks = lambda members, task, prompts: [slice(at, at + 30) for at in range(0, len(prompts), 30)]
 
 out = sys.argv[1]
 few = ["storage.checkpoint_minutes=0", "supervised.steps=40", "supervised.decay=20", *sys.argv[4:]]
