@@ -326,6 +326,37 @@ _SHARES = ("proposed_precision", "precision", "recall")
 
 
 @app.command()
+def export(
+    run: RunArgument,
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="a new folder")],
+    member: Annotated[int, typer.Option(metavar="I", min=0, help="which member")] = 0,
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="write the LoRA adapters alone instead of merging them")
+    ] = False,
+    labels: Annotated[bool, typer.Option("--labels", help="write the labels as a dataset instead of a model")] = False,
+    task_file: TaskFileOption = None,
+) -> None:
+    """Write a member as a checkpoint that transformers loads, or all labels as a dataset that datasets loads.
+
+    Example: easy2hard export runs/copy-cpu-seed0 exported --member 1
+    """
+    from easy2hard.runs.manifest import RunDirectory
+
+    opened = RunDirectory(run)
+    _load_task_file(task_file)
+
+    from easy2hard.runs.export import export_labels, export_model
+
+    if labels:
+        if adapter or member:
+            raise UserError("--labels: takes neither --member nor --adapter; labels are the members' joint answers")
+        print(f"{out}: {export_labels(opened, out):,} labels")
+        return
+    note = export_model(opened, out, member, adapter)
+    print(out if note is None else f"{out} ({note})")
+
+
+@app.command()
 def sample(
     task: TaskArgument,
     difficulty: Annotated[str, typer.Option(metavar="D", help="difficulty of the prompts: a number, or 6x5")],

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -40,14 +40,28 @@ PRESETS = {
 }
 
 
+class LoraSettings(_Settings):
+    """Low-rank adapters beside the frozen weights of a pretrained model."""
+
+    rank: int = Field(64, ge=1)
+    alpha: float = Field(128.0, gt=0, description="the adapters' output counts alpha / rank times")
+    targets: list[str] = Field([], description="names of layers; default: all linear ones but the last")
+
+
 class ModelSettings(_Settings):
-    """The decoder: a preset, any part of which may be replaced, and how many members are trained."""
+    """The decoder: a preset, any part of which may be replaced, or a pretrained model; and how many members train."""
 
     preset: Literal["tiny", "small", "paper"] = "tiny"
     width: int | None = Field(None, ge=1, description="replaces the preset's width")
     layers: int | None = Field(None, ge=1, description="replaces the preset's number of blocks")
     heads: int | None = Field(None, ge=1, description="replaces the preset's number of attention heads")
     feed_forward: int | None = Field(None, ge=1, description="replaces the preset's feed-forward width")
+    pretrained: str | None = Field(
+        None,
+        min_length=1,
+        description="a causal language model of transformers to start from: hub name or folder",
+    )
+    lora: LoraSettings | None = Field(None, description="train adapters instead of all weights of a pretrained model")
     members: int = Field(1, ge=1, description="models of different seeds that train in lockstep and vote")
 
     @property
@@ -55,6 +69,15 @@ class ModelSettings(_Settings):
         """The preset with its replacements."""
         replaced = {key: getattr(self, key) for key in ModelSize.model_fields if getattr(self, key) is not None}
         return PRESETS[self.preset].model_copy(update=replaced)
+
+    @model_validator(mode="after")
+    def _pretrained_has_a_size(self) -> Self:
+        given = [key for key in ModelSize.model_fields if getattr(self, key) is not None]
+        if self.pretrained and given:
+            raise ValueError(f"{given[0]} and pretrained: a pretrained model has its own size")
+        if self.lora and not self.pretrained:
+            raise ValueError("lora needs model.pretrained")
+        return self
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
@@ -295,6 +318,8 @@ class Settings(_Settings):
                 f"storage.keep_weights = {self.storage.keep_weights} must be at least {needed}, so that the collapse "
                 "watch has something to roll back to (or watch.enabled = false)"
             )
+        if self.model.pretrained and self.optimiser.name == "muon":
+            raise ValueError("optimiser.name = 'muon': pretrained models train with adamw")
         if self.noise and self.noise.round > self.rounds.count:
             raise ValueError(f"noise.round = {self.noise.round} must be at most rounds.count = {self.rounds.count}")
         return self
@@ -393,8 +418,9 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
             model = _FILTERS[str(part)]
         elif isinstance(part, str) and part in model.model_fields:
             annotation = model.model_fields[part].annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                model = annotation
+            for each in (annotation, *get_args(annotation)):  # a section, or one that may be left out
+                if isinstance(each, type) and issubclass(each, BaseModel):
+                    model = each
     return sorted(model.model_fields)
 
 

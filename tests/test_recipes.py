@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from bases import save_base
 from helpers import Silent
 
 from easy2hard.config import load_recipe, recipe_names
@@ -25,6 +26,26 @@ def test_a_recipe_fits_its_task(name: str) -> None:
     settings = load_recipe(name)
     assert settings.description.endswith(".")
     rounds.check(settings)
+
+
+PRETRAINED = [name for name in recipe_names() if load_recipe(name).model.pretrained]
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_a_recipe_of_a_pretrained_model_takes_three_steps_with_a_small_one(name: str, tmp_path: Path) -> None:
+    base = save_base("subwords", tmp_path / "base")
+    store = rounds.start(load_recipe(name, [*SHORT, f"model.pretrained={base}"]), tmp_path / "run", Silent())
+    (record,) = store.manifest.rounds
+    assert record.steps == 3
+    assert 0 < record.loss < 100
+
+
+def test_the_recipes_of_llama_have_the_adapters_of_the_paper() -> None:
+    for name in ("llama-3.2-1b-reverse-addition", "llama-3.2-3b-reverse-addition"):
+        settings = load_recipe(name)
+        assert settings.model.lora is not None
+        assert (settings.model.lora.rank, settings.model.lora.alpha) == (64, 128)
+        assert settings.optimiser.learning_rate == 1e-4
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if name.endswith("-paper")])

@@ -49,7 +49,7 @@ def exact_matches(
         (index, member, rows)
         for index, (prompts, answers) in enumerate(examples)
         for member in range(len(members))
-        for rows in chunks(len(prompts), prompts.shape[1] + answers.shape[1], device, PASSED_TOKENS)
+        for rows in chunks(len(prompts), prompts.shape[1] + answers.shape[1], members[0], PASSED_TOKENS)
     ]
     done = map_chunks(matches_of, parts, device, lambda part: on_done(part[2].stop - part[2].start))
     result = [np.zeros((len(members), len(prompts)), dtype=np.bool_) for prompts, _ in examples]

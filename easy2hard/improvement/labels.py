@@ -74,7 +74,7 @@ def blocks(members: Sequence[Member], task: Task, prompts: Tokens) -> list[slice
 
 def _chunks(members: Sequence[Member], task: Task, prompts: Tokens) -> list[slice]:
     length = prompts.shape[1] + int(task.answer_bounds(prompts).max())
-    return chunks(len(prompts), length, members[0].device, decoded_tokens(members[0]))
+    return chunks(len(prompts), length, members[0], decoded_tokens(members[0]))
 
 
 def propose(

@@ -16,8 +16,8 @@ FEWEST_TOKENS, MOST_TOKENS = 4096, 16384
 """Below the first a cache so small would cost more in short matrix products than it saves; then it is the second."""
 PASSED_TOKENS = 2048
 """Tokens of one forward pass over whole answers on a CPU: their activations stay in the processor's cache."""
-GPU_TOKENS = 1 << 19
-"""Either on a GPU, where only memory bounds them."""
+GPU_TOKENS, GPU_CACHED_BYTES = 1 << 19, 10_000_000_000
+"""Either on a GPU, where only memory bounds them; and the memory of their keys and values, for large models."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,11 @@ def decoded_tokens(model: Member) -> int:
     return tokens if tokens >= FEWEST_TOKENS else MOST_TOKENS
 
 
-def chunks(count: int, length: int, device: torch.device, tokens: int) -> list[slice]:
-    """Return ``count`` rows of ``length`` tokens in slices of at most ``tokens`` tokens, or one row."""
-    rows = max(1, (tokens if device.type == "cpu" else GPU_TOKENS) // length)
+def chunks(count: int, length: int, model: Member, tokens: int) -> list[slice]:
+    """Return ``count`` rows of ``length`` tokens in slices of at most ``tokens`` tokens on a CPU, or one row."""
+    if model.device.type != "cpu":
+        tokens = min(GPU_TOKENS, GPU_CACHED_BYTES // model.cached_bytes)
+    rows = max(1, tokens // length)
     return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
 
 
@@ -70,13 +72,13 @@ def decode(model: Member, prompts: Tokens, bounds: NDArray[np.int64], draft: Tok
         confidence=np.zeros(len(prompts), dtype=np.float32),
         mean_log_probability=np.zeros(len(prompts), dtype=np.float32),
     )
-    device, whole = model.device, prompts.shape[1] + length
+    whole = prompts.shape[1] + length
     confirmed = np.zeros(len(prompts), dtype=np.bool_)
     if draft is not None and draft.shape[1]:
-        for part in chunks(len(prompts), whole, device, PASSED_TOKENS):
+        for part in chunks(len(prompts), whole, model, PASSED_TOKENS):
             confirmed[part] = _confirm_rows(model, prompts[part], bounds[part], draft[part], answers, part)
     rest = np.flatnonzero(~confirmed)
-    for part in chunks(len(rest), whole, device, decoded_tokens(model)):
+    for part in chunks(len(rest), whole, model, decoded_tokens(model)):
         rows = rest[part]
         _decode_rows(model, prompts[rows], bounds[rows], answers, rows)
     return answers

@@ -81,6 +81,8 @@ class Manifest(BaseModel):
     device: str
     task: str
     seed: int
+    base_sha256: str = ""
+    """Digest of the pretrained model that the members start from, once it was loaded; its weights are not kept."""
     blindfold: bool = False
     """No true answer beyond the supervised range could be asked for; nothing is evaluated there."""
     supervised_signals: list[str] = []

@@ -26,6 +26,8 @@ from easy2hard.improvement.schedules import next_difficulties, readiness_of
 from easy2hard.improvement.watch import Past, decide, good_before, signals_of, stricter, trouble
 from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
 from easy2hard.learning.trainer import NonFiniteLossError, Step, fit
+from easy2hard.models.member import Member
+from easy2hard.models.pretrained import Pretrained, load_base, trained_weights
 from easy2hard.models.threads import give_back_freed_memory, keep_freed_memory
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs.checkpoint import LabelCheckpoints, LabelRecord, PhaseCheckpoints
@@ -67,30 +69,51 @@ class Listener(Protocol):
         """Something happened that the user should know."""
 
 
-def build_members(settings: Settings, task: Task, device: torch.device | None = None) -> list[Transformer]:
-    """Return the untrained members of a run, each from its own seed."""
+def build_members(settings: Settings, task: Task, device: torch.device | None = None) -> list[Member]:
+    """Return the members of a run before any training, each from its own seed.
+
+    Raises:
+        UserError: the pretrained model that they start from cannot be had.
+    """
     keep_freed_memory(max(settings.model.members, torch.get_num_threads()))
-    return [
-        Transformer(settings.model.size, len(task.vocabulary), torch_generator(settings.seed, "weights", member)).to(
-            device or processes.current().device
-        )
-        for member in range(settings.model.members)
-    ]
+    device = device or processes.current().device
+    generators = [torch_generator(settings.seed, "weights", member) for member in range(settings.model.members)]
+    model = settings.model
+    if model.pretrained:
+        base = load_base(model, settings.training.precision, task.name, task.vocabulary, device)
+        return [Pretrained(base, model.lora, generator).to(device) for generator in generators]
+    return [Transformer(model.size, len(task.vocabulary), generator).to(device) for generator in generators]
 
 
-def load_members(run: RunDirectory) -> list[Transformer]:
+def load_members(run: RunDirectory) -> list[Member]:
     """Return the members of a run after its last committed round.
 
     Raises:
-        UserError: no round is committed yet.
+        UserError: no round is committed yet, or they started from another pretrained model.
     """
     rounds = run.manifest.rounds
     if not rounds:
         raise UserError(f"{run.path}: no round is committed yet; `easy2hard resume {run.path}` goes on")
     settings = run.settings
     members = build_members(settings, load_task(settings.task.name, settings.task.options))
+    _check_base(run, members)
     load_weights(run.weights_path(rounds[-1].round), members)
     return members
+
+
+def _check_base(run: RunDirectory, members: Sequence[Member]) -> str:
+    """Return the digest of the pretrained model that the members start from; empty where there is none.
+
+    Raises:
+        UserError: the run began with another one.
+    """
+    base = members[0].base.digest() if isinstance(members[0], Pretrained) else ""
+    if run.manifest.base_sha256 not in ("", base):
+        raise UserError(
+            f"{run.path}: model.pretrained = {run.settings.model.pretrained!r} is no longer the model that this run "
+            "began with (its weights or its tokenizer have changed)"
+        )
+    return base
 
 
 def check(settings: Settings) -> None:
@@ -193,8 +216,11 @@ def _space_needed(settings: Settings) -> int:
     task = load_task(settings.task.name, settings.task.options)
     hard = task.capped(settings.supervised.difficulty + settings.rounds.count * settings.rounds.step)
     prompts = task.sample(np.random.default_rng(0), task.evaluated_difficulties(hard)[-1], 1)
-    member = Transformer(settings.model.size, len(task.vocabulary), torch_generator(0, "space"))
-    parameters = sum(weight.numel() for weight in member.parameters())
+    if settings.model.pretrained:
+        parameters = trained_weights(settings.model, task.name, task.vocabulary)
+    else:
+        member = Transformer(settings.model.size, len(task.vocabulary), torch_generator(0, "space"))
+        parameters = sum(weight.numel() for weight in member.parameters())
     return needed(settings, parameters, prompts.shape[1] + int(task.answer_bounds(prompts)[0]))
 
 
@@ -252,6 +278,8 @@ class _Run:
             self.reserved, self.oracle, self.settings.supervised.difficulty, self.settings.supervised.curriculum
         )
         self.members = build_members(self.settings, self.task)
+        if base := _check_base(store, self.members):
+            self.world.from_main(lambda: store.save(store.manifest.model_copy(update={"base_sha256": base})))
         self.labelled: dict[int, LabelledSource] = {}
         self.answers: LabelCheckpoints  # of the label phase that goes on
 

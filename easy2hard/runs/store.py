@@ -26,6 +26,8 @@ from easy2hard.config import Settings
 from easy2hard.errors import UserError
 from easy2hard.runs.manifest import Manifest, RunDirectory, manifest_text
 
+RUN_FOLDERS = ("weights", "ledger", "training", "checkpoint")
+
 
 class Store(RunDirectory):
     """A run directory that is written to."""
@@ -47,7 +49,7 @@ class Store(RunDirectory):
             blindfold=blindfold,
             supervised_signals=settings.supervised_signals,
         )
-        with _new_folder(path) as begun:
+        with new_folder(path, RUN_FOLDERS) as begun:
             _write_settings(begun, settings, manifest)
         return cls(path)
 
@@ -66,7 +68,7 @@ class Store(RunDirectory):
         manifest = self.manifest.model_copy(
             update={"status": "stopped: branched", "rounds": kept, "supervised_signals": settings.supervised_signals}
         )
-        with _new_folder(path) as begun:
+        with new_folder(path, RUN_FOLDERS) as begun:
             for record in kept:
                 for source in self.files(record.round, record.pruned):
                     shutil.copy2(source, begun / source.parent.name)
@@ -167,15 +169,15 @@ def _refuse_used(path: Path) -> None:
 
 
 @contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
-    """Give a folder to fill, with a run's subfolders; it gets its name once it is complete.
+def new_folder(path: Path, subfolders: Iterable[str] = ()) -> Iterator[Path]:
+    """Give a folder to fill, with its subfolders; it gets its name once it is complete.
 
-    So a directory under the right name is always a run that can be resumed.
+    So a directory under the right name is always whole: a run that can be resumed, an export that can be loaded.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     begun = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        for folder in ("weights", "ledger", "training", "checkpoint"):
+        for folder in subfolders:
             (begun / folder).mkdir()
         yield begun
         begun.chmod(0o777 & ~_umask())

@@ -1,9 +1,12 @@
 """Greedy decoding in batches with a cache against one prompt at a time without one."""
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers import HARDEST, answer_plainly, half_trained, new_member, padded, prompts_of, properties
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +66,18 @@ def rows_of(answers: Answers, rows: np.ndarray) -> Answers:
         answers.confidence[rows],
         answers.mean_log_probability[rows],
     )
+
+
+def test_on_a_gpu_memory_bounds_what_is_decoded_at_a_time() -> None:
+    def most_rows(cached_bytes: int) -> int:
+        model: Any = SimpleNamespace(device=torch.device("cuda"), cached_bytes=cached_bytes)
+        parts = decoding.chunks(10**6, 64, model, 100)
+        assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
+        return max(part.stop - part.start for part in parts)
+
+    assert most_rows(1) == decoding.GPU_TOKENS // 64
+    assert most_rows(10**5) == decoding.GPU_CACHED_BYTES // 10**5 // 64
+    assert most_rows(10**12) == 1
 
 
 @pytest.mark.parametrize("case", range(3))

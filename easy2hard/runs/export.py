@@ -1,0 +1,147 @@
+"""A run for the rest of the world: a member as a checkpoint of transformers, or the labels as a dataset."""
+
+import shutil
+from pathlib import Path
+
+from easy2hard.errors import UserError
+from easy2hard.runs.integrity import check_intact
+from easy2hard.runs.manifest import RunDirectory
+from easy2hard.runs.store import new_folder
+from easy2hard.tasks.base import span
+from easy2hard.tasks.registry import load_task
+
+SIZES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M", 10**7: "1M<n<10M"}
+"""What the hub calls the number of rows of a dataset, by the number they are below."""
+CITATION = (
+    'Nayoung Lee, Ziyang Cai, Avi Schwarzschild, Kangwook Lee and Dimitris Papailiopoulos, "Self-Improving '
+    'Transformers Overcome Easy-to-Hard and Length Generalization Challenges", ICML 2025, '
+    "[arXiv:2502.01612](https://arxiv.org/abs/2502.01612)"
+)
+
+
+def export_model(run: RunDirectory, out: Path, member: int = 0, adapter: bool = False) -> str | None:
+    """Write a member, as it is after the last committed round, for transformers.
+
+    Args:
+        run: the run.
+        out: a new folder.
+        member: which one.
+        adapter: write the adapters of a pretrained model alone.
+
+    Returns:
+        What the user should know, if anything.
+
+    Raises:
+        UserError: ``out`` is in use, there is no such member, or no adapters; or a file of the run is damaged.
+    """
+    settings = run.settings
+    if member >= settings.model.members:
+        raise UserError(f"--member {member}: the run has members 0 to {settings.model.members - 1}")
+    _refuse_used(out)
+    check_intact(run)
+
+    from easy2hard.models.exchange import export_pretrained, export_transformer
+    from easy2hard.models.pretrained import Pretrained
+    from easy2hard.models.transformer import Transformer
+    from easy2hard.runs.rounds import load_members
+
+    chosen = load_members(run)[member].cpu()
+    vocabulary = load_task(settings.task.name, settings.task.options).vocabulary
+    own = True
+    with new_folder(out) as folder:
+        if isinstance(chosen, Pretrained):
+            own = export_pretrained(chosen, vocabulary, folder, adapter)
+        elif isinstance(chosen, Transformer):
+            if adapter:
+                raise UserError("--adapter: the run trained all weights; leave it out to export them")
+            export_transformer(chosen, vocabulary, folder)
+    if own:
+        return None
+    return "the model's tokenizer cannot read the symbols one by one; the exported one knows the task's symbols alone"
+
+
+def export_labels(run: RunDirectory, out: Path) -> int:
+    """Write the ledgers of all committed rounds as a dataset with a card; return the number of labels.
+
+    Raises:
+        UserError: ``out`` is in use, no round has labels, or a file of the run is damaged.
+    """
+    rounds = run.manifest.rounds[1:]
+    if not rounds:
+        raise UserError(f"{run.path}: no round with labels is committed yet")
+    _refuse_used(out)
+    check_intact(run)
+    with new_folder(out) as folder:
+        (folder / "data").mkdir()
+        for record in rounds:
+            shutil.copyfile(run.ledger_path(record.round), folder / "data" / run.ledger_path(record.round).name)
+        (folder / "README.md").write_text(_card(run))
+    return sum(record.proposed for record in rounds)
+
+
+def _refuse_used(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: exists and is not an empty directory; choose another")
+
+
+def _card(run: RunDirectory) -> str:
+    """Return the dataset's README: a header for the hub, and what the columns mean."""
+    manifest, settings = run.manifest, run.settings
+    task = load_task(settings.task.name, settings.task.options)
+    rounds = manifest.rounds[1:]
+    labels = sum(record.proposed for record in rounds)
+    size = next((name for bound, name in SIZES.items() if labels < bound), "10M<n<100M")
+    truth = "; ".join(manifest.marks) or "no true answer was used beyond the supervised difficulties"
+    table = "\n".join(
+        f"| {record.round} | {span(record.difficulties)} | {record.proposed} | {record.kept} |" for record in rounds
+    )
+    return f"""---
+pretty_name: Self-labelled {settings.task.name}
+task_categories:
+- text-generation
+tags:
+- synthetic
+- self-improvement
+- easy2hard
+size_categories:
+- {size}
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/*.parquet
+---
+
+# Self-labelled {settings.task.name}
+
+Every label that models gave themselves in rounds of self-improvement, kept or not, and why.
+Task: `{settings.task.name}`. Models: {settings.model.members}.
+Supervised up to difficulty {settings.supervised.difficulty} ({task.unit}).
+Rounds after that: {len(rounds)}. **Answers may be wrong**: {truth}.
+
+    from datasets import load_dataset
+    kept = load_dataset("FOLDER", split="train").filter(lambda row: row["kept"])
+
+| round | difficulty | labels | kept |
+|---|---|---|---|
+{table}
+
+| column | what it holds |
+|---|---|
+| `round` | the round that made the label |
+| `difficulty` | of the prompt, a number or a pair such as `6x5` |
+| `prompt`, `answer` | the question, and the members' joint greedy answer |
+| `finished` | the answer came to its end within the bound that its prompt sets |
+| `kept`, `why` | trained on, or the filter that dropped it |
+| `spoilt` | made wrong on purpose, in a study of noise |
+| `votes`, `runner_up`, `members` | members that gave this answer, the next most frequent one, and all of them |
+| `confidence` | smallest probability of a token of the answer |
+| `mean_log_probability` | mean log-probability of its tokens |
+| `twin` | agrees with the answer to the same question asked otherwise; empty where nobody asked |
+| `weights_sha256` | digest of the weights that gave it |
+
+Made by easy2hard {manifest.easy2hard}, seed {manifest.seed}, after {CITATION}. The run's settings:
+
+```toml
+{settings.to_toml()}```
+"""

@@ -1,0 +1,229 @@
+"""Runs of pretrained models and of our own, exported and loaded by transformers; labels loaded by datasets."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from bases import save_base, save_llama, subword_tokenizer
+from helpers import Silent
+from huggingface_hub import DatasetCard
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from easy2hard.config import load_recipe
+from easy2hard.learning.trainer import Step
+from easy2hard.models.decoding import decode
+from easy2hard.runs import rounds
+from easy2hard.runs.store import Store
+from easy2hard.seeding import numpy_generator
+from easy2hard.tasks.registry import load_task
+
+Cli = Callable[..., CompletedProcess[str]]
+
+QUICK = """
+description = "One round of a pretrained model, for tests."
+
+[task]
+name = "copy"
+
+[model]
+members = 2
+
+[optimiser]
+name = "adamw"
+learning_rate = 0.001
+
+[training]
+batch = 32
+groups = 2
+
+[supervised]
+difficulty = 3
+steps = 8
+
+[rounds]
+count = 1
+labels = 40
+steps = 6
+filters = [{ name = "confidence", keep = 0.8 }]
+
+[watch]
+enabled = false
+
+[storage]
+checkpoint_minutes = 0.0
+
+[evaluation]
+examples = 10
+beyond = 1
+"""
+LORA = ["model.lora.rank=4", "model.lora.alpha=8", "optimiser.learning_rate=0.01"]
+
+
+def recipe(folder: Path) -> str:
+    (folder / "quick.toml").write_text(QUICK)
+    return str(folder / "quick.toml")
+
+
+class Deadly(Silent):
+    """Kills its process at a step of the round."""
+
+    def step(self, step: Step) -> None:
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps == 8 + 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def live_until_killed(settings: Any, out: Path) -> None:
+    """Start a run in a process of its own, which dies in the middle of the round's training."""
+    process = multiprocessing.get_context("fork").Process(target=rounds.start, args=(settings, out, Deadly()))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def generated(folder: Path, prompts: Sequence[str], new: int) -> list[str]:
+    """Return what transformers generates after prompts of any lengths, without any code of ours."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    given = tokenizer(list(prompts), return_tensors="pt", padding=True, padding_side="left")
+    given.pop("token_type_ids", None)
+    with torch.inference_mode():
+        tokens = model.generate(**given, max_new_tokens=new)
+    return tokenizer.batch_decode(tokens[:, given["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("overrides", [[], LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("kind", ["symbols", "subwords"])
+def test_killed_resumed_exported_and_reloaded_it_says_the_same(
+    kind: str, overrides: list[str], tmp_path: Path, cli: Cli
+) -> None:
+    base = save_base(kind, tmp_path / "base")
+    settings = load_recipe(recipe(tmp_path), [f"model.pretrained={base}", *overrides])
+    expected = rounds.start(settings, tmp_path / "whole", Silent())
+    live_until_killed(settings, tmp_path / "run")
+    store = Store(tmp_path / "run")
+    assert len(store.manifest.rounds) == 1
+    assert list(store.checkpoint_folder.glob("*-member-0.safetensors"))
+    rounds.resume(store, Silent())
+    for number in range(2):
+        assert store.weights_path(number).read_bytes() == expected.weights_path(number).read_bytes()
+    assert store.manifest.base_sha256 == expected.manifest.base_sha256 != ""
+
+    task = load_task("copy")
+    prompts = task.sample(numpy_generator(0, "test"), 4, 50)
+    member = rounds.load_members(store)[1]
+    answers = task.vocabulary.decode_answers(decode(member, prompts, task.answer_bounds(prompts)).tokens)
+    assert len(set(answers)) > 5
+    texts = task.vocabulary.decode_prompts(prompts)
+    done = cli("export", str(store.path), str(tmp_path / "exported"), "--member", "1")
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(base)  # the exported model needs nothing but its own folder
+    assert generated(tmp_path / "exported", texts, int(task.answer_bounds(prompts)[0])) == answers
+    # And it can be started from again: it is what it was.
+    again = load_recipe(
+        recipe(tmp_path), [f"model.pretrained={tmp_path / 'exported'}", "supervised.steps=1", "rounds.count=0"]
+    )
+    (fresh, _) = rounds.build_members(again, task)
+    reloaded = decode(fresh, prompts, task.answer_bounds(prompts))
+    assert task.vocabulary.decode_answers(reloaded.tokens) == answers
+
+
+def test_adapters_alone_are_loaded_beside_their_model(tmp_path: Path, cli: Cli) -> None:
+    base = save_base("subwords", tmp_path / "base")
+    out = str(tmp_path / "run")
+    settings = load_recipe(recipe(tmp_path), [f"model.pretrained={base}", *LORA, "rounds.count=0"])
+    store = rounds.start(settings, Path(out), Silent())
+    assert store.weights_path(0).stat().st_size < (base / "model.safetensors").stat().st_size
+    done = cli("export", out, str(tmp_path / "adapter"), "--adapter")
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "adapter" / "model.safetensors").exists()
+    member = rounds.load_members(store)[0]
+    tokens = torch.from_numpy(load_task("copy").sample(numpy_generator(0, "test"), 4, 5)).long()
+    with torch.inference_mode():
+        expected = member(tokens)[..., 2:]
+        ids = torch.tensor(member.base.ids)  # type: ignore[attr-defined]
+        logits = AutoModelForCausalLM.from_pretrained(tmp_path / "adapter")(ids[tokens]).logits[..., ids[2:]]
+    torch.testing.assert_close(logits, expected)
+
+
+def test_another_model_under_the_same_name_is_refused(tmp_path: Path, cli: Cli) -> None:
+    base = save_base("subwords", tmp_path / "base")
+    out = str(tmp_path / "run")
+    settings = load_recipe(recipe(tmp_path), [f"model.pretrained={base}", *LORA, "rounds.count=0"])
+    rounds.start(settings, Path(out), Silent())
+    assert cli("solve", out, "12=").returncode == 0
+    save_llama(base, subword_tokenizer(), seed=1)
+    for command in (["resume", out], ["solve", out, "12="], ["export", out, str(tmp_path / "exported")]):
+        done = cli(*command)
+        assert (done.returncode, "no longer the model" in done.stderr) == (2, True), command
+        assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "exported").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model.pretrained=/nowhere"], "there is no such folder"),
+        (["model.pretrained={base}", "task.name=maze-hops"], "symbols of task maze-hops"),
+        (["model.pretrained={base}", "optimiser.name=muon"], "pretrained models train with adamw"),
+        (["model.pretrained={base}", "model.width=64"], "has its own size"),
+        (["model.lora.rank=4"], "lora needs model.pretrained"),
+        (["model.pretrained={base}", "model.lora.ranks=4"], "allowed: alpha, rank, targets"),
+        (["model.pretrained={base}", "model.lora.targets=['x']"], "model.lora.targets = ['x']"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    overrides: list[str], said: str, tmp_path: Path, cli: Cli
+) -> None:
+    base = save_base("subwords", tmp_path / "base")
+    named = [each.format(base=base) for each in overrides]
+    out = tmp_path / "run"
+    done = cli("run", recipe(tmp_path), "--out", str(out), *[part for each in named for part in ("--set", each)])
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_the_labels_are_a_dataset_with_a_card(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    import datasets
+
+    settings = load_recipe(recipe(tmp_path), ["model.width=32", "model.layers=2", "rounds.count=2"])
+    store = rounds.start(settings, tmp_path / "run", Silent())
+    done = cli("export", str(store.path), str(tmp_path / "labels"), "--labels")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'labels'}: 80 labels\n")
+    loaded = datasets.load_dataset(str(tmp_path / "labels"), split="train", cache_dir=str(tmp_path / "cache"))
+    ledgers = [pq.read_table(store.ledger_path(number)) for number in (1, 2)]
+    assert loaded.to_dict() == pa.concat_tables(ledgers).to_pydict()
+    card = (tmp_path / "labels" / "README.md").read_text()
+    assert DatasetCard(card).data.size_categories == ["n<1K"]
+    for column in loaded.column_names:
+        assert f"`{column}`" in card
+    again = cli("export", str(store.path), str(tmp_path / "labels"), "--labels")
+    assert (again.returncode, "not an empty directory" in again.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--member", "2"], "--member 2: the run has members 0 to 1"),
+        (["--adapter"], "--adapter: the run trained all weights"),
+        (["--labels", "--member", "1"], "--labels: takes neither"),
+        (["--labels"], "no round with labels"),
+    ],
+)
+def test_what_cannot_be_exported_is_a_line(options: list[str], said: str, tmp_path: Path, cli: Cli) -> None:
+    settings = load_recipe(recipe(tmp_path), ["model.width=32", "model.layers=2", "rounds.count=0"])
+    store = rounds.start(settings, tmp_path / "run", Silent())
+    done = cli("export", str(store.path), str(tmp_path / "exported"), *options)
+    assert (done.returncode, said in done.stderr, len(done.stderr.splitlines())) == (2, True, 1)
+    assert not list(tmp_path.glob("*exported*"))
