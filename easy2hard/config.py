@@ -277,6 +277,16 @@ class EvaluationSettings(_Settings):
     beyond: int = Field(5, ge=0, description="difficulties evaluated past the frontier")
 
 
+class TrackingSettings(_Settings):
+    """Where else a run is shown while it goes; changes nothing about it."""
+
+    trackers: list[Literal["tensorboard", "wandb", "trackio", "mlflow"]] = Field(
+        [], description="told about steps and rounds; needs easy2hard[tracking]"
+    )
+    project: str = Field("easy2hard", min_length=1, description="the trackers' name for runs that belong together")
+    every: int = Field(10, ge=1, description="training steps between two entries")
+
+
 class Settings(_Settings):
     """Everything a run depends on."""
 
@@ -292,6 +302,7 @@ class Settings(_Settings):
     noise: NoiseSettings | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
     storage: StorageSettings = StorageSettings()
+    tracking: TrackingSettings = TrackingSettings()
 
     @property
     def readiness(self) -> str:

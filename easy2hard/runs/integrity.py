@@ -64,5 +64,6 @@ def _broken_seal(path: Path) -> list[str]:
 
 
 def _links(folder: Path) -> list[str]:
-    """A run has no links: one could lead out of it."""
-    return [f"{path.relative_to(folder)}: a symbolic link" for path in sorted(folder.rglob("*")) if path.is_symlink()]
+    """A run has no links: one could lead out of it. What trackers keep is never read, and theirs may be there."""
+    links = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_symlink()]
+    return [f"{path}: a symbolic link" for path in links if path.parts[0] != "tracking" or len(path.parts) == 1]

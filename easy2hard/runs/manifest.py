@@ -6,6 +6,7 @@ weights/round-000.safetensors    all members after a round
 ledger/round-001.parquet         every label of a round
 training/round-000.csv           step, loss, learning rate, tokens
 checkpoint/                      what is kept within a round; empty between rounds (runs/checkpoint.py)
+tracking/                        what trackers keep, where there are some (runs/tracking.py); never read
 lock                             held by the process that writes
 """
 

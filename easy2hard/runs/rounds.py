@@ -35,6 +35,7 @@ from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory
 from easy2hard.runs.space import needed, pausing, require
 from easy2hard.runs.store import Store, file_digest, load_weights, read_sealed
+from easy2hard.runs.tracking import check_tracking, tracked
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest, span
 from easy2hard.tasks.contract import check_contract
@@ -122,6 +123,7 @@ def check(settings: Settings) -> None:
     Raises:
         UserError: naming the setting and what would be right.
     """
+    check_tracking(settings.tracking)
     task = load_task(settings.task.name, settings.task.options)
     if not task.supervised_difficulties(settings.supervised.difficulty):
         raise UserError(
@@ -202,7 +204,8 @@ def resume(store: Store, listener: Listener) -> None:
         try:
             with pausing(store.path):
                 world.from_main(lambda: say("running"))
-                _Run(store, listener).finish()
+                with tracked(store, listener) as told:
+                    _Run(store, told).finish()
                 world.from_main(lambda: say("finished"))
         except BaseException as error:
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"

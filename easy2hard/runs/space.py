@@ -9,7 +9,7 @@ from pathlib import Path
 from easy2hard.config import Settings
 from easy2hard.errors import UserError
 
-FOLDERS = ("weights", "ledger", "training", "checkpoint")
+FOLDERS = ("weights", "ledger", "training", "checkpoint", "tracking")
 _LABEL_BYTES = 64
 """Of the ledger for each label besides its texts, compressed; measured on copy."""
 
@@ -70,7 +70,7 @@ def pausing(path: Path) -> Iterator[None]:
 
 def usage(path: Path) -> dict[str, int]:
     """Return the bytes that each part of a run takes, and their sum."""
-    sizes = {name: sum(file.stat().st_size for file in (path / name).glob("*") if file.is_file()) for name in FOLDERS}
+    sizes = {name: sum(file.stat().st_size for file in (path / name).rglob("*") if file.is_file()) for name in FOLDERS}
     sizes["other"] = sum(file.stat().st_size for file in path.glob("*") if file.is_file())
     sizes["all"] = sum(sizes.values())
     return sizes
