@@ -264,6 +264,26 @@ def plot(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run directories; several are compared")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="the page; default: RUN/report.html, of several runs report.html"),
+    ] = None,
+    task_file: TaskFileOption = None,
+) -> None:
+    """Write one page that opens offline: how far, can the labels be trusted, what went wrong, what it cost.
+
+    Example: easy2hard report runs/copy-cpu-seed0 runs/copy-cpu-seed1 --out copy.html
+    """
+    _load_task_file(task_file)
+
+    from easy2hard.report.page import write_report
+
+    print(write_report(runs, out))
+
+
+@app.command()
 def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOption = False) -> None:
     """Join the oracle to a run's labels, after the fact: precision and recall per round, difficulty and filter.
 

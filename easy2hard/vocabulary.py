@@ -56,7 +56,7 @@ class Vocabulary:
         Raises:
             UserError: a character or number is not in the vocabulary.
         """
-        symbols = self._split(text)
+        symbols = self.split(text)
         for symbol in symbols:
             if symbol not in self._ids:
                 kind = "number" if len(symbol) > 1 else "character"
@@ -94,9 +94,10 @@ class Vocabulary:
 
     def lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Return (count,) numbers of tokens of texts, begin and end not counted."""
-        return np.array([len(self._split(text)) for text in texts], dtype=np.int64)
+        return np.array([len(self.split(text)) for text in texts], dtype=np.int64)
 
-    def _split(self, text: str) -> Sequence[str]:
+    def split(self, text: str) -> Sequence[str]:
+        """Return the symbols of a text, in order, whether the vocabulary has them or not."""
         return re.findall(r"[0-9]+|[^ ]", text, re.DOTALL) if self.has_numbers else text
 
     def _rows(self, texts: Sequence[str]) -> Tokens:
@@ -111,7 +112,7 @@ class Vocabulary:
 
     def _rows_of_numbers(self, texts: Sequence[str]) -> Tokens:
         # All texts at once, a line each; the end of a line has no id.
-        symbols = self._split("".join(f"{text}\n" for text in texts))
+        symbols = self.split("".join(f"{text}\n" for text in texts))
         ids = np.array([self._ids.get(symbol, PAD) for symbol in symbols], dtype=np.int32)
         row = np.cumsum(ids == PAD) - (ids == PAD)
         ends = np.flatnonzero(ids == PAD)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -16,6 +17,9 @@ BINS = 10
 """Bins of equal width that answers are sorted into by their confidence."""
 FALLEN = 0.99
 """Label precision below which it has fallen."""
+
+COLUMNS = ["difficulty", "prompt", "answer", "finished", "kept", "why", "confidence"]
+"""Columns of a ledger that an audit reads."""
 
 Flags = NDArray[np.bool_]
 
@@ -31,15 +35,24 @@ def audit_ledger(path: Path, oracle: Oracle, filters: Sequence[str] = ()) -> dic
     Returns:
         ``precision`` is the share of kept labels that are right, ``proposed_precision`` the share of all proposals that
         are, ``recall`` the share of right proposals that were kept; None where there is nothing to count.
-        ``difficulties`` has the same for each difficulty after each filter, ``errors`` counts the kinds of mistakes
-        among kept labels, ``calibration`` compares confidence with the share that is right.
+        ``by_filter`` has the same after each filter, ``by_difficulty`` for each difficulty after each filter;
+        ``errors`` counts the kinds of mistakes among kept labels, ``calibration`` compares confidence with the share
+        that is right.
     """
-    columns = ["difficulty", "prompt", "answer", "finished", "kept", "why", "confidence"]
-    table = pq.read_table(path, columns=columns)
+    table = pq.read_table(path, columns=COLUMNS)
+    return audit_labels(table, oracle, judge(table, oracle), filters)
+
+
+def judge(table: pa.Table, oracle: Oracle) -> Flags:
+    """Return (rows,) whether each answer of a ledger is the true one and has an end."""
+    truth = np.array(oracle.solve_texts(table["prompt"].to_pylist()), dtype=object)
+    right: Flags = (truth == np.array(table["answer"].to_pylist(), dtype=object)) & table["finished"].to_numpy()
+    return right
+
+
+def audit_labels(table: pa.Table, oracle: Oracle, right: Flags, filters: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what :func:`audit_ledger` does of rows of a ledger that are judged already."""
     prompts, answers = table["prompt"].to_pylist(), table["answer"].to_pylist()
-    finished = table["finished"].to_numpy()
-    truth = np.array(oracle.solve_texts(prompts), dtype=object)
-    right: Flags = (truth == np.array(answers, dtype=object)) & finished
     kept: Flags = table["kept"].to_numpy()
     wrong = np.flatnonzero(kept & ~right)
     reasons = Checker(oracle).check([prompts[i] for i in wrong], [answers[i] for i in wrong])
@@ -51,6 +64,7 @@ def audit_ledger(path: Path, oracle: Oracle, filters: Sequence[str] = ()) -> dic
         "precision": _share(right[kept]),
         "proposed_precision": _share(right),
         "recall": _share(kept[right]),
+        "by_filter": _stages(filters, why, right),
         "by_difficulty": {
             str(difficulty): _stages(filters, why[of == difficulty], right[of == difficulty])
             for difficulty in dict.fromkeys(of.tolist())

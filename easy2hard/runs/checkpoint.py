@@ -28,7 +28,8 @@ from easy2hard import processes
 from easy2hard.improvement.labelling import AnswerCheckpoints
 from easy2hard.improvement.labels import Proposals
 from easy2hard.learning.trainer import Checkpoints, Progress
-from easy2hard.runs.store import read_sealed, write_sealed
+from easy2hard.runs.manifest import read_sealed
+from easy2hard.runs.store import write_sealed
 from easy2hard.tasks.base import Difficulty
 from easy2hard.vocabulary import Tokens
 

@@ -3,12 +3,17 @@
 from pathlib import Path
 
 from easy2hard.errors import UserError
-from easy2hard.runs.manifest import Manifest, RunDirectory
-from easy2hard.runs.store import file_digest, read_sealed
+from easy2hard.runs.manifest import Manifest, RunDirectory, file_digest, read_sealed
 
 
-def problems(run: RunDirectory, manifest: Manifest) -> dict[int, list[str]]:
-    """Return what is missing or changed, by the round it belongs to; -1 for what belongs to none."""
+def problems(run: RunDirectory, manifest: Manifest, weights: bool = True) -> dict[int, list[str]]:
+    """Return what is missing or changed, by the round it belongs to; -1 for what belongs to none.
+
+    Args:
+        run: the run.
+        manifest: its manifest, with the digests.
+        weights: False leaves weights and checkpoints unread: they are nearly all of a run, and take their time.
+    """
     found: dict[int, list[str]] = {}
     run_wide = _links(run.path) + _changed(run.path, "settings.toml", manifest.settings_sha256)
     if run_wide:
@@ -19,10 +24,12 @@ def problems(run: RunDirectory, manifest: Manifest) -> dict[int, list[str]]:
         if sorted(record.files) != sorted(expected):
             wrong.append(f"manifest.json: round {position} lists files that are not its own")
         else:
-            wrong += [line for name, digest in record.files.items() for line in _changed(run.path, name, digest)]
+            read = [item for item in record.files.items() if weights or not item[0].startswith("weights/")]
+            wrong += [line for name, digest in read for line in _changed(run.path, name, digest)]
         if wrong:
             found[position] = wrong
-    begun = [line for path in sorted(run.checkpoint_folder.glob("round-*")) for line in _broken_seal(path)]
+    kept = sorted(run.checkpoint_folder.glob("round-*")) if weights else []
+    begun = [line for path in kept for line in _broken_seal(path)]
     if begun:
         found[len(manifest.rounds)] = begun
     return found

@@ -20,8 +20,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from easy2hard import __version__
 from easy2hard.config import Settings, load_recipe
 from easy2hard.errors import UserError
-from easy2hard.tasks.base import Difficulty, hardest
+from easy2hard.tasks.base import Difficulty, hardest, parse_difficulty
 
+REACHED = 0.99
+"""Exact match from which a difficulty counts as reached."""
 LAYOUT = 2
 """Of the run directory; a run of another one is not opened."""
 
@@ -66,6 +68,13 @@ class RoundRecord(BaseModel):
     """SHA-256 of each file of the round, by its path within the run."""
     pruned: bool = False
     """The weights are gone (setting storage.keep_weights)."""
+
+    @property
+    def reach(self) -> int:
+        """The greatest difficulty up to which every evaluated one is reached; 0 where the first is not."""
+        scores = sorted((hardest(parse_difficulty(text)), value) for text, value in self.accuracy.items())
+        missed = min((difficulty for difficulty, value in scores if value < REACHED), default=None)
+        return max((d for d, _ in scores if missed is None or d < missed), default=0)
 
 
 class Manifest(BaseModel):
@@ -126,16 +135,39 @@ def manifest_digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_sealed(path: Path) -> bytes:
+    """Return what was written.
+
+    Raises:
+        UserError: it is not what was written.
+    """
+    whole = path.read_bytes()
+    content, seal = whole[:-32], whole[-32:]
+    if hashlib.sha256(content).digest() != seal:
+        raise UserError(f"{path}: changed or cut off since it was written; without it, its part of the round is redone")
+    return content
+
+
 class RunDirectory:
     """A run directory, for reading.
+
+    Args:
+        path: the directory.
+        whole: False opens what is left of one, too.
 
     Raises:
         UserError: ``path`` is not a run directory.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, whole: bool = True) -> None:
         self.path = path
-        if not (path / "manifest.json").is_file() or not (path / "settings.toml").is_file():
+        if whole and not ((path / "manifest.json").is_file() and (path / "settings.toml").is_file()):
             raise UserError(f"{path}: not a run directory (it has no manifest.json and settings.toml)")
 
     @property

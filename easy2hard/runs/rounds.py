@@ -32,9 +32,9 @@ from easy2hard.models.threads import give_back_freed_memory, keep_freed_memory
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs.checkpoint import LabelCheckpoints, LabelRecord, PhaseCheckpoints
 from easy2hard.runs.integrity import check_intact
-from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory
+from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, file_digest, read_sealed
 from easy2hard.runs.space import needed, pausing, require
-from easy2hard.runs.store import Store, file_digest, load_weights, read_sealed
+from easy2hard.runs.store import Store, load_weights
 from easy2hard.runs.tracking import check_tracking, tracked
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest, span

@@ -239,25 +239,6 @@ def write_sealed(path: Path, content: bytes) -> None:
     write_file(path, content + hashlib.sha256(content).digest())
 
 
-def read_sealed(path: Path) -> bytes:
-    """Return what was written.
-
-    Raises:
-        UserError: it is not what was written.
-    """
-    whole = path.read_bytes()
-    content, seal = whole[:-32], whole[-32:]
-    if hashlib.sha256(content).digest() != seal:
-        raise UserError(f"{path}: changed or cut off since it was written; without it, its part of the round is redone")
-    return content
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _flush_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:

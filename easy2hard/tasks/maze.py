@@ -138,7 +138,7 @@ class Maze(Task):
     def check_prompt(self, text: str) -> None:
         super().check_prompt(text)
         start, end = text.partition("#")[0].split(">")
-        listed = _listed(text)
+        listed = neighbours_of(text)
         nodes = dict(listed)
         edges = {(node, other) for node, names in nodes.items() for other in names}
         problem = (
@@ -158,8 +158,8 @@ class Maze(Task):
             raise UserError(f"prompt {text!r}: not a maze ({problem})")
 
 
-def _listed(prompt: str) -> list[tuple[str, list[str]]]:
-    """Return the nodes of a maze with their neighbours, in the order of the prompt."""
+def neighbours_of(prompt: str) -> list[tuple[str, list[str]]]:
+    """Return the nodes of a maze's prompt with their neighbours, in the order of the prompt."""
     entries = (entry.partition(":") for entry in prompt.removesuffix("=").partition("#")[2].split("-"))
     return [(node, names.split(",")) for node, _, names in entries]
 
@@ -274,7 +274,7 @@ class MazeOracle(Oracle):
         way, right = answer.split(">"), truth.split(">")
         if way[0] != right[0]:
             return f"wrong start: {way[0]} instead of {right[0]}"
-        neighbours = dict(_listed(prompt))
+        neighbours = dict(neighbours_of(prompt))
         for here, there in pairwise(way):
             if there not in neighbours.get(here, []):
                 return f"illegal move: {here}>{there} is no edge"

@@ -16,7 +16,8 @@ from easy2hard.improvement.labels import Proposals, blocks, propose
 from easy2hard.runs import rounds
 from easy2hard.runs.checkpoint import LabelCheckpoints
 from easy2hard.runs.integrity import problems
-from easy2hard.runs.store import Store, read_sealed, write_sealed
+from easy2hard.runs.manifest import read_sealed
+from easy2hard.runs.store import Store, write_sealed
 from easy2hard.vocabulary import Tokens
 
 QUICK = ["supervised.steps=6", "supervised.decay=0", "rounds.steps=3", "rounds.decay=0", "rounds.labels=40"]

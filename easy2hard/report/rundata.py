@@ -1,0 +1,301 @@
+"""What a report knows of a run: its manifest, training logs and ledgers, with whatever damage there is named.
+
+Nothing here fails for a damaged file: the rest is read and the damage is a line of ``problems``.
+"""
+
+import csv
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from easy2hard.config import Settings
+from easy2hard.errors import UserError
+from easy2hard.evaluation.audit import audit_labels, judge
+from easy2hard.report.examples import Example, pick
+from easy2hard.runs.integrity import problems as damage_of
+from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory
+from easy2hard.tasks.base import Task, hardest, parse_difficulty
+from easy2hard.tasks.oracle import Oracle
+from easy2hard.tasks.registry import load_oracle, load_task
+
+LABELS = 120_000
+"""Labels of a run that are judged, the same number in each round and evenly spread over its ledger."""
+
+
+@dataclass
+class RoundData:
+    """One committed round."""
+
+    record: RoundRecord
+    training: NDArray[np.float64]
+    """(steps, 4): step, loss, share of the peak learning rate, tokens; no rows where the log is missing."""
+    audit: dict[str, Any] | None = None
+    """Label quality (evaluation/audit.py); None without labels or without an oracle."""
+    label_tokens: int | None = None
+    """Tokens of the round's prompts and labels, as often as there are members; None where they cannot be counted."""
+    picked: list[Example] = field(default_factory=list)
+
+
+@dataclass
+class RunData:
+    """A run as far as it can be read."""
+
+    path: Path
+    settings: Settings | None
+    settings_text: str
+    manifest: Manifest
+    rounds: list[RoundData]
+    problems: list[str]
+    task: Task | None
+    judged: str | None
+    """Why there is no label quality; None where there is."""
+    sampled: bool
+    """Not all labels were judged."""
+
+    @property
+    def name(self) -> str:
+        """What the run's directory is called."""
+        return self.path.resolve().name
+
+    @property
+    def unit(self) -> str:
+        """What the difficulty counts."""
+        return self.task.unit if self.task else "level"
+
+    @property
+    def supervised(self) -> int:
+        """The hardest supervised difficulty; 0 where it is not known."""
+        if self.settings:
+            return self.settings.supervised.difficulty
+        first = [each.record for each in self.rounds if each.record.round == 0]
+        return max((hardest(d) for record in first for d in record.difficulties), default=0)
+
+    @property
+    def newest(self) -> RoundRecord | None:
+        """The last committed round."""
+        return self.rounds[-1].record if self.rounds else None
+
+    @property
+    def reach(self) -> int:
+        """What the last round reached (``RoundRecord.reach``)."""
+        return self.newest.reach if self.newest else 0
+
+    @property
+    def pairs(self) -> bool:
+        """Difficulties are pairs."""
+        return any("x" in text for each in self.rounds for text in each.record.accuracy)
+
+    def extent(self, hardest: int) -> str:
+        """Return a greatest difficulty in words: ``10 digits``, or ``6x6`` where difficulties are pairs."""
+        return (
+            f"{hardest}x{hardest}"
+            if self.pairs
+            else f"{hardest} {self.unit if hardest != 1 else self.unit.removesuffix('s')}"
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all rounds."""
+        return sum(each.record.seconds for each in self.rounds)
+
+
+def read_run(path: Path) -> RunData:
+    """Return all that a report needs of a run, running, finished or damaged.
+
+    Raises:
+        UserError: ``path`` is no run directory.
+    """
+    parts = ("manifest.json", "settings.toml", "training", "ledger")
+    if not any((path / part).exists() for part in parts):
+        raise UserError(f"{path}: not a run directory (it has none of {', '.join(parts)})")
+    problems: list[str] = []
+    settings, text = _settings(path, problems)
+    manifest = _manifest(path, settings, problems)
+    task, oracle, judged = _oracle(manifest, settings)
+    rounds, sampled = [], False
+    most = LABELS // max(len(manifest.rounds) - 1, 1)
+    for record in manifest.rounds:
+        data = RoundData(record, _training(path, record.round, problems))
+        if record.round:
+            table = _ledger(path, record.round, problems)
+            if table is not None:
+                every = -(-len(table) // most) or 1
+                sampled |= every > 1
+                judged = _judge(data, table.take(np.arange(0, len(table), every)), every, task, oracle) or judged
+        rounds.append(data)
+    return RunData(path, settings, text, manifest, rounds, problems, task, judged, sampled)
+
+
+def _settings(path: Path, problems: list[str]) -> tuple[Settings | None, str]:
+    file = path / "settings.toml"
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        problems.append(f"settings.toml: {error.strerror}")
+        return None, ""
+    try:
+        return RunDirectory(path, whole=False).settings, text
+    except UserError as error:
+        problems.append(f"settings.toml: {error}")
+        return None, text
+
+
+def _manifest(path: Path, settings: Settings | None, problems: list[str]) -> Manifest:
+    try:
+        run = RunDirectory(path)
+        manifest = run.manifest
+    except UserError as error:
+        problems.append(str(error).removeprefix(f"{path}: ").removeprefix(f"{path}/"))
+        return _salvaged(path, settings, problems)
+    found = damage_of(run, manifest, weights=False)
+    problems += [line for lines in found.values() for line in lines]
+    return manifest
+
+
+def _salvaged(path: Path, settings: Settings | None, problems: list[str]) -> Manifest:
+    """Return what is left of a damaged manifest; without any record of rounds, what their files say."""
+    try:
+        content = json.loads((path / "manifest.json").read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError):
+        content = {}
+    kept = {}
+    for key in ("task", "seed", "torch", "threads", "device", "status", "supervised_signals", "blindfold"):
+        try:
+            Manifest.model_validate({**_NOTHING, key: content[key]})
+            kept[key] = content[key]
+        except (KeyError, ValidationError):
+            pass  # whatever is left of it says nothing
+    named = {"task": settings.task.name, "seed": settings.seed} if settings else {}
+    rounds = []
+    listed = content.get("rounds")
+    for value in listed if isinstance(listed, list) else []:
+        try:
+            record = RoundRecord.model_validate(value)
+            for text in record.accuracy:
+                parse_difficulty(text)
+            rounds.append(record)
+        except (ValidationError, ValueError):
+            problems.append("manifest.json: the record of a round cannot be read; it is left out")
+    if not rounds:
+        rounds = _rounds_from_files(path, problems)
+    return Manifest.model_validate({**_NOTHING, **named, **kept, "rounds": rounds})
+
+
+_NOTHING = {"task": "unknown", "seed": 0, "torch": "unknown", "threads": 0, "device": "unknown", "status": "damaged"}
+
+
+def _rounds_from_files(path: Path, problems: list[str]) -> list[RoundRecord]:
+    numbers = sorted(
+        int(file.stem.removeprefix("round-"))
+        for file in (path / "training").glob("round-*.csv")
+        if file.stem.removeprefix("round-").isdecimal()
+    )
+    if numbers:
+        problems.append("manifest.json: nothing in it can be used; the rounds are put together from their files")
+    records = []
+    for number in numbers:
+        training = _training(path, number, [])
+        table = _ledger(path, number, []) if number else None
+        why: Counter[str] = Counter(table["why"].to_pylist()) if table is not None else Counter()
+        of = list(dict.fromkeys(table["difficulty"].to_pylist())) if table is not None else []
+        records.append(
+            RoundRecord(
+                round=number,
+                difficulties=[parse_difficulty(str(each)) for each in of],
+                proposed=why.total(),
+                kept=why["kept"],
+                filters=[],
+                steps=len(training),
+                tokens=int(training[:, 3].sum()),
+                seconds=0.0,
+                phase_seconds={},
+                loss=float(training[-20:, 1].mean()) if len(training) else 0.0,
+                accuracy={},
+                weights_sha256="",
+            )
+        )
+    return records
+
+
+def _oracle(manifest: Manifest, settings: Settings | None) -> tuple[Task | None, Oracle | None, str | None]:
+    """Return the task and its oracle, and why there is none."""
+    options = settings.task.options if settings else {}
+    try:
+        task = load_task(manifest.task, options)
+        return task, load_oracle(task), None
+    except UserError as error:
+        return None, None, f"no oracle: {error}"
+
+
+def _training(path: Path, number: int, problems: list[str]) -> NDArray[np.float64]:
+    file = RunDirectory(path, whole=False).training_path(number)
+    try:
+        with file.open(newline="", encoding="utf-8", errors="replace") as lines:
+            _header, *rows = csv.reader(lines)
+    except (OSError, ValueError, csv.Error):
+        return np.empty((0, 4))  # that it is missing or empty is among the problems already
+    values, bad = [], 0
+    for row in rows:
+        try:
+            first, second, third, fourth = map(float, row)
+            values.append((first, second, third, fourth))
+        except ValueError:
+            bad += 1
+    if bad:
+        problems.append(f"{file.relative_to(path)}: {bad} of {len(rows)} lines are no numbers; they are left out")
+    return np.array(values, dtype=np.float64).reshape(-1, 4)
+
+
+def _ledger(path: Path, number: int, problems: list[str]) -> pa.Table | None:
+    file = RunDirectory(path, whole=False).ledger_path(number)
+    try:
+        table = pq.ParquetFile(file).read(columns=_COLUMNS)  # read_table would load pandas where it is installed
+    except (OSError, pa.ArrowException) as error:
+        if file.is_file():
+            problems.append(f"{file.relative_to(path)}: cannot be read: {str(error).splitlines()[0][:200]}")
+        return None
+    if set(table.column_names) != set(_COLUMNS):
+        missing = ", ".join(sorted(set(_COLUMNS) - set(table.column_names)))
+        problems.append(f"{file.relative_to(path)}: has no column {missing}")
+        return None
+    return table
+
+
+_COLUMNS = ["difficulty", "prompt", "answer", "finished", "kept", "why", "votes", "members", "confidence"]
+
+
+def _judge(data: RoundData, table: pa.Table, every: int, task: Task | None, oracle: Oracle | None) -> str | None:
+    """Fill in what a round's labels tell; return why they cannot be judged, or None.
+
+    Args:
+        data: the round.
+        table: every ``every``-th label of it.
+        every: the stride.
+        task: counts tokens.
+        oracle: judges.
+    """
+    if task:
+        texts = [*table["prompt"].to_pylist(), *table["answer"].to_pylist()]
+        members = table["members"].to_pylist()[0] if len(table) else 0
+        data.label_tokens = int(task.vocabulary.lengths(texts).sum()) * every * members
+    right = reason = None
+    if task and oracle:
+        try:
+            right = judge(table, oracle)
+            filters = [each["name"] for each in data.record.filters if "name" in each]
+            data.audit = audit_labels(table, oracle, right, filters)
+        except Exception as error:  # a third party's oracle, or prompts that are none: say so, show the rest
+            reason = f"the oracle of task {task.name} fails on the labels of round {data.record.round}: {error}"
+            right = None
+    data.picked = pick(data.record.round, table, right, task, oracle if right is not None else None)
+    return reason

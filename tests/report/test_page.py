@@ -1,0 +1,321 @@
+"""The report: what it says, that it says it of any run, and that nothing of a run is anything but text in it."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from whole_runs import Label, copy_labels, full_run, label
+
+from easy2hard.errors import UserError
+from easy2hard.evaluation.audit import audit_ledger
+from easy2hard.report import rundata
+from easy2hard.report.compare import groups_of, spread_line
+from easy2hard.report.page import duration, render, write_report
+from easy2hard.report.rundata import read_run
+from easy2hard.report.svg import heat_colour, line_chart, number
+from easy2hard.runs.manifest import RunDirectory
+from easy2hard.tasks.registry import load_oracle, load_task
+
+HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}&lt;"
+
+
+class Page(HTMLParser):
+    """The elements and the visible text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.marked: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "input", "br"):
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, f"{tag} is closed where it is not open"
+        if tag in ("th", "td", "dt", "dd"):
+            self.text += " "
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] == "mark":
+            self.marked.append(data)
+        if self._open and self._open[-1] not in ("style", "script"):
+            self.text += data
+
+    def titles(self) -> list[str | None]:
+        return [attributes.get("aria-label") for tag, attributes in self.tags if tag == "svg" and "role" in attributes]
+
+
+def page_of(*runs: RunDirectory) -> Page:
+    return Page(render([read_run(run.path) for run in runs]))
+
+
+def assert_harmless(text: str) -> None:
+    """Nothing is loaded, one script runs and it is ours."""
+    page = Page(text)
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert "default-src 'none'" in text
+    assert not [
+        tag for tag, _ in page.tags if tag in ("img", "iframe", "object", "embed", "form", "base", "image", "use")
+    ]
+    for _, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on") or name in ("src", "xlink:href", "srcset")]
+        assert (attributes.get("href") or "#").startswith(("#", "data:,"))
+
+
+def test_a_page_answers_how_far_whether_to_trust_it_and_what_it_cost(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run")
+    page = page_of(run)
+    assert_harmless(render([read_run(run.path)]))
+    assert "copy: supervised to 3 digits, now at least 99 % to 5" in page.text
+    titles = " ".join(filter(None, page.titles()))
+    for title in ("Accuracy by difficulty", "Round and difficulty", "Reach", "Label precision", "Label recall", "Kept",
+                  "Agreement and confidence", "Calibration", "Loss", "Learning rate", "Time", "Tokens"):  # fmt: skip
+        assert f"{title}: " in titles
+    assert all(f"{key}" in page.text for key in ("rounds.labels", "supervised.steps", "optimiser.name"))
+
+
+def test_its_label_precision_is_that_of_the_audit(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run")
+    oracle = load_oracle(load_task("copy"))
+    for data in read_run(run.path).rounds[1:]:
+        audit = audit_ledger(run.ledger_path(data.record.round), oracle, ["unfinished", "vote", "confidence"])
+        assert data.audit == audit
+        assert audit["precision"] == 5 / 7
+    assert "Label precision 0.7143 over all kept labels, 0.7143 in the worst round; it first fell below 0.99 in round 1." in page_of(run).text  # fmt: skip # noqa: E501
+
+
+def test_examples_show_the_first_wrong_token(tmp_path: Path) -> None:
+    def labels(number_: int, difficulty: int) -> list[Label]:
+        return [
+            label("1234=", "1234"),
+            label("1235=", "1935"),
+            label("1236=", "123"),
+            label("1237=", "12378"),
+            label("1238=", "7238", "vote"),
+        ]
+
+    page = page_of(full_run(tmp_path / "run", rounds=2, labels=labels))
+    assert sorted(page.marked) == ["7", "8", "9", "⏎"]
+    assert "wrong digit at position 2: 9 instead of 2" in page.text
+    assert "dropped by vote; wrong digit at position 1: 7 instead of 1" in page.text
+
+
+def test_everything_of_a_run_is_text(tmp_path: Path) -> None:
+    def labels(number_: int, difficulty: int) -> list[Label]:
+        return [label(HOSTILE, HOSTILE), label(HOSTILE, HOSTILE, HOSTILE)]
+
+    run = full_run(tmp_path / "run <i>", task=HOSTILE, labels=labels, status=HOSTILE)
+    text = render([read_run(run.path)])
+    assert_harmless(text)
+    page = Page(text)
+    assert page.text.count("<script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}&lt;") > 6
+    assert "run <i>" in page.text
+    assert "no such task" in page.text
+    assert "Label precision: " not in " ".join(filter(None, page.titles()))
+    other = full_run(tmp_path / "other", seed=1, task=HOSTILE, labels=labels)
+    assert_harmless(render([read_run(run.path), read_run(other.path)]))
+
+
+def test_prompts_that_are_none_leave_label_precision_out_alone(tmp_path: Path) -> None:
+    page = page_of(full_run(tmp_path / "run", labels=lambda *of: [label("1<b>x=", "1<b>x")]))
+    assert "fails on the labels of round 2" in page.text
+    assert "1<b>x=" in page.text
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"\x00\xff garbage <script>")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, garbage, cut], ids=["missing", "garbage", "cut off"])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "settings.toml", "training/round-001.csv", "ledger/round-001.parquet"]
+)
+def test_damage_is_named_and_the_rest_is_shown(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
+    run = full_run(tmp_path / "run")
+    damage(run.path / name)
+    text = render([read_run(run.path)])
+    assert_harmless(text)
+    page = Page(text)
+    assert f"Damaged: {name}" in page.text
+    assert "Loss: " in " ".join(filter(None, page.titles()))
+    assert "Label precision 0.7143" in page.text
+
+
+def test_a_changed_manifest_is_named_and_used(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run")
+    file = run.path / "manifest.json"
+    file.write_text(file.read_text().replace('"threads": 1', '"threads": 7').replace('"kept": 7,', '"kept": -7,'))
+    page = page_of(run)
+    assert "Damaged: manifest.json: damaged: it was changed after it was written" in page.text
+    assert "now at least 99 % to 5" in page.text
+
+
+def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
+    page = page_of(full_run(tmp_path / "run", rounds=0, status="running"))
+    assert "nothing is measured yet" in page.text
+    assert "was under way" in page.text
+    page = page_of(full_run(tmp_path / "first", rounds=1, status="running"))
+    assert "now at least 99 % to 3" in page.text
+
+
+def test_what_the_run_must_confess_is_on_top(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run")
+    text = (run.path / "manifest.json").read_text()
+    (run.path / "manifest.json").write_text(
+        text.replace('"supervised_signals": []', '"supervised_signals": ["rounds.filters: verifier"]')
+    )
+    assert "NOT self-improvement: rounds.filters: verifier" in page_of(run).text
+
+
+def test_mazes_are_drawn_with_the_answers_way(tmp_path: Path) -> None:
+    maze = "3>1#1:2-2:3,1-3:2,4-4:3="
+
+    def labels(number_: int, difficulty: int) -> list[Label]:
+        return [label(maze, "3>2>1"), label(maze, "3>1"), label(maze, ">3", "vote")]
+
+    page = page_of(full_run(tmp_path / "run", rounds=2, task="maze-hops", labels=labels, options={"nodes": 4}))
+    classes = [attributes.get("class") for tag, attributes in page.tags if tag in ("path", "svg")]
+    assert classes.count("maze") == 3
+    assert classes.count("wall") == 9
+    assert classes.count("way") == 2
+    assert classes.count("no-way") == 1
+    assert classes.count("true-way") == 4  # of the two wrong answers
+    assert "maze of 4 nodes, from 3 to 1; the answer goes 3>2>1" in page.titles()
+    assert page.marked[0] == "1"
+
+
+def test_pairs_have_a_grid_for_each_round(tmp_path: Path) -> None:
+    def accuracy(round_: int) -> dict[str, float]:
+        size = 3 + round_
+        return {f"{a}x{b}": 1.0 if max(a, b) < size else 0.25 for a in range(1, size + 1) for b in range(1, size + 1)}
+
+    run = full_run(tmp_path / "run", task="multiplication", accuracy=accuracy, labels=lambda *of: [])
+    page = page_of(run)
+    grids = [title for title in page.titles() if title and title.startswith("round ")]
+    assert grids == [f"round {i}: exact match of every pair" for i in range(3)]
+    assert [a for tag, a in page.tags if (a.get("class") or "").startswith("cell")].__len__() == 9 + 16 + 25
+    assert "supervised to 3x3, now at least 99 % to 4x4" in page.text
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_group(tmp_path: Path) -> None:
+    runs = [full_run(tmp_path / f"copy-seed{seed}", seed=seed) for seed in range(3)]
+    other = full_run(tmp_path / "other", steps=30)
+    read = [read_run(run.path) for run in [*runs, other]]
+    groups = groups_of(read)
+    assert [(group.name, len(group.runs)) for group in groups] == [("copy (3 seeds)", 3), ("other", 1)]
+    page = page_of(*runs, other)
+    assert "now at least 99 % to 6 (5 to 7) digits" in page.text
+    assert "rounds.steps 20 30" in page.text
+    assert_harmless(render(read))
+
+
+def test_seeds_are_a_mean_with_their_range() -> None:
+    line = spread_line("g", 0, [{1.0: 0.2, 2.0: 0.5}, {1.0: 0.4}, {1.0: 0.9, 2.0: 0.7}])
+    assert line.points == [(1.0, pytest.approx(0.5)), (2.0, pytest.approx(0.6))]
+    assert line.band == [(1.0, 0.2, 0.9), (2.0, 0.5, 0.7)]
+
+
+def test_a_large_ledger_is_sampled_and_the_page_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = full_run(tmp_path / "run", rounds=2, labels=lambda n, d: copy_labels(n, d) * 100)
+    assert "evenly spread" not in page_of(run).text
+    monkeypatch.setattr(rundata, "LABELS", 400)
+    read = read_run(run.path)
+    assert read.sampled
+    assert read.rounds[1].audit is not None
+    assert read.rounds[1].audit["proposed"] == 334
+    tokens = 2 * sum(len(each["prompt"]) + len(each["answer"]) for each in copy_labels(1, 4) * 100)
+    assert read.rounds[1].label_tokens == pytest.approx(tokens, rel=0.1)
+    assert "evenly spread" in page_of(run).text
+
+
+def test_a_page_of_sixty_rounds_is_small(tmp_path: Path) -> None:
+    out = write_report([full_run(tmp_path / "run", rounds=61).path], None)
+    assert out == tmp_path / "run" / "report.html"
+    assert out.stat().st_size < 2_000_000
+
+
+def test_a_run_given_twice_or_none_is_refused(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run")
+    with pytest.raises(UserError, match="given 2 times"):
+        write_report([run.path, tmp_path / "x" / ".." / "run"], None)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="not a run directory"):
+        write_report([tmp_path / "empty"], None)
+
+
+def test_a_report_does_not_load_torch(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run")
+    program = (
+        "import sys; from pathlib import Path; from easy2hard.report.page import write_report;"
+        f"write_report([Path({str(run.path)!r})], None); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0, "0.0 s"), (59.9, "59.9 s"), (303, "5 min 3 s"), (3900, "1 h 5 min"), (90000, "1 d 1 h")]
+)
+def test_times_are_said_in_their_greatest_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_heat_colours_grow_lighter_so_that_grey_shows_them_too() -> None:
+    colours = [bytes.fromhex(heat_colour(value)[1:]) for value in np.linspace(0, 1, 50)]
+    lightness = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in colours]
+    assert lightness == sorted(lightness)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "-"), (0, "0"), (1.0, "1"), (1234567, "1,234,567"), (0.99951, "0.9995"), (3e-5, "3e-05")]
+)
+def test_figures_are_short(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_a_chart_without_data_is_still_a_chart() -> None:
+    chart = line_chart("t", "n", "x", "y", [])
+    assert chart.svg.startswith("<svg")
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
+def test_a_browser_shows_it_without_a_word_of_complaint(tmp_path: Path) -> None:
+    out = write_report([full_run(tmp_path / "run", task=HOSTILE).path], tmp_path / "page.html")
+    browser = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--virtual-time-budget=2000",
+    ]
+    shown = subprocess.run(
+        [*browser, f"--user-data-dir={tmp_path}/profile", "--dump-dom", out.as_uri()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert "CONSOLE" not in shown.stderr
+    page = Page(shown.stdout)
+    sliders = [attributes for _, attributes in page.tags if attributes.get("class") == "slider"]
+    assert sliders
+    assert all("hidden" not in attributes for attributes in sliders), "the script did not run"
