@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,8 +21,41 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")]
-TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="a task, one of `easy2hard tasks`")]
+
+def _recipes(incomplete: str) -> list[str]:
+    """Return what a shell may complete a recipe to."""
+    from easy2hard.config import recipe_names
+
+    return [name for name in [*recipe_names(), *map(str, Path().glob("*.toml"))] if name.startswith(incomplete)]
+
+
+def _tasks(incomplete: str) -> list[str]:
+    """Return what a shell may complete a task to."""
+    from easy2hard.tasks.registry import task_names
+
+    return [name for name in task_names() if name.startswith(incomplete)]
+
+
+def _runs(incomplete: str) -> list[str]:
+    """Return what a shell may complete a run to: directories that are one, and those that may hold one."""
+    folder = Path(incomplete) if incomplete.endswith(os.sep) else Path(incomplete).parent
+    return [
+        str(path) if (path / "manifest.json").is_file() else f"{path}{os.sep}"
+        for path in (sorted(folder.iterdir()) if folder.is_dir() else [])
+        if path.is_dir() and str(path).startswith(incomplete) and not path.name.startswith(".")
+    ]
+
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory", autocompletion=_runs)]
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="a shipped recipe or a TOML file", autocompletion=_recipes)
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="replace a setting; repeatable")
+]
+TaskArgument = Annotated[
+    str, typer.Argument(metavar="TASK", help="a task, one of `easy2hard tasks`", autocompletion=_tasks)
+]
 TaskFileOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE.py", help="a Python file with a task of your own; it is run as code (docs/tasks.md)"),
@@ -30,12 +65,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 @app.command()
 def run(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe or a TOML file")],
+    recipe: RecipeArgument,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="run directory; default: runs/RECIPE-seedN")] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="replace a setting; repeatable"),
-    ] = None,
+    overrides: SetOption = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="the run's seed; default: the recipe's")] = None,
     blindfold: Annotated[
         bool,
@@ -154,6 +186,98 @@ def _only_main() -> None:
     """End quietly where it is not this process that reports what all of them know."""
     if not processes.is_main():
         raise typer.Exit(0)
+
+
+@app.command()
+def estimate(
+    recipe: RecipeArgument,
+    overrides: SetOption = None,
+    task_file: TaskFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how long a recipe will take on this machine, by phase, from a measurement of some seconds.
+
+    Example: easy2hard estimate copy-cpu --set rounds.count=12
+    """
+    from easy2hard.api import settings_of
+
+    settings = settings_of(recipe, overrides or [], task_file)
+
+    from easy2hard.runs import estimate
+
+    with _measuring() as on_phase:
+        estimated = estimate.estimate(settings, on_phase)
+    print(json.dumps({"recipe": recipe, **estimated.as_json()}) if as_json else "\n".join(estimated.lines()))
+
+
+@app.command()
+def init(
+    out: Annotated[Path, typer.Argument(metavar="FILE.toml", help="the recipe to write")] = Path("recipe.toml"),
+    task: Annotated[
+        str | None, typer.Option(metavar="TASK", help="a task, one of `easy2hard tasks`; asked for if not given")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(metavar="N", help="how long the run may take; asked for if not given")
+    ] = None,
+    hardware: Annotated[
+        str | None, typer.Option(metavar="cpu|gpu", help="what it runs on; asked for if not given")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="the run's seed")] = 0,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="ask nothing: take defaults, replace FILE.toml")] = False,
+    task_file: TaskFileOption = None,
+) -> None:
+    """Write a recipe for a task that fits your time on this machine, every setting explained.
+
+    Example: easy2hard init mine.toml --task reverse --minutes 5 --yes
+    """
+    from easy2hard.api import load_task_file
+    from easy2hard.tasks.registry import task_names
+
+    own = load_task_file(task_file)
+    task = _asked("task", task, (own or ["copy"])[0], yes, task_names())
+    given = _asked("minutes", None if minutes is None else f"{minutes:g}", "10", yes)
+    try:
+        budget = float(given)
+    except ValueError:
+        budget = 0.0
+    if not 0 < budget < float("inf"):
+        raise UserError(f"--minutes {given}: expected a number above 0")
+    if out.suffix != ".toml":
+        raise UserError(f"{out}: a recipe's name ends in .toml")
+    if out.exists() and not yes and not typer.confirm(f"{out} is there already; replace it?"):
+        raise typer.Abort
+
+    import torch
+
+    here = "gpu" if torch.cuda.is_available() else "cpu"
+    hardware = _asked("hardware", hardware, here, yes, ["cpu", "gpu"])
+
+    from easy2hard.init import compose
+
+    with _measuring() as on_phase:
+        on_phase("this machine")
+        written = compose(task, budget, hardware == "gpu", seed)
+    out.write_text(written.text(budget))
+    print("\n".join(written.estimate.lines()))
+    print(f"written: {out}, {written.settings.rounds.count} rounds; `easy2hard run {out}` starts it")
+
+
+def _asked(name: str, given: str | None, default: str, yes: bool, allowed: list[str] | None = None) -> str:
+    """Return what an option says, or else what the user answers."""
+    if given is None:
+        given = default if yes else typer.prompt(name, default=default)
+    if allowed is not None and given not in allowed:
+        raise UserError(f"--{name} {given}: expected one of {', '.join(allowed)}")
+    return given
+
+
+@contextmanager
+def _measuring() -> Iterator[Callable[[str], None]]:
+    """Say on a terminal what is being measured."""
+    from rich.console import Console
+
+    with Console(stderr=True).status("measuring …") as status:
+        yield lambda name: status.update(f"measuring {name} …")
 
 
 @app.command()

@@ -43,7 +43,7 @@ PRESETS = {
 class LoraSettings(_Settings):
     """Low-rank adapters beside the frozen weights of a pretrained model."""
 
-    rank: int = Field(64, ge=1)
+    rank: int = Field(64, ge=1, description="inner width of an adapter")
     alpha: float = Field(128.0, gt=0, description="the adapters' output counts alpha / rank times")
     targets: list[str] = Field([], description="names of layers; default: all linear ones but the last")
 
@@ -51,7 +51,9 @@ class LoraSettings(_Settings):
 class ModelSettings(_Settings):
     """The decoder: a preset, any part of which may be replaced, or a pretrained model; and how many members train."""
 
-    preset: Literal["tiny", "small", "paper"] = "tiny"
+    preset: Literal["tiny", "small", "paper"] = Field(
+        "tiny", description="0.2 M, 0.8 M or 14.2 M parameters: width 64, 128 or 384 in 3, 3 or 6 blocks"
+    )
     width: int | None = Field(None, ge=1, description="replaces the preset's width")
     layers: int | None = Field(None, ge=1, description="replaces the preset's number of blocks")
     heads: int | None = Field(None, ge=1, description="replaces the preset's number of attention heads")
@@ -89,12 +91,16 @@ class ModelSettings(_Settings):
 class OptimiserSettings(_Settings):
     """AdamW on everything, or Muon on the hidden matrices and AdamW on the rest."""
 
-    name: Literal["adamw", "muon"] = "muon"
+    name: Literal["adamw", "muon"] = Field(
+        "muon", description="muon has AdamW take care of all but the hidden matrices"
+    )
     learning_rate: float = Field(3e-3, gt=0, description="peak rate of AdamW")
     muon_learning_rate: float = Field(0.02, gt=0, description="peak rate of Muon, hidden matrices only")
-    betas: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.9, 0.98]
-    eps: float = Field(1e-12, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
+    betas: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+        [0.9, 0.98], description="decay of AdamW's means of gradients and of their squares"
+    )
+    eps: float = Field(1e-12, gt=0, description="added to AdamW's root of the mean square")
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW and of Muon, relative to the learning rate")
     floor: float = Field(0.01, ge=0, le=1, description="final learning rate as a share of the peak")
     clip: float = Field(1.0, gt=0, description="greatest norm of a member's gradient")
 
@@ -104,7 +110,9 @@ class TrainingSettings(_Settings):
 
     batch: int = Field(256, ge=1, description="examples in a step of the supervised phase")
     groups: int = Field(4, ge=1, description="length groups a batch is drawn from")
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the products; weights and sums stay float32"
+    )
     restarts: int = Field(
         3, ge=0, description="returns to the last checkpoint, with other batches, after a loss that is not a number"
     )
@@ -154,7 +162,7 @@ class VoteFilter(_Settings):
     """Keep an answer whose share of the members' answers reaches ``threshold``; ties lose."""
 
     name: Literal["vote"]
-    threshold: float = Field(0.7, gt=0, le=1)
+    threshold: float = Field(0.7, gt=0, le=1, description="share of the members that gave the answer")
 
 
 class ConfidenceFilter(_Settings):
@@ -228,13 +236,15 @@ class RoundsSettings(PhaseSettings):
     learning_rate_scale: float = Field(
         1.0, gt=0, description="peak rates of the rounds relative to the supervised phase"
     )
-    filters: list[FilterSettings] = [NoFilter(name="none")]
+    filters: list[FilterSettings] = Field(
+        [NoFilter(name="none")], description="which labels are kept, one filter after another (docs/labels.md)"
+    )
 
 
 class WatchSettings(_Settings):
     """Notices a collapse without a single true answer: holds the difficulty, rolls back, and stops, in this order."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="whether the watch acts")
     agreement: float = Field(0.2, ge=0, le=1, description="share of prompts that all members must answer alike")
     acceptance: float = Field(0.05, ge=0, le=1, description="share of its labels that a round must keep")
     unfinished: float = Field(0.5, ge=0, le=1, description="share of answers without an end that is too much")
@@ -251,7 +261,7 @@ class WatchSettings(_Settings):
 class NoiseSettings(_Settings):
     """Spoils kept labels of one round on purpose, for the study of how errors grow (paper, label noise)."""
 
-    round: int = Field(ge=1)
+    round: int = Field(ge=1, description="the round whose labels are spoilt")
     kind: Literal["random", "drop", "off-by-one", "drop-off-by-one"] = Field(
         description="all digits random; the last digits left out; the last digits one more or less; both"
     )
@@ -290,8 +300,8 @@ class TrackingSettings(_Settings):
 class Settings(_Settings):
     """Everything a run depends on."""
 
-    description: str = ""
-    seed: int = Field(0, ge=0)
+    description: str = Field("", description="what the recipe is, in a line, for `easy2hard recipes`")
+    seed: int = Field(0, ge=0, description="all randomness comes from it")
     task: TaskSettings
     model: ModelSettings = ModelSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
@@ -425,8 +435,8 @@ def _one_line(error: ValidationError) -> str:
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Settings
     for part in location:
-        if part in _FILTERS:
-            model = _FILTERS[str(part)]
+        if part in FILTERS:
+            model = FILTERS[str(part)]
         elif isinstance(part, str) and part in model.model_fields:
             annotation = model.model_fields[part].annotation
             for each in (annotation, *get_args(annotation)):  # a section, or one that may be left out
@@ -435,7 +445,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     return sorted(model.model_fields)
 
 
-_FILTERS: dict[str, type[BaseModel]] = {
+FILTERS: dict[str, type[BaseModel]] = {
     "none": NoFilter,
     "vote": VoteFilter,
     "confidence": ConfidenceFilter,

@@ -86,6 +86,41 @@ def build_members(settings: Settings, task: Task, device: torch.device | None = 
     return [Transformer(model.size, len(task.vocabulary), generator).to(device) for generator in generators]
 
 
+def build_mixture(
+    settings: Settings,
+    supervised: SupervisedSource,
+    older: Sequence[LabelledSource],
+    newest: LabelledSource | None,
+    number: int,
+    member: int,
+    again: int = 0,
+) -> Mixture:
+    """Return the batches of a member in a round.
+
+    Args:
+        settings: of the run.
+        supervised: D0.
+        older: labels of earlier rounds.
+        newest: the round's own, None in the supervised phase.
+        number: the round.
+        member: whose batches.
+        again: how often its training had to begin again, with other batches.
+    """
+    batch = (number > 0 and settings.rounds.batch) or settings.training.batch
+    stream: tuple[str | int, ...] = ("batches", number, member)
+    return Mixture(
+        seed=settings.seed,
+        stream=(*stream, "again", again) if again else stream,
+        supervised=(supervised, float(len(supervised.task.evaluated_difficulties(settings.supervised.difficulty)))),
+        # A round weighs 1 for each difficulty it covers; one with fewer labels than a batch holds, less by as much.
+        older=[(source, len(source.labels) * min(1.0, len(source) / batch)) for source in older if len(source)],
+        newest=newest if newest is not None and len(newest) else None,
+        batch=batch,
+        groups=settings.training.groups,
+        newest_share=settings.rounds.newest_share,
+    )
+
+
 def load_members(run: RunDirectory) -> list[Member]:
     """Return the members of a run after its last committed round.
 
@@ -509,28 +544,13 @@ class _Run:
         self, number: int, phase: PhaseSettings, past: Sequence[RoundRecord], newest: int | None
     ) -> dict[str, Any]:
         settings = self.settings
-        batch = (number > 0 and settings.rounds.batch) or settings.training.batch
         sources = [self._labels_of(record.round) for record in past[1:]]
-        # A round weighs 1 for each difficulty it covers; one with fewer labels than a batch holds, less by as much.
-        older = [(source, len(source.labels) * min(1.0, len(source) / batch)) for source in sources if len(source)]
         new = self._labels_of(newest) if newest is not None else None
         restarts = self._restarts(number)
 
         def mixture(member: int) -> Mixture:
             again = sum(restart["member"] == member for restart in restarts)
-            return Mixture(
-                seed=settings.seed,
-                stream=("batches", number, member, *(["again", again] if again else [])),
-                supervised=(
-                    self.supervised,
-                    float(len(self.task.evaluated_difficulties(settings.supervised.difficulty))),
-                ),
-                older=older,
-                newest=new if new is not None and len(new) else None,
-                batch=batch,
-                groups=settings.training.groups,
-                newest_share=settings.rounds.newest_share,
-            )
+            return build_mixture(settings, self.supervised, sources, new, number, member, again)
 
         kept = PhaseCheckpoints(
             lambda member: self.store.member_path(number, member),

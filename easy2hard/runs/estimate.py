@@ -1,0 +1,357 @@
+"""How long a run will take: a few pieces of each phase are measured on this machine at their real sizes.
+
+The members that are measured are untrained, but they are given what a run that goes well would give them: batches of
+the curriculum's and the rounds' lengths, and prompts whose answers end where the true ones do. An untrained member
+writes on to its bound, a trained one ends its answers, and that is most of what labelling costs. So the true answers'
+lengths are used; nothing that is made here outlives the estimate.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from easy2hard.config import PhaseSettings, Settings
+from easy2hard.evaluation.exact_match import accuracy
+from easy2hard.improvement.labelling import Labeller
+from easy2hard.improvement.schedules import next_difficulties
+from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
+from easy2hard.learning.trainer import Step, fit
+from easy2hard.models.member import Member
+from easy2hard.models.transformer import Transformer
+from easy2hard.runs.rounds import build_members, build_mixture, check, reserved_examples
+from easy2hard.seeding import numpy_generator
+from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
+from easy2hard.tasks.prompts import Reserved, fresh_prompts
+from easy2hard.tasks.registry import load_oracle, load_task
+from easy2hard.vocabulary import EOS, PAD, Tokens
+
+SECONDS = 1.0
+"""Each measurement goes on for about so long, or to the end of what there is to measure."""
+STEPS = 4, 40
+"""Fewest and most training steps measured."""
+
+
+@dataclass(frozen=True)
+class RoundEstimate:
+    """Seconds of each phase of a round; round 0 is the supervised phase."""
+
+    round: int
+    hardest: int
+    label: float
+    train: float
+    evaluate: float
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole round."""
+        return self.label + self.train + self.evaluate
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a run will take on this machine, as busy as it is now."""
+
+    rounds: list[RoundEstimate]
+    device: str
+    threads: int
+    measured: float
+    """Seconds that the measuring took."""
+    notes: list[str] = field(default_factory=list)
+    """What the estimate takes for granted."""
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run."""
+        return sum(each.seconds for each in self.rounds)
+
+    @property
+    def phases(self) -> dict[str, float]:
+        """Seconds of each phase: the supervised training, and the rounds' labels, training and evaluation."""
+        rounds = self.rounds[1:]
+        return {
+            "supervised": self.rounds[0].train,
+            "label": sum(each.label for each in rounds),
+            "train": sum(each.train for each in rounds),
+            "evaluate": sum(each.evaluate for each in self.rounds),
+        }
+
+    def cut(self, count: int) -> "Estimate":
+        """Return the estimate of a run of ``count`` rounds only."""
+        return replace(self, rounds=self.rounds[: count + 1])
+
+    def lines(self) -> list[str]:
+        """Return it for people: a line for each phase, their sum, and what is taken for granted."""
+        rounds = len(self.rounds) - 1
+        where = self.device if self.device != "cpu" else f"{self.threads} core{'s' if self.threads > 1 else ''}"
+        what = {"supervised": "round 0", "evaluate": f"{rounds + 1} times"}
+        return [
+            f"about {duration(self.seconds)} on {where}, as busy as it is now (measured for {self.measured:.0f} s)",
+            *(
+                f"  {name:<10}  {what.get(name, f'{rounds} rounds'):<10}  {duration(seconds)}"
+                for name, seconds in self.phases.items()
+            ),
+            *(f"if {note}" for note in self.notes),
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it is printed: seconds, rounded."""
+        return {
+            "seconds": round(self.seconds, 1),
+            "phases": {name: round(seconds, 1) for name, seconds in self.phases.items()},
+            "rounds": [
+                {name: round(value, 2) if isinstance(value, float) else value for name, value in asdict(each).items()}
+                for each in self.rounds
+            ],
+            "device": self.device,
+            "threads": self.threads,
+            "measured_seconds": round(self.measured, 1),
+            "notes": self.notes,
+        }
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: ``4 min 30 s``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 10:
+        return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def estimate(settings: Settings, on_phase: Callable[[str], None] = lambda name: None) -> Estimate:
+    """Measure what a run will do on this machine, for some seconds, and add it up over the schedule.
+
+    Args:
+        settings: of the run.
+        on_phase: told what is measured now.
+
+    Raises:
+        UserError: a setting does not fit the task.
+    """
+    check(settings)
+    begin = time.perf_counter()
+    probe = _Probe(settings)
+    plan = probe.plan
+    on_phase("supervised training")
+    supervised = probe.supervised_step() * settings.supervised.steps
+    on_phase("labels")
+    label = _over_rounds(probe.label, len(plan))
+    on_phase("training of the rounds")
+    step = _over_rounds(probe.step, len(plan))
+    on_phase("evaluation")
+    evaluate = probe.evaluations()
+    rounds = [RoundEstimate(0, settings.supervised.difficulty, 0.0, supervised, evaluate[0])] + [
+        RoundEstimate(
+            number,
+            max(map(hardest, plan[number - 1])),
+            label[number - 1],
+            step[number - 1] * settings.rounds.steps,
+            evaluate[number],
+        )
+        for number in range(1, len(plan) + 1)
+    ]
+    return Estimate(
+        rounds,
+        str(probe.members[0].device),
+        torch.get_num_threads(),
+        time.perf_counter() - begin,
+        probe.notes,
+    )
+
+
+class _Probe:
+    """Members of the run's size, and what a run that goes well would give them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.task = load_task(settings.task.name, settings.task.options)
+        self.oracle = load_oracle(self.task)
+        self.reserved = Reserved(self.task, settings.seed, reserved_examples(settings))
+        self.supervised = SupervisedSource(
+            self.reserved, self.oracle, settings.supervised.difficulty, settings.supervised.curriculum
+        )
+        self.members = build_members(settings, self.task)
+        self.notes = ["the run goes well: answers end, nothing is held, rolled back or labelled again"]
+        self.plan = self._plan()
+        """The difficulties of each round."""
+        self._labelled: dict[int, LabelledSource] = {}
+
+    def _plan(self) -> list[list[Difficulty]]:
+        settings = self.settings
+        history = [self.task.evaluated_difficulties(settings.supervised.difficulty)]
+        for _ in range(settings.rounds.count):
+            difficulties = next_difficulties(settings.rounds, self.task, history)
+            if not difficulties:
+                break
+            history.append(difficulties)
+        if settings.rounds.schedule == "accelerated":
+            self.notes.append(
+                f"each round takes one small step; the accelerated schedule takes up to rounds.most = "
+                f"{settings.rounds.most}, and longer for it"
+            )
+        return history[1:]
+
+    def supervised_step(self) -> float:
+        """Return the seconds of a step of the supervised phase: the mean over its curriculum."""
+        curriculum = self.settings.supervised.curriculum
+        late = self._seconds_of_step(0, [], None, 1 - 1e-9)
+        if not curriculum:
+            return late
+        early = self._seconds_of_step(0, [], None, 0.0)
+        half = self._seconds_of_step(0, [], None, curriculum / 2)
+        return curriculum * float(np.trapezoid([early, half, late], dx=0.5)) + (1 - curriculum) * late
+
+    def step(self, number: int) -> float:
+        """Return the seconds of a step of round ``number``, from 1 on."""
+        older = [self._labels_of(each) for each in range(1, number)]
+        return self._seconds_of_step(number, older, self._labels_of(number), 0.5)
+
+    def _labels_of(self, number: int) -> LabelledSource:
+        """Return a batch of labels of each difficulty of a round: all that the sizes of batches depend on."""
+        if number not in self._labelled:
+            rows = self.settings.rounds.batch or self.settings.training.batch
+            groups = []
+            for difficulty in self.plan[number - 1]:
+                prompts = self.task.sample(
+                    numpy_generator(0, "estimate", difficulty_text(difficulty)), difficulty, rows
+                )
+                groups.append(Group.join(prompts, self.oracle.solve(prompts)))
+            self._labelled[number] = LabelledSource(groups)
+        return self._labelled[number]
+
+    def _seconds_of_step(
+        self, number: int, older: Sequence[LabelledSource], newest: LabelledSource | None, progress: float
+    ) -> float:
+        mixtures = [
+            _At(build_mixture(self.settings, self.supervised, older, newest, number, member), progress)
+            for member in range(len(self.members))
+        ]
+
+        def seconds(steps: int) -> float:
+            """Return the seconds of a step of ``steps``, after the first."""
+            done: list[float] = []
+
+            def on_step(step: Step) -> None:
+                done.append(time.perf_counter())
+
+            phase = PhaseSettings(steps=steps + 1)
+            fit(self.members, mixtures, phase, self.settings.optimiser, self.settings.training, 0.0, on_step)
+            return (done[-1] - done[0]) / steps
+
+        fewest, most = STEPS
+        return seconds(min(max(fewest, math.ceil(SECONDS / seconds(2))), most))
+
+    def label(self, number: int) -> float:
+        """Return the seconds that labelling takes in round ``number``, from 1 on."""
+        settings = self.settings.rounds
+        difficulties = self.plan[number - 1]
+        ends = [difficulties[0], difficulties[-1]] if len(difficulties) > 1 else difficulties
+        per_prompt = float(np.mean([self._seconds_of_prompt(difficulty) for difficulty in ends]))
+        asked = settings.probe if settings.schedule == "accelerated" else 0
+        return per_prompt * len(difficulties) * (self._prompts() + asked)
+
+    def _prompts(self) -> int:
+        """Return how many prompts of a difficulty are labelled, topping up included."""
+        settings = self.settings.rounds
+        share = math.prod(each.keep for each in settings.filters if each.name == "confidence" and each.keep is not None)
+        missing = (settings.top_up or 0) - settings.labels * share
+        return settings.labels + (16 + int(1.1 * missing / share) if missing > 0 else 0)
+
+    def _seconds_of_prompt(self, difficulty: Difficulty) -> float:
+        """Return the seconds of a prompt of many: sampled, answered by all members, their votes counted."""
+        settings = self.settings
+        task = _ending(self.task, self.oracle.solve)
+        labeller = Labeller(self.members, task, settings.seed, self.reserved, settings.rounds)
+        twins = any(each.name == "twin" for each in settings.rounds.filters)
+        count, generator = 8, numpy_generator(settings.seed, "estimate", difficulty_text(difficulty))
+        with _never_ending(self.members):
+            while True:
+                begin = time.perf_counter()
+                prompts = fresh_prompts(self.task, generator, difficulty, count, self.reserved.prompts(difficulty))
+                labeller.propose(difficulty, prompts, twins)
+                seconds = time.perf_counter() - begin
+                if seconds >= SECONDS / 2 or count >= self._prompts() or len(prompts) < count:
+                    return seconds / max(1, len(prompts))
+                count = min(4 * count, self._prompts())
+
+    def evaluations(self) -> list[float]:
+        """Return the seconds of the evaluation after each round, the supervised phase first."""
+        settings = self.settings
+        frontiers = [settings.supervised.difficulty, *(max(map(hardest, each)) for each in self.plan)]
+        evaluated = [
+            self.task.evaluated_difficulties(self.task.capped(max(frontiers[: index + 1]) + settings.evaluation.beyond))
+            for index in range(len(frontiers))
+        ]
+        lengths = {difficulty: self._length(difficulty) for difficulty in evaluated[-1]}
+        longest = sorted(lengths, key=lambda difficulty: lengths[difficulty])
+        at = [longest[index] for index in sorted({0, len(longest) // 2, len(longest) - 1})]
+        self._seconds_of_evaluation(at[:1])  # the first call of anything takes longer
+        measured = [self._seconds_of_evaluation([difficulty]) for difficulty in at]
+        known = [lengths[difficulty] for difficulty in at]
+        return [
+            float(sum(np.interp(lengths[difficulty], known, measured) for difficulty in each)) for each in evaluated
+        ]
+
+    def _length(self, difficulty: Difficulty) -> int:
+        """Return the tokens of a prompt and its answer, about."""
+        prompts = self.task.sample(np.random.default_rng(0), difficulty, 16)
+        return int(prompts.shape[1] + self.oracle.solve(prompts).shape[1])
+
+    def _seconds_of_evaluation(self, difficulties: Sequence[Difficulty]) -> float:
+        settings = self.settings
+        begin = time.perf_counter()
+        accuracy(self.members, self.task, self.oracle, settings.seed, difficulties, settings.evaluation.examples)
+        return time.perf_counter() - begin
+
+
+@contextmanager
+def _never_ending(members: Sequence[Member]) -> Iterator[None]:
+    """Keep members from ending an answer by themselves: their bounds end it where the true one ends."""
+    with ExitStack() as hooks, torch.no_grad():
+        for member in members:
+            if isinstance(member, Transformer):
+                member.lm_head.weight[EOS] = 0  # a logit of 0 is hardly ever the greatest
+            else:
+                hooks.callback(member.register_forward_hook(_without_end).remove)
+        yield
+
+
+def _without_end(member: Any, inputs: Any, logits: Tensor) -> Tensor:
+    return logits.index_fill(-1, torch.tensor([EOS], device=logits.device), float("-inf"))
+
+
+class _At(Mixture):
+    """The batches of a mixture at one point of its phase."""
+
+    def __init__(self, mixture: Mixture, progress: float) -> None:
+        self._mixture = mixture
+        self._progress = progress
+
+    @override
+    def batch(self, step: int, progress: float) -> list[Group]:
+        return self._mixture.batch(step, self._progress)
+
+
+def _ending(task: Task, solve: Callable[[Tokens], Tokens]) -> Task:
+    """Return a task whose answers are bounded by the length of the true ones."""
+    ending = copy.copy(task)
+    ending.answer_bounds = lambda prompts: (solve(prompts) != PAD).sum(axis=1)  # type: ignore[method-assign]
+    return ending
+
+
+def _over_rounds(measure: Callable[[int], float], rounds: int) -> list[float]:
+    """Return a measure of each round from 1 to ``rounds``: of the first, the middle and the last, lines between."""
+    if not rounds:
+        return []
+    at = sorted({1, (1 + rounds) // 2, rounds})
+    return [float(each) for each in np.interp(range(1, rounds + 1), at, [measure(number) for number in at])]
