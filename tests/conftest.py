@@ -1,7 +1,9 @@
 """What several test files share: exact prompts and answers, the command line, a run without training."""
 
+import hashlib
 import io
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -15,6 +17,11 @@ import pytest
 from easy2hard.cli import main
 from easy2hard.config import load_recipe
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, manifest_text
+
+# Compiled loops are kept on disk by the date of their own file alone: what they call may have changed (vectors.py).
+_MODELS = sorted((Path(__file__).parents[1] / "easy2hard" / "models").glob("*.py"))
+_DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in _MODELS)).hexdigest()
+os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / f"numba-{_DIGEST[:16]}")
 
 hypothesis.settings.register_profile(
     "repeatable",

@@ -1,9 +1,10 @@
 """One block of the decoder with a backward pass of its own.
 
-Written out by hand because at these widths a third of a step went into small operations around the matrix products:
-the gains of the norms and the scale of the attention are folded into the (small) weights instead of the (large)
-activations, heads are rearranged once, and nothing is kept that is cheap to compute again (LOG.md, 2026-11-24).
-tests/models/test_block.py compares values and gradients with the plain formulas.
+Written out by hand because at these widths more than half of a step went into small operations around the matrix
+products: the gains of the norms and the scale of the attention are folded into the (small) weights instead of the
+(large) activations, heads are rearranged once, and what stands between two products is one pass over memory
+(models/kernels.py; LOG.md, 2026-11-24 and 25). tests/models/test_block.py compares values and gradients with the plain
+formulas.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +14,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-NORM_EPS = 1e-6
+from easy2hard.models.attention import attend, attend_backward
+from easy2hard.models.kernels import flat, fused, norm_backward, normed, swiglu, swiglu_backward
+from easy2hard.models.prefixes import Rows
+from easy2hard.models.vectors import LANES
 
 
 @dataclass(frozen=True)
@@ -32,37 +36,26 @@ class Folded:
 class Cache:
     """Keys and values of the tokens seen so far; room for ``capacity`` tokens.
 
-    ``keys[i]`` of block i are (batch, heads, head width, capacity), transposed because a query meets them as columns;
-    ``values[i]`` are (batch, heads, capacity, head width). ``folded[i]`` are the block's weights, folded once.
+    ``keys[i]`` and ``values[i]`` of block i are (batch, heads, capacity, head width). ``folded[i]`` are the block's
+    weights, folded once.
     """
 
     capacity: int
     length: int = 0
-    attended: int = 0
-    """Tokens that queries meet: ``length`` and the new ones, or more where the rest is masked."""
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
     folded: list[Folded] = field(default_factory=list)
 
     def extend(self, block: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store new keys and values (batch, heads, new, head width) of a block.
-
-        Returns:
-            All keys so far, transposed, and all values, each with batch and heads as one dimension.
-        """
+        """Store new keys and values (batch, heads, new, head width) of a block; return all of them so far."""
         batch, heads, new, width = keys.shape
         if block == len(self.keys):
-            capacity = max(self.capacity, self.attended)
-            self.keys.append(keys.new_empty(batch, heads, width, capacity))
-            self.values.append(values.new_empty(batch, heads, capacity, width))
-            # Masked, but still added up: anything but a number would spread.
-            self.keys[block][..., : self.attended] = 0
-            self.values[block][:, :, : self.attended] = 0
+            self.keys.append(keys.new_empty(batch, heads, self.capacity, width))
+            self.values.append(values.new_empty(batch, heads, self.capacity, width))
         end = self.length + new
-        self.keys[block][..., self.length : end] = keys.mT
+        self.keys[block][:, :, self.length : end] = keys
         self.values[block][:, :, self.length : end] = values
-        seen = self.attended
-        return self.keys[block][..., :seen].flatten(0, 1), self.values[block][:, :, :seen].flatten(0, 1)
+        return self.keys[block][:, :, :end], self.values[block][:, :, :end]
 
     def keep(self, rows: Tensor) -> None:
         """Drop the rows of the batch where the (batch,) mask ``rows`` is False."""
@@ -75,10 +68,10 @@ class Layout:
     """What a block needs to know besides its input and weights."""
 
     heads: int
+    rows: Rows
+    """The rows of the input."""
     first: int
-    """First position whose output is wanted."""
-    mask: Tensor | None
-    """(time - first, past + time) zeros and minus infinities; None where everything may be seen."""
+    """First position whose output is wanted; 0, or not shared between examples."""
     dtype: torch.dtype
     """In which the matrix products are computed; the rest is float32."""
 
@@ -89,153 +82,169 @@ class BlockFunction(torch.autograd.Function):
     @staticmethod
     @override
     def forward(ctx: Any, x: Tensor, layout: Layout, *weights: Tensor) -> Tensor:
-        y, kept = block_forward(x, layout, fold(weights, layout), None, 0)
         ctx.layout = layout
-        ctx.save_for_backward(x, *kept, *weights)
+        ctx.folded = fold(weights, layout.heads, layout.dtype)
+        y, kept = block_forward(x, layout, ctx.folded)
+        ctx.save_for_backward(*kept, *weights)
         return y
 
     @staticmethod
     @override
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         layout: Layout = ctx.layout
-        x, r1, q, k, v, p, o, x2, r2, fused, *weights = ctx.saved_tensors
+        folded: Folded = ctx.folded
+        n1, r1, q, kv, p, o, n2, r2, gate_up, *weights = ctx.saved_tensors
         norm1, wq, wk, wv, _, norm2, gate_weight, up_weight, _ = weights
-        folded = fold(tuple(weights), layout)
-        first, heads = layout.first, layout.heads
-        batch, time, width = x.shape
-        asked = time - first
-        dy = dy.reshape(-1, width)
+        rows, first, full, low = layout.rows, layout.first, dy.dtype, layout.dtype
+        width = dy.shape[1]
 
         # Feed-forward: y = x2 + (silu(gate) * up) @ down.T
-        gate, up = fused.chunk(2, dim=-1)
-        sigmoid = torch.sigmoid(gate)
-        silu = gate * sigmoid
-        dy_low = dy.to(layout.dtype)
-        d_act = dy_low @ folded.down
-        d_down = dy_low.T @ (silu * up)
-        d_fused = torch.empty_like(fused)
-        d_gate, d_up = d_fused.chunk(2, dim=-1)
-        torch.mul(d_act, silu, out=d_up)
-        # d silu / d gate = sigmoid + silu * (1 - sigmoid)
-        slope = torch.addcmul(sigmoid, silu, 1 - sigmoid)
-        torch.mul(slope.mul_(up), d_act, out=d_gate)
-        n2 = (x2 * r2).to(layout.dtype)
-        d_gate_up = (d_fused.T @ n2).to(x.dtype)
-        d_norm2 = (d_gate_up * torch.cat([gate_weight, up_weight])).sum(dim=0)
-        d_gate_weight, d_up_weight = (d_gate_up * norm2).chunk(2)
-        dx2 = _norm_backward(d_fused @ folded.gate_up, n2, r2).add_(dy)
+        dy_low = dy.to(low)
+        d_gate_up, act = swiglu_backward(gate_up, dy_low @ folded.down)
+        d_down = dy_low.T @ act
+        d_folded = (d_gate_up.T @ n2).to(full)
+        d_norm2 = (d_folded * torch.cat([gate_weight, up_weight])).sum(dim=0)
+        d_gate_weight, d_up_weight = (d_folded * norm2).chunk(2)
+        dx2 = norm_backward(d_gate_up @ folded.gate_up, n2, r2, dy, 0, 1, 0)
 
-        # Attention: x2 = x + softmax(q k' + mask) v @ o.T
-        dx2_low = dx2.to(layout.dtype)
+        # Attention: x2 = x + softmax(q k') v @ o.T
+        dx2_low = dx2.to(low)
         d_o = dx2_low.T @ o
-        do = _heads(dx2_low @ folded.o, batch, asked, heads)
-        ds = torch._softmax_backward_data(do @ v.mT, p, -1, p.dtype)
-        d_qkv = ds.new_empty(batch, time, 3, heads, width // heads)
-        if first:
-            d_qkv[:, :first, 0] = 0
-        d_qkv[:, first:, 0].transpose(1, 2).copy_((ds @ k).view(batch, heads, asked, -1))
-        d_qkv[:, :, 1].transpose(1, 2).copy_((ds.mT @ q).view(batch, heads, time, -1))
-        d_qkv[:, :, 2].transpose(1, 2).copy_((p.mT @ do).view(batch, heads, time, -1))
-        d_qkv = d_qkv.view(-1, 3 * width)
-        n1 = (x.reshape(-1, width) * r1).to(layout.dtype)
-        d_folded = (d_qkv.T @ n1).to(x.dtype)
-        d_folded[:width] *= (width // heads) ** -0.5
+        backward = _compiled_backward if _is_compiled(q, layout.heads) else _plain_backward
+        d_qkv = backward(q, kv, p, dx2_low @ folded.o, layout)
+        d_folded = (d_qkv.T @ n1).to(full)
+        d_folded[:width] *= (width // layout.heads) ** -0.5
         d_norm1 = (d_folded * torch.cat([wq, wk, wv])).sum(dim=0)
-        dx = _norm_backward(d_qkv @ folded.qkv, n1, r1).view(batch, time, width)
-        dx[:, first:] += dx2.view(batch, asked, width)
+        common, time = (rows.common, rows.time - rows.shared) if first else (0, 1)
+        dx = norm_backward(d_qkv @ folded.qkv, n1, r1, dx2, common, time, max(0, first - rows.shared))
         return (
             dx,
             None,
             d_norm1,
             *(d_folded * norm1).chunk(3),
-            d_o.to(x.dtype),
+            d_o.to(full),
             d_norm2,
             d_gate_weight,
             d_up_weight,
-            d_down.to(x.dtype),
+            d_down.to(full),
         )
 
 
-def fold(weights: tuple[Tensor, ...], layout: Layout) -> Folded:
-    """Return a block's weights ready for its matrix products.
+def fold(weights: tuple[Tensor, ...], heads: int, dtype: torch.dtype) -> Folded:
+    """Return a block's weights ready for its matrix products in ``dtype``.
 
     Args:
         weights: first norm, query, key, value, output; second norm, gate, up, down.
-        layout: heads and precision.
+        heads: heads of the attention.
+        dtype: of the result.
     """
     norm1, wq, wk, wv, wo, norm2, gate, up, down = weights
     width = wq.shape[0]
-    qkv = torch.cat([wq * (width // layout.heads) ** -0.5, wk, wv]) * norm1
-    dtype = layout.dtype
+    qkv = torch.cat([wq * (width // heads) ** -0.5, wk, wv]) * norm1
     return Folded(qkv.to(dtype), wo.to(dtype), (torch.cat([gate, up]) * norm2).to(dtype), down.to(dtype))
 
 
 def block_forward(
-    x: Tensor, layout: Layout, weights: Folded, cache: Cache | None, block: int
+    x: Tensor, layout: Layout, weights: Folded, cache: Cache | None = None, block: int = 0
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return (batch, time - first, width) outputs of (batch, time, width) inputs, and what backward needs.
+    """Return the outputs of a block, one row for each position asked for, and what backward needs.
 
     Args:
-        x: inputs, float32.
-        layout: heads, first position, mask, precision.
+        x: (rows, width) inputs, float32.
+        layout: heads, rows, first position, precision.
         weights: the block's weights, folded.
         cache: keys and values of earlier tokens, extended in place.
         block: index of the block in the cache.
     """
-    first, heads = layout.first, layout.heads
-    batch, time, width = x.shape
-    asked = time - first
-    flat = x.reshape(-1, width)
-    r1 = _inverse_norm(flat)
-    n1 = (flat * r1).to(layout.dtype)
+    rows, first, low = layout.rows, layout.first, layout.dtype
+    width = x.shape[1]
+    n1, r1 = normed(x)
+    n1 = n1.to(low)
     if first:
-        q = _heads(_asked(n1, batch, first) @ weights.qkv[:width].T, batch, asked, heads)
-        k, v = _split(n1 @ weights.qkv[width:].T, batch, time, 2, heads)
+        q = rows.asked(n1, first) @ weights.qkv[:width].T
+        kv = n1 @ weights.qkv[width:].T
     else:
-        q, k, v = _split(n1 @ weights.qkv.T, batch, time, 3, heads)
-        q = q.flatten(0, 1)
-    if cache is None:
-        k, v = k.flatten(0, 1), v.flatten(0, 1)
-        columns = k.mT
+        q = kv = n1 @ weights.qkv.T
+    if cache is None and _is_compiled(q, layout.heads):
+        o, p = _compiled_attention(q, kv, layout)
     else:
-        columns, v = cache.extend(block, k, v)
-    scores = q @ columns if layout.mask is None else torch.baddbmm(layout.mask.to(layout.dtype), q, columns)
-    p = scores.softmax(dim=-1)
-    o = (p @ v).view(batch, heads, asked, -1).transpose(1, 2).reshape(-1, width)
-    x2 = _asked(flat, batch, first) + o @ weights.o.T
-    r2 = _inverse_norm(x2)
-    fused = (x2 * r2).to(layout.dtype) @ weights.gate_up.T
-    gate, up = fused.chunk(2, dim=-1)
-    y = x2 + torch.nn.functional.silu(gate).mul_(up) @ weights.down.T
-    return y.view(batch, asked, width), (r1, q, k, v, p, o, x2, r2, fused)
+        o, p = _plain_attention(q, kv, layout, cache, block)
+    x2 = _added(rows.asked(x, first), o, weights.o)
+    n2, r2 = normed(x2)
+    n2 = n2.to(low)
+    gate_up = n2 @ weights.gate_up.T
+    y = _added(x2, swiglu(gate_up), weights.down)
+    return y, (n1, r1, q, kv, p, o, n2, r2, gate_up)
 
 
-def _inverse_norm(x: Tensor) -> Tensor:
-    """Return (rows, 1) factors that give each row of (rows, width) a mean square of one."""
-    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return norm.square_().div_(x.shape[-1]).add_(NORM_EPS).rsqrt_()
+def _added(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Return x + y @ weight.T, in the precision of x."""
+    return torch.addmm(x, y, weight.T) if x.dtype == y.dtype else x + y @ weight.T
 
 
-def _norm_backward(dn: Tensor, n: Tensor, r: Tensor) -> Tensor:
-    """Return the gradient of x where n = x * r and ``dn`` is that of n; all (rows, width)."""
-    along = (dn * n).mean(dim=-1, keepdim=True, dtype=r.dtype)
-    return torch.addcmul(dn.to(r.dtype), n.to(r.dtype), along, value=-1).mul_(r)
+# Attention: queries are the first ``width`` columns of ``q``, keys and values the last two of ``kv``.
 
 
-def _heads(flat: Tensor, batch: int, time: int, heads: int) -> Tensor:
-    """Return (batch * time, width) as (batch * heads, time, head width)."""
-    return flat.view(batch, time, heads, -1).transpose(1, 2).reshape(batch * heads, time, -1)
+def _is_compiled(q: Tensor, heads: int) -> bool:
+    """Return whether models/attention.py takes these queries, (rows, width) or (rows, 3 * width)."""
+    return fused(q) and q.shape[1] % (heads * LANES) == 0
 
 
-def _split(fused: Tensor, batch: int, time: int, parts: int, heads: int) -> tuple[Tensor, ...]:
-    """Return the parts of (batch * time, parts * width) as (batch, heads, time, head width) each."""
-    by_part = fused.view(batch, time, parts, heads, -1).permute(2, 0, 3, 1, 4)
-    return by_part.contiguous().unbind(0)
+def _compiled_attention(q: Tensor, kv: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    rows, width = layout.rows, kv.shape[1] // (2 if layout.first else 3)
+    asked = rows.time - layout.first
+    p = q.new_empty(rows.batch, layout.heads, asked, -(-rows.time // LANES) * LANES)
+    o = q.new_empty(len(q), width)
+    attend(
+        flat(q), q.shape[1], flat(kv), kv.shape[1], kv.shape[1] - 2 * width, layout.heads, width // layout.heads,
+        rows.index, rows.owner, layout.first, flat(p), flat(o),
+    )  # fmt: skip
+    return o, p
 
 
-def _asked(flat: Tensor, batch: int, first: int) -> Tensor:
-    """Return the rows of (batch * time, width) that belong to positions from ``first`` on."""
-    if first == 0:
-        return flat
-    width = flat.shape[-1]
-    return flat.view(batch, -1, width)[:, first:].reshape(-1, width)
+def _compiled_backward(q: Tensor, kv: Tensor, p: Tensor, do: Tensor, layout: Layout) -> Tensor:
+    rows, width = layout.rows, kv.shape[1] // (2 if layout.first else 3)
+    d_qkv = q.new_empty(len(kv), 3 * width)
+    d_qkv[: rows.common] = 0
+    attend_backward(
+        flat(q), q.shape[1], flat(kv), kv.shape[1], kv.shape[1] - 2 * width, layout.heads, width // layout.heads,
+        rows.index, rows.owner, rows.shared, layout.first, flat(p), flat(do), flat(d_qkv),
+    )  # fmt: skip
+    return d_qkv
+
+
+def _plain_attention(q: Tensor, kv: Tensor, layout: Layout, cache: Cache | None, block: int) -> tuple[Tensor, Tensor]:
+    width, past = kv.shape[1] // (2 if layout.first else 3), 0
+    queries = _heads(q[:, :width], layout)
+    keys, values = _heads(kv[:, -2 * width : -width], layout), _heads(kv[:, -width:], layout)
+    if cache is not None:
+        past = cache.length
+        keys, values = cache.extend(block, keys, values)
+    scores = queries @ keys.mT
+    hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(past + layout.first + 1)
+    p = scores.masked_fill_(hidden, float("-inf")).softmax(dim=-1)
+    return _rows(p @ values), p
+
+
+def _plain_backward(q: Tensor, kv: Tensor, p: Tensor, do: Tensor, layout: Layout) -> Tensor:
+    width = kv.shape[1] // (2 if layout.first else 3)
+    queries, d = _heads(q[:, :width], layout), _heads(do, layout)
+    keys, values = _heads(kv[:, -2 * width : -width], layout), _heads(kv[:, -width:], layout)
+    ds = torch._softmax_backward_data(d @ values.mT, p, -1, p.dtype)
+    d_qkv = q.new_zeros(layout.rows.batch, layout.rows.time, 3 * width)
+    d_qkv[:, layout.first :, :width] = _rows(ds @ keys).view(layout.rows.batch, -1, width)
+    d_qkv = d_qkv.flatten(0, 1)
+    d_qkv[:, width : 2 * width] = _rows(ds.mT @ queries)
+    d_qkv[:, 2 * width :] = _rows(p.mT @ d)
+    return d_qkv
+
+
+def _heads(rows: Tensor, layout: Layout) -> Tensor:
+    """Return (batch * time, width) as (batch, heads, time, head width)."""
+    batch, head = layout.rows.batch, rows.shape[1] // layout.heads
+    return rows.reshape(batch, -1, layout.heads, head).transpose(1, 2)
+
+
+def _rows(heads: Tensor) -> Tensor:
+    """Return (batch, heads, time, head width) as (batch * time, width)."""
+    return heads.transpose(1, 2).flatten(2).flatten(0, 1)

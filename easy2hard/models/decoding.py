@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from easy2hard.models.member import Member
+from easy2hard.models.stepping import Packed, answer
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
 CACHED_BYTES = 9_500_000
@@ -78,10 +79,26 @@ def decode(model: Member, prompts: Tokens, bounds: NDArray[np.int64], draft: Tok
         for part in chunks(len(prompts), whole, model, PASSED_TOKENS):
             confirmed[part] = _confirm_rows(model, prompts[part], bounds[part], draft[part], answers, part)
     rest = np.flatnonzero(~confirmed)
+    packed = model.packed()
+    if packed is not None:
+        _decode_compiled(packed, prompts, bounds, answers, rest)
+        return answers
     for part in chunks(len(rest), whole, model, decoded_tokens(model)):
         rows = rest[part]
         _decode_rows(model, prompts[rows], bounds[rows], answers, rows)
     return answers
+
+
+def _decode_compiled(
+    weights: Packed, prompts: Tokens, bounds: NDArray[np.int64], answers: Answers, rows: NDArray[np.int64]
+) -> None:
+    if not len(rows):
+        return
+    chosen, least, total = answer(weights, prompts[rows], bounds[rows], PAD)
+    answers.tokens[rows, : chosen.shape[1]] = chosen
+    answers.finished[rows] = (chosen == EOS).any(axis=1)
+    answers.confidence[rows] = np.exp(least)
+    answers.mean_log_probability[rows] = total / (chosen != PAD).sum(axis=1)
 
 
 def _decode_rows(

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from easy2hard.models.stepping import Packed
+
 
 class KeyValueCache(Protocol):
     """What a member remembers of the tokens seen so far."""
@@ -39,6 +41,10 @@ class Member(nn.Module, ABC):
     @abstractmethod
     def cached_bytes(self) -> int:
         """Bytes that a cache takes for one token."""
+
+    def packed(self) -> Packed | None:
+        """Return the weights for compiled decoding (models/stepping.py), or None where it does not apply."""
+        return None
 
     @property
     def device(self) -> torch.device:

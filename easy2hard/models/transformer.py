@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from easy2hard.config import ModelSize
-from easy2hard.models.block import NORM_EPS, BlockFunction, Cache, Layout, block_forward, fold
+from easy2hard.models.block import BlockFunction, Cache, Layout, block_forward, fold
+from easy2hard.models.kernels import NORM_EPS, fused
 from easy2hard.models.member import Member
-
-SMALL_PRODUCT = 400
-"""Multiplications of one product in a batch of them from which torch calls its matrix library."""
+from easy2hard.models.prefixes import Rows, own_rows, shared_rows
+from easy2hard.models.stepping import Packed, pack
+from easy2hard.models.vectors import LANES
 
 
 class Attention(nn.Module):
@@ -52,19 +53,19 @@ class Block(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(size.width, eps=NORM_EPS)
         self.mlp = FeedForward(size.width, size.feed_forward)
 
-    def forward(self, x: Tensor, first: int, mask: Tensor | None, cache: Cache | None, block: int) -> Tensor:
-        """Map (batch, time, width) to (batch, time - first, width)."""
+    def forward(self, x: Tensor, rows: Rows, first: int, cache: Cache | None, block: int) -> Tensor:
+        """Map (rows, width) to one row for each position from ``first`` on."""
         kind = x.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-        layout = Layout(self.heads, first, mask, dtype)
+        layout = Layout(self.heads, rows, first, dtype)
         weights = tuple(self.parameters())  # in the order of their definition
         with torch.autocast(kind, enabled=False):
             if cache is None and torch.is_grad_enabled():
                 return BlockFunction.apply(x, layout, *weights)  # type: ignore[no-any-return, no-untyped-call]
             if cache is None:
-                return block_forward(x, layout, fold(weights, layout), None, block)[0]
+                return block_forward(x, layout, fold(weights, self.heads, dtype))[0]
             if block == len(cache.folded):
-                cache.folded.append(fold(weights, layout))
+                cache.folded.append(fold(weights, self.heads, dtype))
             return block_forward(x, layout, cache.folded[block], cache, block)[0]
 
 
@@ -108,26 +109,24 @@ class Transformer(Member):
 
     @override
     def forward(self, tokens: Tensor, first: int = 0, cache: Cache | None = None) -> Tensor:
-        time = tokens.shape[1]
-        past = cache.length if cache is not None else 0
-        x = self.embed_tokens(tokens)
-        columns = past + time
-        if cache is not None:
-            if x.device.type == "cpu":
-                # Below 400 multiplications torch computes the product of a head by a plain loop, three times as slow.
-                columns = max(columns, SMALL_PRODUCT // (self.size.width // self.size.heads))
-            cache.attended = columns
-        mask = _causal_mask(time, past, columns, x) if time > 1 or columns > past + time else None
+        batch, time = tokens.shape
+        plain = cache is not None or self._head_width % LANES or torch.is_autocast_enabled(tokens.device.type)
+        rows = own_rows(tokens) if plain or not fused(self.lm_head.weight) else shared_rows(tokens, first)
+        x = self.embed_tokens(rows.tokens)
         for index, block in enumerate(self.layers):
-            last = index == len(self.layers) - 1
-            start = first if last else 0
-            x = block(x, start, mask[start:] if mask is not None else None, cache, index)
+            x = block(x, rows, first if index == len(self.layers) - 1 else 0, cache, index)
         if cache is not None:
             cache.length += time
-        return self.lm_head(self.norm(x))  # type: ignore[no-any-return]
+        return self.lm_head(self.norm(x)).view(batch, time - first, -1)  # type: ignore[no-any-return]
 
+    @property
+    def _head_width(self) -> int:
+        return self.size.width // self.size.heads
 
-def _causal_mask(time: int, past: int, columns: int, like: Tensor) -> Tensor:
-    """Return (time, columns) zeros where a query may look and minus infinity where it may not."""
-    mask = torch.full((time, columns), float("-inf"), dtype=like.dtype, device=like.device)
-    return mask.triu_(past + 1)
+    @override
+    def packed(self) -> Packed | None:
+        weight = self.lm_head.weight
+        if not fused(weight) or self._head_width % LANES or self.size.feed_forward % LANES:
+            return None
+        blocks = [fold(tuple(block.parameters()), self.size.heads, weight.dtype) for block in self.layers]
+        return pack(self.embed_tokens.weight, blocks, weight * self.norm.weight, self.size.heads)

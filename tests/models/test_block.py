@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from easy2hard.config import ModelSize
-from easy2hard.models.block import NORM_EPS
-from easy2hard.models.transformer import Block, _causal_mask
+from easy2hard.models.kernels import NORM_EPS
+from easy2hard.models.prefixes import Rows, own_rows
+from easy2hard.models.transformer import Block
 from easy2hard.seeding import torch_generator
 
 
@@ -27,6 +28,10 @@ def plain_block(x: Tensor, first: int, heads: int, weights: list[Tensor]) -> Ten
     x = x + o.transpose(1, 2).reshape(batch, time, width) @ wo.T
     h = F.rms_norm(x, (width,), norm2, NORM_EPS)
     return (x + (F.silu(h @ gate.T) * (h @ up.T)) @ down.T)[:, first:]
+
+
+def rows_of(batch: int, time: int) -> Rows:
+    return own_rows(torch.zeros(batch, time, dtype=torch.int64))
 
 
 def random_block(heads: int, width: int, hidden: int) -> Block:
@@ -49,8 +54,7 @@ def test_values_and_gradients_are_those_of_the_plain_formulas(
     x = torch.randn(batch, time, 4 * heads, dtype=torch.float64, generator=generator, requires_grad=True)
     dy = torch.randn(batch, time - first, 4 * heads, dtype=torch.float64, generator=generator)
     weights = list(block.parameters())
-    mask = _causal_mask(time, 0, time, x)[first:]
-    ours = block(x, first, mask, None, 0)
+    ours = block(x.flatten(0, 1), rows_of(batch, time), first, None, 0).view(batch, time - first, -1)
     plain = plain_block(x, first, heads, weights)
     torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9)
     names = ["x", *dict(block.named_parameters())]
@@ -67,10 +71,9 @@ def test_values_and_gradients_are_those_of_the_plain_formulas(
 def test_bfloat16_is_near_float32(first: int) -> None:
     block = random_block(2, 8, 12).float()
     x = torch.randn(4, 6, 8, generator=torch_generator(0, "inputs"), requires_grad=True)
-    mask = _causal_mask(6, 0, 6, x)[first:]
-    full = block(x, first, mask, None, 0)
+    full = block(x.flatten(0, 1), rows_of(4, 6), first, None, 0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        half = block(x, first, mask, None, 0)
+        half = block(x.flatten(0, 1), rows_of(4, 6), first, None, 0)
     assert half.dtype == torch.float32
     assert 0 < (half - full).norm() / full.norm() < 0.02
     wanted = [x, *block.parameters()]

@@ -144,12 +144,13 @@ def test_a_draft_spares_the_decoding_where_it_is_right(monkeypatch: pytest.Monke
     model, prompts = half_trained()[0], prompts_of(HARDEST, 40)
     bounds = bounds_of(prompts, HARDEST + 1)
     answers = decode(model, prompts, bounds)
-    monkeypatch.setattr(decoding, "_decode_rows", None)  # would fail if it were called
+    monkeypatch.setattr(decoding, "answer", None)  # would fail if it were called
     assert_same(decode(model, prompts, bounds, answers.tokens), answers)
 
 
 def test_finished_rows_leave_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     model, prompts = half_trained()[0], prompts_of(HARDEST, 40)
+    monkeypatch.setattr(model, "packed", lambda: None)
     rows: list[int] = []
     plain = model.forward
     monkeypatch.setattr(model, "forward", lambda tokens, *a, **k: rows.append(len(tokens)) or plain(tokens, *a, **k))
