@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from easy2hard.errors import UserError
-from easy2hard.models.block import NORM_EPS
+from easy2hard.models.kernels import NORM_EPS
 from easy2hard.models.pretrained import Pretrained, load_library, load_tokenizer
 from easy2hard.models.transformer import Transformer
 from easy2hard.vocabulary import BOS, EOS, PAD, Vocabulary
