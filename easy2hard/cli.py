@@ -408,6 +408,51 @@ def report(
 
 
 @app.command()
+def watch(
+    run: RunArgument,
+    every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="time between two looks")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="show the run as it is now, and return")] = False,
+) -> None:
+    """Watch a run live in the terminal; Ctrl-C ends the view, not the run.
+
+    Example: easy2hard watch runs/copy-cpu-seed0
+    """
+    from rich.console import Console
+
+    from easy2hard.report import terminal
+
+    try:
+        terminal.watch(run, Console(highlight=False), every, once)
+    except KeyboardInterrupt:
+        print()
+
+
+@app.command("list")
+def list_runs(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="where to look, in all folders below")] = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """List runs: task, state, rounds done, how far they answer at least 99 %, age since the last change.
+
+    Example: easy2hard list runs --json
+    """
+    from dataclasses import asdict
+
+    from easy2hard.report.terminal import list_table, listed, runs_in
+
+    runs = [listed(path) for path in runs_in(folder)]
+    if as_json:
+        print(json.dumps([asdict(run) for run in runs]))
+    elif not runs:
+        print(f"{folder}: no runs")
+    else:
+        from rich.console import Console
+
+        # In a pipe every column has the width it needs.
+        Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(list_table(runs))
+
+
+@app.command()
 def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOption = False) -> None:
     """Join the oracle to a run's labels, after the fact: precision and recall per round, difficulty and filter.
 

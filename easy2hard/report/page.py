@@ -21,6 +21,7 @@ from easy2hard.report.examples import Example, newest
 from easy2hard.report.mazes import draw_maze
 from easy2hard.report.rundata import LABELS, RunData, read_run
 from easy2hard.report.svg import Chart, number
+from easy2hard.report.words import duration
 from easy2hard.tasks.base import span
 from easy2hard.tasks.maze import Maze
 
@@ -185,17 +186,6 @@ def _cards(run: RunData) -> list[tuple[str, str]]:
         ("seed", str(run.manifest.seed)),
         ("device", f"{run.manifest.device}, {run.manifest.threads} threads, torch {run.manifest.torch}"),
     ]
-
-
-def duration(seconds: float) -> str:
-    """Return a time in its two greatest units: ``1 h 5 min``, ``5 min 3 s``, ``12.3 s``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
 def _run_row(group: Group, run: RunData) -> list[str]:

@@ -8,8 +8,10 @@ training/round-000.csv           step, loss, learning rate, tokens
 checkpoint/                      what is kept within a round; empty between rounds (runs/checkpoint.py)
 tracking/                        what trackers keep, where there are some (runs/tracking.py); never read
 lock                             held by the process that writes
+progress.json                    where a running run is within its round (runs/live.py)
 """
 
+import fcntl
 import hashlib
 import json
 from pathlib import Path
@@ -169,6 +171,18 @@ class RunDirectory:
         self.path = path
         if whole and not ((path / "manifest.json").is_file() and (path / "settings.toml").is_file()):
             raise UserError(f"{path}: not a run directory (it has no manifest.json and settings.toml)")
+
+    @property
+    def held(self) -> bool:
+        """Whether a process is writing the run."""
+        try:
+            with (self.path / "lock").open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
 
     @property
     def settings(self) -> Settings:

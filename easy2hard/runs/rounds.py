@@ -32,6 +32,7 @@ from easy2hard.models.threads import give_back_freed_memory, keep_freed_memory
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs.checkpoint import LabelCheckpoints, LabelRecord, PhaseCheckpoints
 from easy2hard.runs.integrity import check_intact
+from easy2hard.runs.live import shown
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, file_digest, read_sealed
 from easy2hard.runs.space import needed, pausing, require
 from easy2hard.runs.store import Store, load_weights
@@ -239,8 +240,8 @@ def resume(store: Store, listener: Listener) -> None:
         try:
             with pausing(store.path):
                 world.from_main(lambda: say("running"))
-                with tracked(store, listener) as told:
-                    _Run(store, told).finish()
+                with tracked(store, listener) as told, shown(store.path, told, world.main) as seen:
+                    _Run(store, seen).finish()
                 world.from_main(lambda: say("finished"))
         except BaseException as error:
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"

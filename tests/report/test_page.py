@@ -15,9 +15,10 @@ from easy2hard.errors import UserError
 from easy2hard.evaluation.audit import audit_ledger
 from easy2hard.report import rundata
 from easy2hard.report.compare import groups_of, spread_line
-from easy2hard.report.page import duration, render, write_report
+from easy2hard.report.page import render, write_report
 from easy2hard.report.rundata import read_run
 from easy2hard.report.svg import heat_colour, line_chart, number
+from easy2hard.report.words import duration
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.tasks.registry import load_oracle, load_task
 

@@ -1,0 +1,213 @@
+"""Runs on a terminal: a live view of one, and a list of all."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from easy2hard.config import Settings
+from easy2hard.errors import UserError
+from easy2hard.report.words import duration
+from easy2hard.runs.live import Progress, read_progress
+from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory
+from easy2hard.tasks.base import hardest, parse_difficulty, span
+
+ROUNDS_SHOWN = 12
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run in a few words."""
+
+    run: str
+    """Its directory."""
+    task: str
+    seed: int | None
+    state: str
+    """The manifest's status; ``killed`` where it says ``running`` and no process is; ``damaged: why``."""
+    round: int | None
+    """The last committed round."""
+    rounds: int | None
+    """Rounds the settings ask for."""
+    reach: int | None
+    frontier: int | None
+    age_seconds: float
+    """Since the manifest was last written."""
+
+
+def state_of(run: RunDirectory, manifest: Manifest) -> str:
+    """Return what a run is doing: its status, or ``killed`` where that says ``running`` and no process is."""
+    return "killed" if manifest.status == "running" and not run.held else manifest.status
+
+
+def listed(path: Path) -> Listed:
+    """Return a run in a few words; a damaged one, too."""
+    age = time.time() - (path / "manifest.json").stat().st_mtime
+    try:
+        run = RunDirectory(path)
+        manifest, settings = run.manifest, run.settings
+    except UserError as error:
+        reason = str(error).removeprefix(f"{path}/").removeprefix(f"{path}: ").removeprefix("manifest.json: ")
+        reason = reason if reason.startswith("damaged") else f"damaged: {reason}"
+        return Listed(str(path), "-", None, reason, None, None, None, None, age)
+    newest = manifest.rounds[-1] if manifest.rounds else None
+    return Listed(
+        run=str(path),
+        task=manifest.task,
+        seed=manifest.seed,
+        state=state_of(run, manifest),
+        round=newest.round if newest else None,
+        rounds=settings.rounds.count,
+        reach=newest.reach if newest and newest.accuracy else None,
+        frontier=manifest.frontier if newest else None,
+        age_seconds=round(age, 1),
+    )
+
+
+def runs_in(folder: Path) -> Iterator[Path]:
+    """Yield the run directories in a folder and below, sorted by path; none within a run, none that is hidden.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such directory")
+    for here, below, files in os.walk(folder):
+        below.sort()
+        below[:] = [name for name in below if not name.startswith(".")]
+        if {"manifest.json", "settings.toml"} <= set(files):
+            below.clear()
+            yield Path(here)
+
+
+def list_table(runs: Sequence[Listed]) -> Table:
+    """Return the runs as a table."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("run", overflow="fold")
+    table.add_column("task", overflow="fold")
+    table.add_column("state", overflow="ellipsis")
+    for name in ("round", "reach", "trained to", "age"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for run in runs:
+        state = run.state.split(":")[0] if run.state.startswith("stopped") else run.state
+        rounds = "-" if run.round is None else f"{run.round}/{run.rounds}"
+        cells = [_count(run.reach), _count(run.frontier), duration(run.age_seconds)]
+        table.add_row(Text(run.run), Text(run.task), Text(state, _colour(run.state)), rounds, *cells)
+    return table
+
+
+def watch(path: Path, console: Console, every: float, once: bool) -> None:
+    """Show a run until it ends or the reader has had enough; once where it is over, or no terminal is there.
+
+    Args:
+        path: the run directory.
+        console: where to.
+        every: seconds between two looks.
+        once: show it as it is and return.
+
+    Raises:
+        UserError: ``path`` is no run directory, or damaged.
+    """
+    run = RunDirectory(path)
+    settings = run.settings
+    if once or not console.is_terminal or not run.held:
+        console.print(view(run, settings, console.width))
+        return
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            going_on = run.held
+            live.update(view(run, settings, console.width), refresh=True)
+            if not going_on:
+                return
+            time.sleep(every)
+
+
+def view(run: RunDirectory, settings: Settings, width: int) -> RenderableType:
+    """Return what is known of a run, as it is now."""
+    manifest = run.manifest
+    progress = read_progress(run.path) if run.held else None
+    state = state_of(run, manifest)
+    title = Text.assemble(
+        (run.path.name, "bold"), f"  {manifest.task}, seed {manifest.seed}  ", (state, _colour(state))
+    )
+    parts: list[RenderableType] = [title, *(Text(mark, "bold red") for mark in manifest.marks)]
+    if manifest.rounds:
+        newest = manifest.rounds[-1]
+        reach = f"at least 99 % to {newest.reach}" if newest.reach else "99 % is reached nowhere"
+        measured = reach if newest.accuracy else "nothing is measured"
+        parts.append(
+            Text(f"supervised to {settings.supervised.difficulty}, trained to {manifest.frontier}, {measured}")
+        )
+        parts += [Text(), _rounds(manifest), *_profile(newest, width)]
+    else:
+        parts.append(Text("no round is committed yet"))
+    if progress:
+        parts += [Text(), *_phase(progress, width)]
+    elif state not in ("finished", "running"):
+        parts += [Text(), Text(f"easy2hard resume {run.path}  goes on from here", "dim")]
+    return Group(*parts)
+
+
+def _rounds(manifest: Manifest) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("round", "difficulty", "kept", "agreement", "confidence", "loss", "reach", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for record in manifest.rounds[-ROUNDS_SHOWN:]:
+        happened = f" {record.watch['action']}" if record.watch else ""
+        table.add_row(
+            str(record.round),
+            span(record.difficulties) if record.difficulties else "-",
+            f"{record.kept:,}/{record.proposed:,}" if record.round else "supervised",
+            _share(record.signals.get("agreement")),
+            _share(record.signals.get("confidence")),
+            f"{record.loss:.4f}",
+            _count(record.reach if record.accuracy else None),
+            duration(record.seconds) + happened,
+        )
+    return table
+
+
+def _profile(record: RoundRecord, width: int) -> list[Text]:
+    """Return accuracy by difficulty as a line of bars; of pairs, the worst of each greater number."""
+    worst: dict[int, float] = {}
+    for text, value in record.accuracy.items():
+        difficulty = hardest(parse_difficulty(text))
+        worst[difficulty] = min(value, worst.get(difficulty, 1.0))
+    if not worst:
+        return []
+    places = sorted(worst)
+    every = -(-len(places) // max(1, width - 30))
+    shown = places[::every]
+    bars = "".join(_BLOCKS[round(worst[place] * (len(_BLOCKS) - 1))] for place in shown)
+    return [Text(), Text.assemble("exact match  ", str(shown[0]), " ", (bars, "green"), " ", str(shown[-1]))]
+
+
+def _phase(progress: Progress, width: int) -> list[RenderableType]:
+    spent = max(progress.written - progress.began, 1e-9)
+    words = [f"round {progress.round}/{progress.rounds} {progress.phase} {progress.done:,}/{progress.total:,}"]
+    if progress.loss is not None:
+        words += [f"loss {progress.loss:.4f}", f"{progress.tokens / spent:,.0f} tokens/s"]
+    if 0 < progress.done < progress.total:
+        words.append(f"{duration(spent / progress.done * (progress.total - progress.done))} left")
+    bar = ProgressBar(total=max(progress.total, 1), completed=progress.done, width=min(width, 60))
+    return [Text("  ".join(words)), bar, *([Text(progress.note, "yellow")] if progress.note else [])]
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _colour(state: str) -> str:
+    return {"finished": "green", "running": "cyan"}.get(state, "yellow" if not state.startswith("damaged") else "red")

@@ -1,0 +1,115 @@
+"""Where a running run is within its round, for those who watch it: ``progress.json``, which nothing else reads."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+if TYPE_CHECKING:
+    from easy2hard.learning.trainer import Step
+    from easy2hard.runs.manifest import Manifest
+    from easy2hard.runs.rounds import Listener
+
+EVERY = 1.0
+"""Seconds between two writings of the file."""
+
+
+class Progress(BaseModel):
+    """What ``progress.json`` holds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    round: int
+    rounds: int
+    phase: str
+    done: int = 0
+    total: int
+    loss: float | None = None
+    """Of the last training step."""
+    tokens: int = 0
+    """Read in this phase."""
+    began: float
+    """When the phase began; seconds since the epoch, as is ``written``."""
+    written: float
+    note: str = ""
+    """The last thing the user should know."""
+
+
+def read_progress(run: Path) -> Progress | None:
+    """Return where a run is within its round; None between rounds, or where nothing is running."""
+    try:
+        return Progress.model_validate_json((run / "progress.json").read_bytes())
+    except (OSError, ValidationError):  # a view of it is no reason to stop
+        return None
+
+
+@contextmanager
+def shown(run: Path, listener: "Listener", main: bool = True) -> "Iterator[Listener]":
+    """Give a listener that keeps ``progress.json`` as well; the file goes when it ends, however it does.
+
+    Args:
+        run: the run directory.
+        listener: is told everything.
+        main: False where another process writes the run.
+    """
+    if not main:
+        yield listener
+        return
+    writer = _Writer(run / "progress.json", listener)
+    try:
+        yield writer
+    finally:
+        with suppress(OSError):
+            writer.path.unlink(missing_ok=True)
+
+
+class _Writer:
+    """Passes everything on (implements ``rounds.Listener``) and writes where the run is, about once a second.
+
+    It is written without a flush, and a full disk is left to those who write what counts.
+    """
+
+    def __init__(self, path: Path, listener: "Listener") -> None:
+        self.path = path
+        self._listener = listener
+        self._now: Progress | None = None
+        self._note = ""
+
+    def phase(self, number: int, rounds: int, name: str, total: int) -> None:
+        self._listener.phase(number, rounds, name, total)
+        now = time.time()
+        self._now = Progress(round=number, rounds=rounds, phase=name, total=total, began=now, written=0.0)
+        self._count(0)
+
+    def step(self, step: "Step") -> None:
+        self._listener.step(step)
+        if self._now:
+            self._now = self._now.model_copy(update={"loss": step.loss, "tokens": self._now.tokens + step.tokens})
+        self._count(1)
+
+    def advance(self, count: int) -> None:
+        self._listener.advance(count)
+        self._count(count)
+
+    def note(self, text: str) -> None:
+        self._listener.note(text)
+        self._note = text
+
+    def round(self, manifest: "Manifest") -> None:
+        self._listener.round(manifest)
+
+    def _count(self, count: int) -> None:
+        if not self._now:
+            return
+        self._now = self._now.model_copy(update={"done": self._now.done + count})
+        now = time.time()
+        if now - self._now.written < EVERY:
+            return
+        self._now = self._now.model_copy(update={"written": now, "note": self._note})
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        with suppress(OSError):
+            temporary.write_text(self._now.model_dump_json())
+            temporary.replace(self.path)
