@@ -215,6 +215,7 @@ def run(
     blindfold: bool = False,
     task_file: str | Path | None = None,
     progress: bool = True,
+    scale: str | None = None,
     **overrides: Any,
 ) -> Run:
     """Start a run, bring it to its end and return it.
@@ -225,6 +226,7 @@ def run(
         blindfold: let nothing see a true answer beyond the supervised range.
         task_file: a Python file with a task of your own; it is run as code.
         progress: show what happens.
+        scale: ``"laptop"`` brings the recipe to the size of one (docs/scale.md).
         overrides: settings that replace the recipe's. Two underscores stand for the dot of a setting's name:
             ``seed=1, rounds__count=3, rounds__filters=[{"name": "none"}]``.
 
@@ -233,8 +235,8 @@ def run(
         CollapseError: the collapse watch stopped the run (``easy2hard.runs.rounds``); ``Run(out)`` opens what there is.
         DiskFullError: the disk is full; :meth:`Run.resume` goes on once there is room.
     """
-    settings = settings_of(recipe, task_file=task_file, values=overrides)
-    path = Path(out) if out is not None else default_out(recipe, settings)
+    settings = settings_of(recipe, task_file=task_file, values=overrides, scale=scale)
+    path = Path(out) if out is not None else default_out(recipe, settings, scale)
 
     from easy2hard.runs import rounds
 
@@ -247,6 +249,7 @@ def settings_of(
     overrides: Sequence[str] = (),
     task_file: str | Path | None = None,
     values: dict[str, Any] | None = None,
+    scale: str | None = None,
 ) -> Settings:
     """Return a recipe's settings with its replacements; a task file with one task brings that task's name.
 
@@ -255,6 +258,7 @@ def settings_of(
         overrides: ``section.key=value`` texts.
         task_file: a Python file with a task.
         values: values by setting, two underscores for a dot.
+        scale: a size to bring the recipe to before anything is replaced.
 
     Raises:
         UserError: naming the setting that is not allowed.
@@ -262,12 +266,12 @@ def settings_of(
     names = load_task_file(task_file)
     own = [f"task.name={names[0]}"] if len(names) == 1 else []
     replaced = {name.replace("__", "."): value for name, value in (values or {}).items()}
-    return load_recipe(str(recipe), [*own, *overrides], replaced)
+    return load_recipe(str(recipe), [*own, *overrides], replaced, scale)
 
 
-def default_out(recipe: str | Path, settings: Settings) -> Path:
+def default_out(recipe: str | Path, settings: Settings, scale: str | None = None) -> Path:
     """Return where a run of a recipe goes when nobody says."""
-    return Path("runs") / f"{Path(recipe).stem}-seed{settings.seed}"
+    return Path("runs") / f"{Path(recipe).stem}{f'-{scale}' if scale else ''}-seed{settings.seed}"
 
 
 def load_task_file(path: str | Path | None) -> list[str]:

@@ -60,6 +60,10 @@ TaskFileOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE.py", help="a Python file with a task of your own; it is run as code (docs/tasks.md)"),
 ]
+ScaleOption = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="shrink the recipe first; laptop: a tiny model, fewer steps and labels"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -69,6 +73,7 @@ def run(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="run directory; default: runs/RECIPE-seedN")] = None,
     overrides: SetOption = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="the run's seed; default: the recipe's")] = None,
+    scale: ScaleOption = None,
     blindfold: Annotated[
         bool,
         typer.Option("--blindfold", help="let nothing see a true answer beyond the supervised range; same weights"),
@@ -82,8 +87,8 @@ def run(
     from easy2hard.api import default_out, settings_of
 
     seeds = [f"seed={seed}"] if seed is not None else []
-    settings = settings_of(recipe, [*(overrides or []), *seeds], task_file)
-    out = out or default_out(recipe, settings)
+    settings = settings_of(recipe, [*(overrides or []), *seeds], task_file, scale=scale)
+    out = out or default_out(recipe, settings, scale)
 
     from easy2hard.runs import rounds
 

@@ -11,6 +11,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from easy2hard.errors import UserError
+from easy2hard.scaling import SCALES
 
 
 class _Settings(BaseModel):
@@ -357,7 +358,10 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(
-    recipe: str, overrides: Sequence[str] = (), replaced: Mapping[str, Any] = MappingProxyType({})
+    recipe: str,
+    overrides: Sequence[str] = (),
+    replaced: Mapping[str, Any] = MappingProxyType({}),
+    scale: str | None = None,
 ) -> Settings:
     """Return the settings of a shipped recipe or a TOML file.
 
@@ -365,9 +369,10 @@ def load_recipe(
         recipe: a name of :func:`recipe_names`, or the path of a file that ends in ``.toml``.
         overrides: ``section.key=value`` texts, applied in order; a value is TOML, or else a plain string.
         replaced: values by ``section.key``, applied after the texts.
+        scale: a size to bring the recipe to first (scaling.py); default: as it is.
 
     Raises:
-        UserError: the recipe is unknown or a setting is not allowed.
+        UserError: the recipe or the scale is unknown or a setting is not allowed.
     """
     if recipe in recipe_names():
         content = (resources.files("easy2hard") / "recipes" / f"{recipe}.toml").read_bytes()
@@ -379,6 +384,10 @@ def load_recipe(
         values = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"recipe {recipe!r}: not valid TOML: {error}") from error
+    if scale is not None:
+        if scale not in SCALES:
+            raise UserError(f"--scale {scale}: unknown (allowed: {', '.join(SCALES)})")
+        values = SCALES[scale](parse_settings(values).model_dump(exclude_none=True))
     for override in overrides:
         _override(values, override)
     for path, value in replaced.items():
