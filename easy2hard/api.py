@@ -130,10 +130,9 @@ class Run:
 
         if round == 0:
             raise UserError("round 0 is the supervised phase: it has no labels, the first are those of round 1")
-        path = self._directory.ledger_path(round)
         if round not in [record.round for record in self.manifest.rounds]:
             raise UserError(f"{self.path}: round {round} is not committed (the last one is {self._last_round()})")
-        return pd.read_parquet(path)
+        return pd.read_parquet(self._directory.intact(self._directory.ledger_path(round)))
 
     def training(self, round: int) -> "pd.DataFrame":
         """Return the training steps of a round: step, loss in nats, learning rate as a share of the peak, tokens.

@@ -150,6 +150,7 @@ def _train(work: Any, out: Path) -> None:
 
     from rich.console import Console
 
+    from easy2hard.learning.trainer import NonFiniteLossError
     from easy2hard.progress import ProgressListener
     from easy2hard.runs.rounds import CollapseError
     from easy2hard.runs.space import DiskFullError
@@ -184,6 +185,10 @@ def _train(work: Any, out: Path) -> None:
         _only_main()
         print(f"stopped by the collapse watch: {error}; every committed round is kept in {out}", file=sys.stderr)
         raise typer.Exit(3) from None
+    except NonFiniteLossError as error:
+        _only_main()
+        print(f"diverged: {error}; every committed round is kept in {out}", file=sys.stderr)
+        raise typer.Exit(5) from None
     console.print(f"finished: {out}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -476,7 +481,9 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
             "round": record.round,
             "difficulties": record.difficulties,
             **audit_ledger(
-                opened.ledger_path(record.round), oracle, [each["name"] for each in record.filters if "name" in each]
+                opened.intact(opened.ledger_path(record.round)),
+                oracle,
+                [each["name"] for each in record.filters if "name" in each],
             ),
         }
         for record in opened.manifest.rounds[1:]

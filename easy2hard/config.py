@@ -28,10 +28,10 @@ class TaskSettings(_Settings):
 class ModelSize(_Settings):
     """Width, depth, heads and feed-forward width of a decoder."""
 
-    width: int = Field(ge=1)
-    layers: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    feed_forward: int = Field(ge=1)
+    width: int = Field(ge=1, le=65_536)
+    layers: int = Field(ge=1, le=1000)
+    heads: int = Field(ge=1, le=65_536)
+    feed_forward: int = Field(ge=1, le=1_000_000)
 
 
 PRESETS = {
@@ -55,17 +55,17 @@ class ModelSettings(_Settings):
     preset: Literal["tiny", "small", "paper"] = Field(
         "tiny", description="0.2 M, 0.8 M or 14.2 M parameters: width 64, 128 or 384 in 3, 3 or 6 blocks"
     )
-    width: int | None = Field(None, ge=1, description="replaces the preset's width")
-    layers: int | None = Field(None, ge=1, description="replaces the preset's number of blocks")
-    heads: int | None = Field(None, ge=1, description="replaces the preset's number of attention heads")
-    feed_forward: int | None = Field(None, ge=1, description="replaces the preset's feed-forward width")
+    width: int | None = Field(None, ge=1, le=65_536, description="replaces the preset's width")
+    layers: int | None = Field(None, ge=1, le=1000, description="replaces the preset's number of blocks")
+    heads: int | None = Field(None, ge=1, le=65_536, description="replaces the preset's number of attention heads")
+    feed_forward: int | None = Field(None, ge=1, le=1_000_000, description="replaces the preset's feed-forward width")
     pretrained: str | None = Field(
         None,
         min_length=1,
         description="a causal language model of transformers to start from: hub name or folder",
     )
     lora: LoraSettings | None = Field(None, description="train adapters instead of all weights of a pretrained model")
-    members: int = Field(1, ge=1, description="models of different seeds that train in lockstep and vote")
+    members: int = Field(1, ge=1, le=1000, description="models of different seeds that train in lockstep and vote")
 
     @property
     def size(self) -> ModelSize:
@@ -109,7 +109,7 @@ class OptimiserSettings(_Settings):
 class TrainingSettings(_Settings):
     """What one optimiser step sees."""
 
-    batch: int = Field(256, ge=1, description="examples in a step of the supervised phase")
+    batch: int = Field(256, ge=1, le=1_000_000, description="examples in a step of the supervised phase")
     groups: int = Field(4, ge=1, description="length groups a batch is drawn from")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the products; weights and sums stay float32"
@@ -144,7 +144,7 @@ class PhaseSettings(_Settings):
 class SupervisedSettings(PhaseSettings):
     """Round 0: the only phase that sees true answers."""
 
-    difficulty: int = Field(ge=1, description="hardest supervised difficulty, d0")
+    difficulty: int = Field(ge=1, le=10_000, description="hardest supervised difficulty, d0")
     curriculum: float = Field(
         0.0,
         ge=0,
@@ -207,13 +207,13 @@ FilterSettings = Annotated[
 class RoundsSettings(PhaseSettings):
     """Rounds of label -> filter -> train -> evaluate."""
 
-    count: int = Field(ge=0, description="rounds after the supervised phase")
+    count: int = Field(ge=0, le=1000, description="rounds after the supervised phase")
     schedule: Literal["standard", "accelerated", "grid", "grid-accelerated"] = Field(
         "standard",
         description="standard: `step` small steps a round; accelerated: as many as the members are ready for; "
         "grid, grid-accelerated: the paper's orders for pairs",
     )
-    step: int = Field(1, ge=1, description="small steps one round of the standard schedule adds")
+    step: int = Field(1, ge=1, le=1000, description="small steps one round of the standard schedule adds")
     readiness: Literal["vote", "confidence", "twin", "oracle"] | None = Field(
         None,
         description="how the accelerated schedule judges a difficulty: share of prompts on which all members agree, "
@@ -221,9 +221,9 @@ class RoundsSettings(PhaseSettings):
         "Default: vote, or confidence for one member",
     )
     ready: float = Field(0.99, gt=0, le=1, description="readiness from which a difficulty is taken")
-    probe: int = Field(200, ge=1, description="prompts that judge one difficulty's readiness")
-    most: int = Field(20, ge=1, description="small steps an accelerated round takes at most")
-    labels: int = Field(ge=1, description="prompts labelled in a round, for each of its difficulties")
+    probe: int = Field(200, ge=1, le=1_000_000, description="prompts that judge one difficulty's readiness")
+    most: int = Field(20, ge=1, le=1000, description="small steps an accelerated round takes at most")
+    labels: int = Field(ge=1, le=100_000_000, description="prompts labelled in a round, for each of its difficulties")
     top_up: int | None = Field(
         None,
         ge=1,
@@ -284,8 +284,8 @@ class StorageSettings(_Settings):
 class EvaluationSettings(_Settings):
     """Exact match after each round; diagnostic only, nothing in training reads it."""
 
-    examples: int = Field(200, ge=1, description="prompts for each difficulty, the same in every round")
-    beyond: int = Field(5, ge=0, description="difficulties evaluated past the frontier")
+    examples: int = Field(200, ge=1, le=1_000_000, description="prompts for each difficulty, the same in every round")
+    beyond: int = Field(5, ge=0, le=1000, description="difficulties evaluated past the frontier")
 
 
 class TrackingSettings(_Settings):
@@ -382,7 +382,7 @@ def load_recipe(
         raise UserError(f"recipe {recipe!r}: neither a TOML file nor a shipped recipe ({', '.join(recipe_names())})")
     try:
         values = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"recipe {recipe!r}: not valid TOML: {error}") from error
     if scale is not None:
         if scale not in SCALES:
@@ -413,7 +413,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override!r}: expected section.key=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = text.strip()
     _replace(values, path.strip(), value, f"--set {override!r}")
 

@@ -291,3 +291,11 @@ def test_a_list_of_difficulties_is_sorted_without_repeats(text: str, wanted: lis
 def test_a_range_of_difficulties_does_not_run_backwards() -> None:
     with pytest.raises(UserError, match="3-2 must be a range"):
         parse_difficulties("1,3-2")
+
+
+def test_a_run_that_diverges_says_so_in_a_line(cli: CommandLine) -> None:
+    huge = ["optimiser.name=adamw", "optimiser.learning_rate=1e38", "optimiser.clip=1e38", "supervised.warmup=0"]
+    result = cli("run", "smoke", "--out", "run", *[part for each in huge for part in ("--set", each)])
+    assert (result.returncode, result.stderr.count("\n")) == (5, 1)
+    assert "diverged: member" in result.stderr
+    assert "lower optimiser.learning_rate" in result.stderr

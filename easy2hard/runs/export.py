@@ -74,7 +74,9 @@ def export_labels(run: RunDirectory, out: Path) -> int:
     with new_folder(out) as folder:
         (folder / "data").mkdir()
         for record in rounds:
-            shutil.copyfile(run.ledger_path(record.round), folder / "data" / run.ledger_path(record.round).name)
+            shutil.copyfile(
+                run.intact(run.ledger_path(record.round)), folder / "data" / run.ledger_path(record.round).name
+            )
         (folder / "README.md").write_text(_card(run))
     return sum(record.proposed for record in rounds)
 

@@ -14,6 +14,8 @@ progress.json                    where a running run is within its round (runs/l
 import fcntl
 import hashlib
 import json
+import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,8 @@ class Manifest(BaseModel):
     torch: str
     threads: int
     device: str
+    environment: dict[str, str] = {}
+    """Versions and the machine the run was begun with (:func:`environment`)."""
     task: str
     seed: int
     base_sha256: str = ""
@@ -135,6 +139,19 @@ def manifest_text(manifest: Manifest) -> str:
 def manifest_digest(content: dict[str, Any]) -> str:
     """Return the SHA-256 of a manifest without its own digest."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def environment() -> dict[str, str]:
+    """Return what the last bits of a result may depend on besides torch: versions and the processor."""
+    cpu = Path("/proc/cpuinfo")  # Linux; elsewhere the platform names it
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "python": platform.python_version(),
+        "numpy": version("numpy"),
+        "system": platform.platform(),
+        "processor": models[0] if models else platform.processor() or platform.machine(),
+    }
 
 
 def file_digest(path: Path) -> str:
@@ -201,7 +218,7 @@ class RunDirectory:
             content = json.loads(path.read_bytes())
             if not isinstance(content, dict):
                 raise ValueError("not an object")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: damaged: {error}") from error
         if content.get("format") != LAYOUT:
             raise UserError(
@@ -219,6 +236,20 @@ class RunDirectory:
         """Return the files that round ``number`` has once it is committed, or has left once it is pruned."""
         weights = [] if pruned else [self.weights_path(number)]
         return [*weights, *([self.ledger_path(number)] if number else []), self.training_path(number)]
+
+    def intact(self, path: Path) -> Path:
+        """Return a file of a committed round, if it is as it was written.
+
+        Raises:
+            UserError: it is missing or changed.
+        """
+        name = str(path.relative_to(self.path))
+        digests = {name: digest for record in self.manifest.rounds for name, digest in record.files.items()}
+        if not path.is_file():
+            raise UserError(f"{path}: missing; `easy2hard verify {self.path}` names all that is")
+        if name in digests and file_digest(path) != digests[name]:
+            raise UserError(f"{path}: damaged: it was changed after it was written; see `easy2hard verify {self.path}`")
+        return path
 
     def weights_path(self, number: int) -> Path:
         """Return the file of the weights after round ``number``."""

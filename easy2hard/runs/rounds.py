@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from easy2hard import processes
+from easy2hard import __version__, processes
 from easy2hard.config import PhaseSettings, Settings
 from easy2hard.errors import UserError
 from easy2hard.evaluation.blindfold import Blindfold, refuse_supervised_signals
@@ -33,8 +33,8 @@ from easy2hard.models.transformer import Transformer
 from easy2hard.runs.checkpoint import LabelCheckpoints, LabelRecord, PhaseCheckpoints
 from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.live import shown
-from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, file_digest, read_sealed
-from easy2hard.runs.space import needed, pausing, require
+from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, environment, file_digest, read_sealed
+from easy2hard.runs.space import check_room, needed, pausing, require, require_memory
 from easy2hard.runs.store import Store, load_weights
 from easy2hard.runs.tracking import check_tracking, tracked
 from easy2hard.seeding import numpy_generator, torch_generator
@@ -134,7 +134,7 @@ def load_members(run: RunDirectory) -> list[Member]:
     settings = run.settings
     members = build_members(settings, load_task(settings.task.name, settings.task.options))
     _check_base(run, members)
-    load_weights(run.weights_path(rounds[-1].round), members)
+    load_weights(run.intact(run.weights_path(rounds[-1].round)), members)
     return members
 
 
@@ -207,6 +207,9 @@ def start(settings: Settings, out: Path, listener: Listener, blindfold: bool = F
     world = processes.current()
 
     def create() -> Store:
+        if world.device.type == "cpu":
+            task = load_task(settings.task.name, settings.task.options)
+            require_memory(_parameters(settings, task) * settings.model.members)
         require(out, _space_needed(settings))
         return Store.create(out, settings, world.device, blindfold)
 
@@ -235,6 +238,7 @@ def resume(store: Store, listener: Listener) -> None:
         def begin() -> None:
             held.enter_context(store.lock())
             check_intact(store)
+            store.checkpoint_folder.mkdir(exist_ok=True)  # an empty folder is easily lost in a copy
 
         world.from_main(begin)
         try:
@@ -251,16 +255,30 @@ def resume(store: Store, listener: Listener) -> None:
             raise
 
 
-def _space_needed(settings: Settings) -> int:
+def _parameters(settings: Settings, task: Task) -> int:
+    """Return how many numbers of one member training changes."""
+    if settings.model.pretrained:
+        return trained_weights(settings.model, task.name, task.vocabulary)
+    with torch.device("meta"):
+        member = Transformer(settings.model.size, len(task.vocabulary), torch_generator(0, "space"))
+    return sum(weight.numel() for weight in member.parameters())
+
+
+def _space_needed(settings: Settings, first: int = 0, last: int | None = None) -> int:
+    """Return the bytes that rounds take, about."""
     task = load_task(settings.task.name, settings.task.options)
     hard = task.capped(settings.supervised.difficulty + settings.rounds.count * settings.rounds.step)
     prompts = task.sample(np.random.default_rng(0), task.evaluated_difficulties(hard)[-1], 1)
-    if settings.model.pretrained:
-        parameters = trained_weights(settings.model, task.name, task.vocabulary)
-    else:
-        member = Transformer(settings.model.size, len(task.vocabulary), torch_generator(0, "space"))
-        parameters = sum(weight.numel() for weight in member.parameters())
-    return needed(settings, parameters, prompts.shape[1] + int(task.answer_bounds(prompts)[0]))
+    tokens = prompts.shape[1] + int(task.answer_bounds(prompts)[0])
+    return needed(settings, _parameters(settings, task), tokens, first, last)
+
+
+def _differences(manifest: Manifest) -> list[str]:
+    """Return what the last bits of a result depend on and is not what it was when the run was begun."""
+    now = {"easy2hard": __version__, "torch": torch.__version__, "threads": torch.get_num_threads(), **environment()}
+    then = {**manifest.model_dump(include={"easy2hard", "torch", "threads"}), **manifest.environment}
+    decisive = ("easy2hard", "torch", "threads", "processor")
+    return [f"{name} {then[name]}, now {now[name]}" for name in decisive if name in then and then[name] != now[name]]
 
 
 @dataclass
@@ -320,19 +338,30 @@ class _Run:
         if base := _check_base(store, self.members):
             self.world.from_main(lambda: store.save(store.manifest.model_copy(update={"base_sha256": base})))
         self.labelled: dict[int, LabelledSource] = {}
+        self.warned = False
         self.answers: LabelCheckpoints  # of the label phase that goes on
 
     def finish(self) -> None:
         manifest = self.store.manifest
         self.world.from_main(lambda: self.store.clear_checkpoints(but=len(manifest.rounds)))
+        if different := _differences(manifest):
+            self.listener.note(f"begun with {'; '.join(different)}: the last bits may differ (docs/reproducibility.md)")
         if manifest.rounds:
             load_weights(self.store.weights_path(manifest.rounds[-1].round), self.members)
         for number in range(len(manifest.rounds), self.settings.rounds.count + 1):
+            self.world.from_main(partial(self._check_room, number))
             record = self._supervised_phase() if number == 0 else self._round(manifest, number)
             if record is None:
                 self.listener.note(f"there is nothing harder than difficulty {manifest.frontier}")
                 break
             manifest = self.world.from_main(partial(self._commit, manifest, record))
+
+    def _check_room(self, number: int) -> None:
+        next_round = _space_needed(self.settings, number, number)
+        warning = check_room(self.store.path, next_round, _space_needed(self.settings, number))
+        if warning and not self.warned:
+            self.listener.note(warning)
+            self.warned = True
 
     def _commit(self, manifest: Manifest, record: RoundRecord) -> Manifest:
         manifest = manifest.model_copy(update={"status": "running", "rounds": [*manifest.rounds, record]})

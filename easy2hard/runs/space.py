@@ -1,6 +1,7 @@
 """Room on the disk: how much a run needs, how much it takes, and what happens when there is no more."""
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,18 +19,21 @@ class DiskFullError(Exception):
     """There is no more room; the last state is kept."""
 
 
-def needed(settings: Settings, parameters: int, tokens: int) -> int:
-    """Return the bytes a whole run takes, about.
+def needed(settings: Settings, parameters: int, tokens: int, first: int = 0, last: int | None = None) -> int:
+    """Return the bytes that rounds ``first`` to ``last`` take, about; by default the whole run.
 
     Args:
         settings: the run's settings.
         parameters: of one member.
         tokens: of the longest prompt and answer together.
+        first: the first round; 0 is the supervised phase.
+        last: the last round; default: the run's.
     """
     members = 4 * parameters * settings.model.members
-    rounds = settings.rounds.count + 1
+    rounds = (settings.rounds.count if last is None else last) - first + 1
+    labelled = rounds - (first == 0)
     weights = members * min(rounds, settings.storage.keep_weights or rounds)
-    ledgers = settings.rounds.count * settings.rounds.step * settings.rounds.labels * (_LABEL_BYTES + tokens)
+    ledgers = labelled * settings.rounds.step * settings.rounds.labels * (_LABEL_BYTES + tokens)
     # Members' weights with two moments, and a new one beside the old; or the answers of a label phase.
     checkpoint = max(3 * members + members, settings.rounds.step * settings.rounds.labels * (_LABEL_BYTES + 4 * tokens))
     return weights + ledgers + checkpoint
@@ -48,6 +52,45 @@ def require(path: Path, size: int) -> None:
             f"--out {path}: the run needs about {size / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free there; choose "
             "another disk, or keep fewer weights (storage.keep_weights)"
         )
+
+
+def require_memory(parameters: int) -> None:
+    """Refuse to begin what cannot be held in memory.
+
+    Args:
+        parameters: of all members together.
+
+    Raises:
+        UserError: weights, gradients and two moments of the optimiser alone are more than the machine has.
+    """
+    size, there = 16 * parameters, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > there:
+        raise UserError(
+            f"model: {parameters / 1e6:,.0f} million weights of all members take at least {size / 1e9:,.0f} GB to "
+            f"train and this machine has {there / 1e9:,.0f} GB; choose a smaller model.preset or fewer model.members"
+        )
+
+
+def check_room(path: Path, next_round: int, rest: int) -> str | None:
+    """Return a warning where the rest of a run will not fit.
+
+    Args:
+        path: the run.
+        next_round: bytes the next round needs.
+        rest: bytes that all rounds need that are still to come.
+
+    Raises:
+        DiskFullError: not even the next round fits.
+    """
+    free = shutil.disk_usage(path).free
+    if free < next_round:
+        raise DiskFullError(
+            f"the next round needs about {next_round / 1e6:,.1f} MB and {free / 1e6:,.1f} MB are free on the disk of "
+            f"{path}; the last state is kept"
+        )
+    if free < rest:
+        return f"the rest of the run needs about {rest / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; it will pause"
+    return None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ the round. Files of a round that the manifest does not list are leftovers and ar
 """
 
 import csv
+import errno
 import fcntl
 import hashlib
 import io
@@ -24,7 +25,7 @@ from pydantic import BaseModel
 
 from easy2hard.config import Settings
 from easy2hard.errors import UserError
-from easy2hard.runs.manifest import Manifest, RunDirectory, manifest_text
+from easy2hard.runs.manifest import Manifest, RunDirectory, environment, manifest_text
 
 RUN_FOLDERS = ("weights", "ledger", "training", "checkpoint")
 
@@ -46,6 +47,7 @@ class Store(RunDirectory):
             torch=torch.__version__,
             threads=torch.get_num_threads(),
             device=str(device),
+            environment=environment(),
             blindfold=blindfold,
             supervised_signals=settings.supervised_signals,
         )
@@ -80,9 +82,15 @@ class Store(RunDirectory):
         """Hold the run for writing; the system lets go of the lock however the process ends.
 
         Raises:
-            UserError: another process holds it.
+            UserError: another process holds it, or the lock is a link: it is opened before anything is checked.
         """
-        with (self.path / "lock").open("w") as file:
+        try:
+            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise UserError(f"{self.path}: damaged: lock: a symbolic link") from error
+        with os.fdopen(handle, "w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

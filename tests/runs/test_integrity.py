@@ -94,6 +94,74 @@ def test_verify_names_all_that_is_wrong(
     ]
 
 
+def test_a_changed_file_is_not_read_by_other_commands(
+    whole: Store, tmp_path: Path, cli: Callable[..., CompletedProcess[str]]
+) -> None:
+    """One bit of a weight is enough, and says more than an answer would."""
+    copy = tmp_path / "copy"
+    shutil.copytree(whole.path, copy)
+    for name, commands in (
+        ("weights/round-001.safetensors", (["eval"], ["solve"])),
+        ("ledger/round-001.parquet", (["audit"],)),
+    ):
+        before = (copy / name).read_bytes()
+        for content in (before[:-5] + bytes([before[-5] ^ 1]) + before[-4:], b"", None):
+            (copy / name).unlink() if content is None else (copy / name).write_bytes(content)
+            for command in commands:
+                result = cli(*command, str(copy), *(["24="] if command == ["solve"] else []))
+                assert (result.returncode, result.stderr.count("\n")) == (2, 1), (name, command)
+                assert name in result.stderr
+                assert f"easy2hard verify {copy}" in result.stderr
+        (copy / name).write_bytes(before)
+    assert cli("audit", str(copy)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("manifest.json", "[" * 100_000), ("manifest.json", '{"a":' * 100_000), ("settings.toml", "x=" + "[" * 100_000)],
+)
+def test_nesting_without_end_is_damage(
+    name: str, content: str, whole: Store, tmp_path: Path, cli: Callable[..., CompletedProcess[str]]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(whole.path, copy)
+    (copy / name).write_text(content)
+    for command in ("resume", "eval", "audit"):
+        result = cli(command, str(copy))
+        assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+        assert name in result.stderr
+
+
+def test_a_folder_lost_in_a_copy_is_made_again(whole: Store, tmp_path: Path) -> None:
+    """What keeps or sends folders often leaves out empty ones."""
+    copy = tmp_path / "copy"
+    shutil.copytree(whole.path, copy)
+    (copy / "checkpoint").rmdir()
+    rounds.resume(Store(copy), Silent())
+    assert Store(copy).manifest.status == "finished"
+
+
+def test_a_run_says_what_it_was_made_with_and_when_that_changed(whole: Store, tmp_path: Path) -> None:
+    class Noted(Silent):
+        def __init__(self) -> None:
+            self.notes: list[str] = []
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    assert set(whole.manifest.environment) == {"python", "numpy", "system", "processor"}
+    assert all(whole.manifest.environment.values())
+    copy = tmp_path / "copy"
+    shutil.copytree(whole.path, copy)
+    rounds.resume(Store(copy), same := Noted())
+    assert same.notes == []
+    reseal(copy / "manifest.json", lambda content: content.update(torch="1.13.0", threads=64))
+    rounds.resume(Store(copy), other := Noted())
+    assert len(other.notes) == 1
+    assert "begun with torch 1.13.0, now " in other.notes[0]
+    assert "threads 64, now " in other.notes[0]
+
+
 def test_resume_offers_the_round_before_the_damage(
     whole: Store, tmp_path: Path, cli: Callable[..., CompletedProcess[str]]
 ) -> None:
@@ -171,6 +239,18 @@ def test_a_link_out_of_the_run_is_refused(whole: Store, tmp_path: Path) -> None:
     weights.symlink_to(outside)
     with pytest.raises(UserError, match=r"weights/round-001.safetensors: a symbolic link"):
         rounds.resume(Store(copy), Silent())
+
+
+def test_a_link_in_place_of_the_lock_harms_nothing(whole: Store, tmp_path: Path) -> None:
+    """The lock is opened for writing before anything else is looked at."""
+    copy = tmp_path / "copy"
+    shutil.copytree(whole.path, copy)
+    (tmp_path / "precious").write_text("precious")
+    (copy / "lock").unlink(missing_ok=True)
+    (copy / "lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(UserError, match="lock: a symbolic link"):
+        rounds.resume(Store(copy), Silent())
+    assert (tmp_path / "precious").read_text() == "precious"
 
 
 @pytest.mark.parametrize("layout", [1, 99, None])

@@ -33,6 +33,7 @@ MANIFEST = {
     "torch",
     "threads",
     "device",
+    "environment",
     "task",
     "seed",
     "status",

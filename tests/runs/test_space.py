@@ -15,6 +15,7 @@ from helpers import Silent
 from easy2hard.config import load_recipe
 from easy2hard.errors import UserError
 from easy2hard.runs import rounds, space
+from easy2hard.runs.manifest import Manifest
 from easy2hard.runs.space import DiskFullError, usage
 from easy2hard.runs.store import Store
 
@@ -82,10 +83,50 @@ def test_a_run_that_does_not_fit_is_not_begun(tmp_path: Path, monkeypatch: pytes
     assert not list(tmp_path.iterdir())
 
 
+def test_a_model_that_does_not_fit_into_memory_is_not_begun(
+    tmp_path: Path, cli: Callable[..., CompletedProcess[str]]
+) -> None:
+    huge = ["--set", "model.width=65536", "--set", "model.layers=1000", "--set", "model.feed_forward=1000000"]
+    result = cli("run", "smoke", "--out", "run", *huge)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "million weights of all members take at least" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_room_is_looked_at_before_every_round(whole: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for round 1 and not for the rest is a warning; no room for round 2 is a pause."""
+    one, rest = (rounds._space_needed(whole.settings, 1, last) for last in (1, None))
+    assert one < rest
+
+    class Noted(Silent):
+        notes: list[str] = []  # noqa: RUF012
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+        def round(self, manifest: Manifest) -> None:
+            if manifest.rounds[-1].round < 2:
+                left = [(one + rest) // 2, one // 2][manifest.rounds[-1].round]
+                monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, left))
+
+    with pytest.raises(DiskFullError, match=r"the next round needs about .* MB are free on the disk"):
+        rounds.start(whole.settings, tmp_path / "run", Noted())
+    assert len(Noted.notes) == 1
+    assert "the rest of the run needs about" in Noted.notes[0]
+    store = Store(tmp_path / "run")
+    assert [record.round for record in store.manifest.rounds] == [0, 1]
+    monkeypatch.undo()
+    rounds.resume(store, Silent())
+    assert [r.weights_sha256 for r in store.manifest.rounds] == [r.weights_sha256 for r in whole.manifest.rounds]
+
+
 def test_what_is_needed_is_what_is_taken(whole: Store) -> None:
     """Without the checkpoints, which are gone when a run has ended."""
     asked = rounds._space_needed(whole.settings)
     assert 0.3 * asked < usage(whole.path)["all"] < 1.3 * asked
+    parts = [rounds._space_needed(whole.settings, number, number) for number in range(3)]
+    assert parts[0] < parts[1] == parts[2]
+    assert max(parts) < rounds._space_needed(whole.settings, 1) < asked < sum(parts)
 
 
 def test_du_adds_up(whole: Store, cli: Callable[..., CompletedProcess[str]]) -> None:
