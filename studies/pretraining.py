@@ -4,7 +4,7 @@
 
 A `small` model learns to copy and to add without carries (studies/related.py), is exported, and is where the runs of
 one arm start from (`model.pretrained`); the other arm starts from random weights of the same architecture. Task, data,
-steps, optimiser and seeds of both are the same: reverse addition, supervised on 1-4 digits, one digit more a round.
+steps, optimiser and seeds of both are the same: reverse addition, supervised on 1-3 digits, one digit more a round.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from easy2hard.runs.store import Store
 from easy2hard.tasks.registry import load_task_file
 from studies.common import bring_to_end, outcome
 
-EASY = 4
+EASY = 3
 ARMS = ("from scratch", "pretrained")
 
 
@@ -54,13 +54,13 @@ def recipe(task: str, difficulty: int, steps: int, rounds: int, scale: float, se
         "rounds": {
             "count": rounds,
             "labels": max(20, round(600 * scale)),
-            "steps": part(0.3),
-            "decay": part(0.2),
+            "steps": part(0.25),
+            "decay": part(0.15),
             "learning_rate_scale": 0.3,
             "filters": [{"name": "length", "threshold": 1}, {"name": "confidence", "keep": 0.8}],
         },
         "watch": {"enabled": False},
-        "evaluation": {"examples": 200, "beyond": 3},
+        "evaluation": {"examples": max(10, round(200 * scale)), "beyond": 3},
     }
 
 
@@ -72,7 +72,7 @@ def run(out: Path, values: dict[str, Any]) -> RunDirectory:
 def pretrained(out: Path, scale: float) -> Path:
     """Return the folder of the model that has learned the two related tasks."""
     load_task_file(Path(__file__).with_name("related.py"))
-    values = recipe("related", 8, 500, 0, scale, seed=0)
+    values = recipe("related", 5, 800, 0, scale, seed=0)
     values["optimiser"] = {"name": "muon"}
     related = run(out / "related", values)
     for difficulty, share in related.manifest.rounds[0].accuracy.items():
@@ -86,22 +86,22 @@ def main() -> None:
     """Run what has not ended yet, print the table and draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="of steps and labels")
     parser.add_argument("--out", type=Path, default=Path("runs/pretraining"))
     options = parser.parse_args()
     base = pretrained(options.out, options.scale)
     table = Table(
-        "start", "seed", "taught, 4 digits", "5 digits", "at the last frontier", "precision", "reach", "seconds"
+        "start", "seed", "taught, 3 digits", "4 digits", "at the last frontier", "precision", "reach", "seconds"
     )
     rows = []
     for arm in ARMS:
         for seed in options.seeds:
-            values = recipe("reverse-addition", EASY, 300, options.rounds, options.scale, seed)
+            values = recipe("reverse-addition", EASY, 400, options.rounds, options.scale, seed)
             if arm == "pretrained":
                 values["model"] = {"pretrained": str(base)}
             done = run(options.out / f"{arm.replace(' ', '-')}-seed{seed}", values)
-            found = outcome(done, 500)
+            found = outcome(done, max(10, round(500 * options.scale)))
             records = done.manifest.rounds
             frontier = [record.accuracy[str(EASY + record.round)] for record in records]
             rows.append({"arm": arm, "seed": seed, "frontier": frontier, "exact_match": found["exact_match"]})

@@ -9,7 +9,8 @@ import pytest
 
 from easy2hard.config import load_recipe
 from easy2hard.runs.store import Store
-from studies import filters, noise, soak
+from easy2hard.tasks import registry
+from studies import filters, noise, pretraining, soak
 
 QUICK = [
     *("supervised.steps=6", "supervised.warmup=0", "supervised.decay=0"),
@@ -75,3 +76,22 @@ def test_a_soak_kills_resumes_and_compares(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(SystemExit, match="1"):
         soak.main()
     assert json.loads(out.read_text())["digests"] == 2
+
+
+def test_pretraining_is_compared_with_a_start_from_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(registry, "_FROM_FILES", {})  # the study brings a task of its own
+    options = ["--seeds", "0", "--rounds", "1", "--scale", "0.02", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["pretraining", *options])
+    pretraining.main()
+    arms = [Store(tmp_path / name) for name in ("from-scratch-seed0", "pretrained-seed0")]
+    assert [bool(arm.manifest.base_sha256) for arm in arms] == [False, True]
+    same = [arm.settings.model_dump(exclude={"model"}) for arm in arms]
+    assert same[0] == same[1]
+    rows = json.loads((tmp_path / "pretraining.json").read_text())
+    assert [(row["arm"], len(row["frontier"])) for row in rows] == [("from scratch", 2), ("pretrained", 2)]
+    assert (tmp_path / "pretraining.png").exists()
+    said = capsys.readouterr().out
+    pretraining.main()  # finds everything done
+    assert len(capsys.readouterr().out) < len(said)
