@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from easy2hard.tasks.base import Difficulty, Task, hardest
 from easy2hard.tasks.oracle import Oracle
-from easy2hard.vocabulary import EOS, Tokens, Vocabulary
+from easy2hard.vocabulary import EOS, PAD, Tokens, Vocabulary
 
 COPY, ADD = 1, 2
 
@@ -47,12 +47,12 @@ class Related(Task):
 
     @override
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
-        return np.full(len(prompts), _digits(prompts, self.vocabulary) + 1)
+        return digits_of(prompts) + 1
 
 
-def _digits(prompts: Tokens, vocabulary: Vocabulary) -> int:
-    """Return the digits of the first number of (count, length) prompts, which all have as many."""
-    return int((prompts[0] == vocabulary.id("+")).argmax()) - 1 if len(prompts) else 0
+def digits_of(prompts: Tokens) -> NDArray[np.int64]:
+    """Return (count,) digits of the first number of prompts; a copy may be as long as a sum of shorter numbers."""
+    return (prompts == Related.vocabulary.id("+")).argmax(axis=1) - 1
 
 
 class RelatedOracle(Oracle):
@@ -62,9 +62,13 @@ class RelatedOracle(Oracle):
 
     @override
     def solve(self, prompts: Tokens) -> Tokens:
-        vocabulary = self.task.vocabulary
-        digits, zero = _digits(prompts, vocabulary), vocabulary.id("0")
-        answers = prompts[:, 1 : digits + 1]
-        if prompts.shape[1] > digits + 3:
-            answers = (answers + prompts[:, digits + 2 : -1] - 2 * zero) % 10 + zero
-        return np.concatenate([answers, np.full((len(prompts), 1), EOS)], axis=1).astype(np.int32)
+        digits, zero = digits_of(prompts), Related.vocabulary.id("0")
+        answers = np.full((len(prompts), int(digits.max(initial=0)) + 1), PAD, dtype=np.int32)
+        for count in np.unique(digits):
+            rows = digits == count
+            own = prompts[rows, 1 : count + 1]
+            if prompts.shape[1] > count + 3:
+                own = (own + prompts[rows, count + 2 : -1] - 2 * zero) % 10 + zero
+            answers[rows, :count] = own
+            answers[rows, count] = EOS
+        return answers

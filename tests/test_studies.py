@@ -5,11 +5,13 @@ import random
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from easy2hard.config import load_recipe
 from easy2hard.runs.store import Store
 from easy2hard.tasks import registry
+from easy2hard.vocabulary import PAD
 from studies import filters, noise, pretraining, soak
 
 QUICK = [
@@ -85,13 +87,26 @@ def test_pretraining_is_compared_with_a_start_from_scratch(
     options = ["--seeds", "0", "--rounds", "1", "--scale", "0.02", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["pretraining", *options])
     pretraining.main()
-    arms = [Store(tmp_path / name) for name in ("from-scratch-seed0", "pretrained-seed0")]
-    assert [bool(arm.manifest.base_sha256) for arm in arms] == [False, True]
-    same = [arm.settings.model_dump(exclude={"model"}) for arm in arms]
-    assert same[0] == same[1]
+    arms = [Store(tmp_path / name) for name in ("pretrained-seed0", "from-scratch-seed0", "from-scratch-longer-seed0")]
+    assert [bool(arm.manifest.base_sha256) for arm in arms] == [True, False, False]
+    same = [arm.settings.model_dump(exclude={"model", "supervised"}) for arm in arms]
+    assert same[0] == same[1] == same[2]
+    steps = [arm.settings.supervised.steps for arm in arms]
+    assert steps[0] == steps[1] == steps[2] - Store(tmp_path / "related").settings.supervised.steps
     rows = json.loads((tmp_path / "pretraining.json").read_text())
-    assert [(row["arm"], len(row["frontier"])) for row in rows] == [("from scratch", 2), ("pretrained", 2)]
+    assert [(row["arm"], len(row["frontier"])) for row in rows] == [(arm, 2) for arm in pretraining.ARMS]
     assert (tmp_path / "pretraining.png").exists()
     said = capsys.readouterr().out
     pretraining.main()  # finds everything done
     assert len(capsys.readouterr().out) < len(said)
+
+
+def test_the_related_tasks_are_solved_whatever_comes_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of two digits and a sum of one are prompts of one length."""
+    monkeypatch.setattr(registry, "_FROM_FILES", {})
+    registry.load_task_file(Path(pretraining.__file__).with_name("related.py"))
+    task = registry.load_task("related")
+    prompts = np.concatenate([tokens for _, tokens in task.encode(["86+=", "52+=", "1+6=", "8+9="])])
+    answers = registry.load_oracle(task).solve(prompts)
+    assert task.vocabulary.decode_answers(answers) == ["86", "52", "7", "7"]
+    assert (task.answer_bounds(prompts) == (answers != PAD).sum(axis=1)).all()
