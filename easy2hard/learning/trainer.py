@@ -9,7 +9,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -17,6 +16,7 @@ from easy2hard import processes
 from easy2hard.config import OptimiserSettings, PhaseSettings, TrainingSettings
 from easy2hard.learning.batches import Group, Mixture
 from easy2hard.learning.optimisers import build_optimisers, learning_rate
+from easy2hard.models.member import Member
 from easy2hard.models.threads import Workers
 from easy2hard.vocabulary import PAD
 
@@ -95,7 +95,7 @@ class NonFiniteLossError(RuntimeError):
 
 
 def fit(
-    members: Sequence[nn.Module],
+    members: Sequence[Member],
     mixtures: Sequence[Mixture],
     phase: PhaseSettings,
     optimiser: OptimiserSettings,
@@ -217,7 +217,7 @@ class _Lockstep:
 
 
 def _train_step(
-    model: nn.Module,
+    model: Member,
     batch: Sequence[Group],
     optimisers: Sequence[torch.optim.Optimizer],
     clip: float,
@@ -232,23 +232,25 @@ def _train_step(
     parameters = [weight for weight in model.parameters() if weight.requires_grad]
     device = parameters[0].device
     tokens = sum(int((group.tokens[:, group.prompt_length :] != PAD).sum()) for group in batch)
+    gradients = model.gradients(precision)
 
-    def gradients(group: Group) -> tuple[float, tuple[Tensor, ...]]:
+    def of(group: Group) -> tuple[float, Sequence[Tensor]]:
         rows = torch.from_numpy(group.tokens).to(device, torch.int64)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = answer_loss(model, rows, group.prompt_length) / tokens
-        return float(loss.detach()), torch.autograd.grad(loss, parameters)
+        return gradients.of(rows, group.prompt_length, 1 / tokens)
 
     # Pieces are computed side by side but added up in their own order: the sum does not depend on the cores.
     own = split(rows_of(batch, world.rank, world.count), device, PIECE_TOKENS)
-    pieces = workers.map(gradients, own, size=lambda group: group.tokens.size)
-    sums = list(pieces[0][1]) if pieces else [torch.zeros_like(parameter) for parameter in parameters]
-    for _, gradient in pieces[1:]:
-        torch._foreach_add_(sums, gradient)
+    pieces = workers.map(of, own, size=lambda group: group.tokens.size)
+    totals = [torch.zeros_like(parameter) for parameter in parameters]
+    if pieces:
+        sums = list(pieces[0][1])
+        for _, gradient in pieces[1:]:
+            torch._foreach_add_(sums, gradient)
+        totals = list(gradients.of_parameters(sums))
     losses = torch.tensor([math.fsum(loss for loss, _ in pieces)], dtype=torch.float64)
-    world.add_up(sums)
+    world.add_up(totals)
     world.add_up([losses])
-    for parameter, total in zip(parameters, sums, strict=True):
+    for parameter, total in zip(parameters, totals, strict=True):
         parameter.grad = total
     norm = float(nn.utils.clip_grad_norm_(parameters, clip))
     loss = float(losses)
@@ -280,10 +282,3 @@ def split(batch: Sequence[Group], device: torch.device, limit: int) -> list[Grou
         count = -(-rows // max(1, limit // time))
         pieces += [Group(part, group.prompt_length) for part in np.array_split(group.tokens, count)]
     return pieces
-
-
-def answer_loss(model: nn.Module, tokens: Tensor, prompt_length: int) -> Tensor:
-    """Return the summed cross-entropy of answer and EOS tokens of (rows, time) examples; padding does not count."""
-    logits = model(tokens[:, :-1], first=prompt_length - 1)
-    targets = tokens[:, prompt_length:]
-    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="sum")

@@ -36,31 +36,30 @@ def _along(tile: Array, padded: int, head: int, flat: Array, at: int, j: int) ->
 
 
 @compiled
-def attend(
-    q: Array, q_width: int, kv: Array, kv_width: int, k0: int, heads: int, head: int, rows: Index, owner: Index,
-    first: int, p: Array, o: Array,
-) -> None:  # fmt: skip
+def attend(qkv: Array, rows: Index, owner: Index, first: int, heads: int, head: int, p: Array, o: Array) -> None:
     """Write the weighted values ``o`` and the probabilities ``p``.
 
     Args:
-        q: queries, scaled, as (rows asked, q_width) seen as one row; those of a head side by side from column 0 on.
-        kv: (rows, kv_width) seen as one row; keys from column ``k0`` on, values after them.
+        qkv: (rows, 3 * width) seen as one row: queries, scaled, then keys, then values, each head after head.
         rows: (batch, time) row of each position.
         owner: (batch, time) 1 where the position is computed for its row, 0 where another example does it.
-        first: first position asked for; from 0 on queries stand in ``rows``, else in their own order.
-        p: (batch, heads, asked, time up to a multiple of 16) seen as one row.
-        o: (rows asked, heads * head) seen as one row.
+        first: first position asked for.
+        heads: number of heads.
+        head: width of a head.
+        p: (batch, heads, time - first, time up to a multiple of 16) seen as one row.
+        o: (rows asked, width) seen as one row: in ``rows`` from position 0 on, else example after example.
     """
     batch, time = rows.shape
     width, asked, padded = heads * head, time - first, (time + 15) // 16 * 16
+    wide = 3 * width
     keys = np.zeros(head * padded, np.float32)
     at = np.empty(time, np.int64)
     for b in range(batch):
         for t in range(time):
-            at[t] = rows[b, t] * kv_width
+            at[t] = rows[b, t] * wide
         for h in range(heads):
             column = h * head
-            _turned(kv, at, time, padded, k0 + column, head, keys)
+            _turned(qkv, at, time, padded, width + column, head, keys)
             for t in range(first, time):
                 if owner[b, t] == 0:
                     continue
@@ -68,7 +67,7 @@ def attend(
                 row, seen = ((b * heads + h) * asked + t - first) * padded, t + 1
                 whole = (seen + 15) // 16 * 16
                 for j in range(0, whole, 16):
-                    store(p, row + j, _along(keys, padded, head, q, i * q_width + column, j))
+                    store(p, row + j, _along(keys, padded, head, qkv, at[t] + column, j))
                 for j in range(seen, whole):
                     p[row + j] = _f(-1e30)
                 most = spread(_f(-1e30))
@@ -83,77 +82,78 @@ def attend(
                 for j in range(row, row + whole, 16):
                     store(p, j, times(load(p, j), share))
                 for d in range(0, head, 16):
-                    v = k0 + width + column + d
+                    v = 2 * width + column + d
                     a, c = zero(), zero()
                     for j in range(0, seen - 1, 2):
-                        a = added(a, p[row + j], load(kv, at[j] + v))
-                        c = added(c, p[row + j + 1], load(kv, at[j + 1] + v))
+                        a = added(a, p[row + j], load(qkv, at[j] + v))
+                        c = added(c, p[row + j + 1], load(qkv, at[j + 1] + v))
                     if seen % 2:
-                        a = added(a, p[row + seen - 1], load(kv, at[seen - 1] + v))
+                        a = added(a, p[row + seen - 1], load(qkv, at[seen - 1] + v))
                     store(o, i * width + column + d, plus(a, c))
 
 
 @compiled
 def attend_backward(
-    q: Array, q_width: int, kv: Array, kv_width: int, k0: int, heads: int, head: int, rows: Index, owner: Index,
-    shared: int, first: int, p: Array, do: Array, d_qkv: Array,
+    qkv: Array, rows: Index, owner: Index, shared: int, first: int, heads: int, head: int, p: Array, do: Array,
+    d_qkv: Array,
 ) -> None:  # fmt: skip
     """Write the gradients of queries, keys and values from that of the weighted values.
 
     Args:
         shared: positions whose rows may belong to several examples; the rows' gradients are zero at the beginning.
         do: gradient of ``o``, in its order.
-        d_qkv: (rows, 3 * heads * head) seen as one row.
+        d_qkv: as ``qkv``.
 
     The others are those of :func:`attend`.
     """
     batch, time = rows.shape
     width, asked, padded = heads * head, time - first, (time + 15) // 16 * 16
     values, slopes = np.zeros(head * padded, np.float32), np.zeros(asked * padded, np.float32)
-    at, q_at = np.empty(time, np.int64), np.empty(time, np.int64)
+    wide = 3 * width
+    at, o_at = np.empty(time, np.int64), np.empty(time, np.int64)
     for b in range(batch):
         for t in range(time):
-            at[t] = rows[b, t] * kv_width
-            q_at[t] = rows[b, t] if first == 0 else b * asked + t - first
+            at[t] = rows[b, t] * wide
+            o_at[t] = (rows[b, t] if first == 0 else b * asked + t - first) * width
         for h in range(heads):
             column = h * head
-            _turned(kv, at, time, padded, k0 + width + column, head, values)
+            _turned(qkv, at, time, padded, 2 * width + column, head, values)
             for t in range(first):
                 for d in range(0, head, 16):
-                    store(d_qkv, rows[b, t] * 3 * width + column + d, zero())
+                    store(d_qkv, at[t] + column + d, zero())
             for t in range(first, time):
                 if owner[b, t] == 0:
                     continue
-                i, seen = q_at[t], t + 1
+                seen = t + 1
                 row, whole = ((b * heads + h) * asked + t - first) * padded, (seen + 15) // 16 * 16
                 slope = (t - first) * padded
                 sums = zero()
                 for j in range(0, whole, 16):
-                    dp = _along(values, padded, head, do, i * width + column, j)
+                    dp = _along(values, padded, head, do, o_at[t] + column, j)
                     sums = plus(sums, times(dp, load(p, row + j)))
                     store(slopes, slope + j, dp)
                 mean = spread(-total(sums))
                 for j in range(0, whole, 16):
                     store(slopes, slope + j, times(plus(load(slopes, slope + j), mean), load(p, row + j)))
                 for d in range(0, head, 16):
-                    k = k0 + column + d
+                    k = width + column + d
                     a, c = zero(), zero()
                     for j in range(0, seen - 1, 2):
-                        a = added(a, slopes[slope + j], load(kv, at[j] + k))
-                        c = added(c, slopes[slope + j + 1], load(kv, at[j + 1] + k))
+                        a = added(a, slopes[slope + j], load(qkv, at[j] + k))
+                        c = added(c, slopes[slope + j + 1], load(qkv, at[j + 1] + k))
                     if seen % 2:
-                        a = added(a, slopes[slope + seen - 1], load(kv, at[seen - 1] + k))
-                    store(d_qkv, rows[b, t] * 3 * width + column + d, plus(a, c))
+                        a = added(a, slopes[slope + seen - 1], load(qkv, at[seen - 1] + k))
+                    store(d_qkv, at[t] + column + d, plus(a, c))
             for j in range(time):
-                out = rows[b, j] * 3 * width + column
+                out = at[j] + column
                 for d in range(0, head, 16):
                     dk, dv = zero(), zero()
                     for t in range(max(j, first), time):
                         if owner[b, t] == 0:
                             continue
-                        dk = added(dk, slopes[(t - first) * padded + j], load(q, q_at[t] * q_width + column + d))
+                        dk = added(dk, slopes[(t - first) * padded + j], load(qkv, at[t] + column + d))
                         row = ((b * heads + h) * asked + t - first) * padded
-                        dv = added(dv, p[row + j], load(do, q_at[t] * width + column + d))
+                        dv = added(dv, p[row + j], load(do, o_at[t] + column + d))
                     if j < shared:
                         dk = plus(dk, load(d_qkv, out + width + d))
                         dv = plus(dv, load(d_qkv, out + 2 * width + d))

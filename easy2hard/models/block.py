@@ -8,28 +8,30 @@ formulas.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
+from easy2hard.models import whole
 from easy2hard.models.attention import attend, attend_backward
 from easy2hard.models.kernels import flat, fused, norm_backward, normed, swiglu, swiglu_backward
 from easy2hard.models.prefixes import Rows
 from easy2hard.models.vectors import LANES
 
 
-@dataclass(frozen=True)
-class Folded:
+class Folded(NamedTuple):
     """A block's weights as its matrix products take them: gains of the norms and scale of the attention folded in."""
 
     qkv: Tensor
     """(3 * width, width)"""
     o: Tensor
+    """(width, width)"""
     gate_up: Tensor
     """(2 * feed-forward, width)"""
     down: Tensor
+    """(width, feed-forward)"""
 
 
 @dataclass
@@ -76,78 +78,41 @@ class Layout:
     """In which the matrix products are computed; the rest is float32."""
 
 
+def fold(weights: tuple[Tensor, ...], heads: int) -> Folded:
+    """Return a block's weights ready for its matrix products.
+
+    Args:
+        weights: first norm, query, key, value, output; second norm, gate, up, down.
+        heads: heads of the attention.
+    """
+    norm1, wq, wk, wv, wo, norm2, gate, up, down = weights
+    scale = (wq.shape[0] // heads) ** -0.5
+    return Folded(torch.cat([wq * scale, wk, wv]) * norm1, wo, torch.cat([gate, up]) * norm2, down)
+
+
 class BlockFunction(torch.autograd.Function):
-    """``BlockFunction.apply(x, layout, *weights)``: see :func:`block_forward`."""
+    """``BlockFunction.apply(x, layout, *folded)``: :func:`block_forward` with its gradients."""
 
     @staticmethod
     @override
     def forward(ctx: Any, x: Tensor, layout: Layout, *weights: Tensor) -> Tensor:
         ctx.layout = layout
-        ctx.folded = fold(weights, layout.heads, layout.dtype)
-        y, kept = block_forward(x, layout, ctx.folded)
+        y, *kept = block_forward(x, layout, Folded(*weights))
         ctx.save_for_backward(*kept, *weights)
         return y
 
     @staticmethod
     @override
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        layout: Layout = ctx.layout
-        folded: Folded = ctx.folded
-        n1, r1, q, kv, p, o, n2, r2, gate_up, *weights = ctx.saved_tensors
-        norm1, wq, wk, wv, _, norm2, gate_weight, up_weight, _ = weights
-        rows, first, full, low = layout.rows, layout.first, dy.dtype, layout.dtype
-        width = dy.shape[1]
-
-        # Feed-forward: y = x2 + (silu(gate) * up) @ down.T
-        dy_low = dy.to(low)
-        d_gate_up, act = swiglu_backward(gate_up, dy_low @ folded.down)
-        d_down = dy_low.T @ act
-        d_folded = (d_gate_up.T @ n2).to(full)
-        d_norm2 = (d_folded * torch.cat([gate_weight, up_weight])).sum(dim=0)
-        d_gate_weight, d_up_weight = (d_folded * norm2).chunk(2)
-        dx2 = norm_backward(d_gate_up @ folded.gate_up, n2, r2, dy, 0, 1, 0)
-
-        # Attention: x2 = x + softmax(q k') v @ o.T
-        dx2_low = dx2.to(low)
-        d_o = dx2_low.T @ o
-        backward = _compiled_backward if _is_compiled(q, layout.heads) else _plain_backward
-        d_qkv = backward(q, kv, p, dx2_low @ folded.o, layout)
-        d_folded = (d_qkv.T @ n1).to(full)
-        d_folded[:width] *= (width // layout.heads) ** -0.5
-        d_norm1 = (d_folded * torch.cat([wq, wk, wv])).sum(dim=0)
-        common, time = (rows.common, rows.time - rows.shared) if first else (0, 1)
-        dx = norm_backward(d_qkv @ folded.qkv, n1, r1, dx2, common, time, max(0, first - rows.shared))
-        return (
-            dx,
-            None,
-            d_norm1,
-            *(d_folded * norm1).chunk(3),
-            d_o.to(full),
-            d_norm2,
-            d_gate_weight,
-            d_up_weight,
-            d_down.to(full),
-        )
-
-
-def fold(weights: tuple[Tensor, ...], heads: int, dtype: torch.dtype) -> Folded:
-    """Return a block's weights ready for its matrix products in ``dtype``.
-
-    Args:
-        weights: first norm, query, key, value, output; second norm, gate, up, down.
-        heads: heads of the attention.
-        dtype: of the result.
-    """
-    norm1, wq, wk, wv, wo, norm2, gate, up, down = weights
-    width = wq.shape[0]
-    qkv = torch.cat([wq * (width // heads) ** -0.5, wk, wv]) * norm1
-    return Folded(qkv.to(dtype), wo.to(dtype), (torch.cat([gate, up]) * norm2).to(dtype), down.to(dtype))
+        *kept, qkv, o, gate_up, down = ctx.saved_tensors
+        dx, gradients = _backward(dy, ctx.layout, Folded(qkv, o, gate_up, down), tuple(kept))
+        return dx, None, *gradients
 
 
 def block_forward(
     x: Tensor, layout: Layout, weights: Folded, cache: Cache | None = None, block: int = 0
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return the outputs of a block, one row for each position asked for, and what backward needs.
+) -> tuple[Tensor, ...]:
+    """Return the outputs of a block, one row for each position asked for, and what its gradients need.
 
     Args:
         x: (rows, width) inputs, float32.
@@ -158,23 +123,68 @@ def block_forward(
     """
     rows, first, low = layout.rows, layout.first, layout.dtype
     width = x.shape[1]
+    if cache is None and _is_whole(x, layout, weights):
+        return whole.forward(x, rows, first, layout.heads, tuple(each.T.contiguous() for each in weights))
+    qkv_w, o_w, gate_up_w, down_w = (each.to(low) for each in weights)
     n1, r1 = normed(x)
     n1 = n1.to(low)
-    if first:
-        q = rows.asked(n1, first) @ weights.qkv[:width].T
-        kv = n1 @ weights.qkv[width:].T
+    qkv = n1 @ qkv_w.T
+    if cache is None and _is_compiled(qkv, layout.heads):
+        p = qkv.new_empty(rows.batch, layout.heads, rows.time - first, -(-rows.time // LANES) * LANES)
+        o = qkv.new_empty(rows.batch * (rows.time - first) if first else len(x), width)
+        attend(flat(qkv), rows.index, rows.owner, first, layout.heads, width // layout.heads, flat(p), flat(o))
     else:
-        q = kv = n1 @ weights.qkv.T
-    if cache is None and _is_compiled(q, layout.heads):
-        o, p = _compiled_attention(q, kv, layout)
-    else:
-        o, p = _plain_attention(q, kv, layout, cache, block)
-    x2 = _added(rows.asked(x, first), o, weights.o)
+        o, p = _plain_attention(qkv, layout, cache, block)
+    x2 = _added(rows.asked(x, first), o, o_w)
     n2, r2 = normed(x2)
     n2 = n2.to(low)
-    gate_up = n2 @ weights.gate_up.T
-    y = _added(x2, swiglu(gate_up), weights.down)
-    return y, (n1, r1, q, kv, p, o, n2, r2, gate_up)
+    gate_up = n2 @ gate_up_w.T
+    y = _added(x2, swiglu(gate_up), down_w)
+    return y, n1, r1, qkv, p, o, n2, r2, gate_up
+
+
+def _backward(
+    dy: Tensor, layout: Layout, weights: Folded, kept: tuple[Tensor, ...]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return the gradients of a block's input and of its folded weights."""
+    rows, first, full, low = layout.rows, layout.first, dy.dtype, layout.dtype
+    if _is_whole(dy, layout, weights):
+        return whole.backward(dy, rows, first, layout.heads, weights, kept)
+    n1, r1, qkv, p, o, n2, r2, gate_up = kept
+    qkv_w, o_w, gate_up_w, down_w = (each.to(low) for each in weights)
+
+    # Feed-forward: y = x2 + (silu(gate) * up) @ down.T
+    dy_low = dy.to(low)
+    d_gate_up, act = swiglu_backward(gate_up, dy_low @ down_w)
+    dx2 = norm_backward(d_gate_up @ gate_up_w, n2, r2, dy, 0, 1, 0)
+
+    # Attention: x2 = x + softmax(q k') v @ o.T
+    dx2_low = dx2.to(low)
+    do = dx2_low @ o_w
+    if _is_compiled(qkv, layout.heads):
+        d_qkv = torch.empty_like(qkv)
+        d_qkv[: rows.common] = 0
+        head = dy.shape[1] // layout.heads
+        attend_backward(
+            flat(qkv), rows.index, rows.owner, rows.shared, first, layout.heads, head, flat(p), flat(do), flat(d_qkv)
+        )
+    else:
+        d_qkv = _plain_attention_backward(qkv, p, do, layout)
+    common, time, hidden = (rows.common, rows.time - rows.shared, first - rows.shared) if first else (0, 1, 0)
+    dx = norm_backward(d_qkv @ qkv_w, n1, r1, dx2, common, time, hidden)
+    products = (d_qkv.T @ n1, dx2_low.T @ o, d_gate_up.T @ n2, dy_low.T @ act)
+    return dx, tuple(each.to(full) for each in products)
+
+
+def _is_whole(x: Tensor, layout: Layout, weights: Folded) -> bool:
+    """Return whether models/whole.py takes a block with this input or gradient."""
+    width, hidden = weights.down.shape
+    return layout.dtype == torch.float32 and whole.applies(width, hidden, layout.heads, x, weights.down)
+
+
+def _is_compiled(qkv: Tensor, heads: int) -> bool:
+    """Return whether models/attention.py takes these queries, keys and values."""
+    return fused(qkv) and qkv.shape[1] % (3 * heads * LANES) == 0
 
 
 def _added(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
@@ -182,67 +192,37 @@ def _added(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     return torch.addmm(x, y, weight.T) if x.dtype == y.dtype else x + y @ weight.T
 
 
-# Attention: queries are the first ``width`` columns of ``q``, keys and values the last two of ``kv``.
-
-
-def _is_compiled(q: Tensor, heads: int) -> bool:
-    """Return whether models/attention.py takes these queries, (rows, width) or (rows, 3 * width)."""
-    return fused(q) and q.shape[1] % (heads * LANES) == 0
-
-
-def _compiled_attention(q: Tensor, kv: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-    rows, width = layout.rows, kv.shape[1] // (2 if layout.first else 3)
-    asked = rows.time - layout.first
-    p = q.new_empty(rows.batch, layout.heads, asked, -(-rows.time // LANES) * LANES)
-    o = q.new_empty(len(q), width)
-    attend(
-        flat(q), q.shape[1], flat(kv), kv.shape[1], kv.shape[1] - 2 * width, layout.heads, width // layout.heads,
-        rows.index, rows.owner, layout.first, flat(p), flat(o),
-    )  # fmt: skip
-    return o, p
-
-
-def _compiled_backward(q: Tensor, kv: Tensor, p: Tensor, do: Tensor, layout: Layout) -> Tensor:
-    rows, width = layout.rows, kv.shape[1] // (2 if layout.first else 3)
-    d_qkv = q.new_empty(len(kv), 3 * width)
-    d_qkv[: rows.common] = 0
-    attend_backward(
-        flat(q), q.shape[1], flat(kv), kv.shape[1], kv.shape[1] - 2 * width, layout.heads, width // layout.heads,
-        rows.index, rows.owner, rows.shared, layout.first, flat(p), flat(do), flat(d_qkv),
-    )  # fmt: skip
-    return d_qkv
-
-
-def _plain_attention(q: Tensor, kv: Tensor, layout: Layout, cache: Cache | None, block: int) -> tuple[Tensor, Tensor]:
-    width, past = kv.shape[1] // (2 if layout.first else 3), 0
-    queries = _heads(q[:, :width], layout)
-    keys, values = _heads(kv[:, -2 * width : -width], layout), _heads(kv[:, -width:], layout)
+def _plain_attention(qkv: Tensor, layout: Layout, cache: Cache | None, block: int) -> tuple[Tensor, Tensor]:
+    queries, keys, values = (_heads(each, layout) for each in qkv.chunk(3, dim=1))
+    past = 0
     if cache is not None:
         past = cache.length
         keys, values = cache.extend(block, keys, values)
-    scores = queries @ keys.mT
-    hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(past + layout.first + 1)
+    scores = queries[:, :, layout.first :] @ keys.mT
+    hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=qkv.device).triu(past + layout.first + 1)
     p = scores.masked_fill_(hidden, float("-inf")).softmax(dim=-1)
     return _rows(p @ values), p
 
 
-def _plain_backward(q: Tensor, kv: Tensor, p: Tensor, do: Tensor, layout: Layout) -> Tensor:
-    width = kv.shape[1] // (2 if layout.first else 3)
-    queries, d = _heads(q[:, :width], layout), _heads(do, layout)
-    keys, values = _heads(kv[:, -2 * width : -width], layout), _heads(kv[:, -width:], layout)
+def _plain_attention_backward(qkv: Tensor, p: Tensor, do: Tensor, layout: Layout) -> Tensor:
+    queries, keys, values = (_heads(each, layout) for each in qkv.chunk(3, dim=1))
+    d = _heads(do, layout)
     ds = torch._softmax_backward_data(d @ values.mT, p, -1, p.dtype)
-    d_qkv = q.new_zeros(layout.rows.batch, layout.rows.time, 3 * width)
-    d_qkv[:, layout.first :, :width] = _rows(ds @ keys).view(layout.rows.batch, -1, width)
-    d_qkv = d_qkv.flatten(0, 1)
-    d_qkv[:, width : 2 * width] = _rows(ds.mT @ queries)
-    d_qkv[:, 2 * width :] = _rows(p.mT @ d)
+    d_qkv = torch.empty_like(qkv)
+    dq, dk, dv = (_heads(each, layout) for each in d_qkv.chunk(3, dim=1))
+    dq[:, :, : layout.first] = 0
+    dq[:, :, layout.first :] = ds @ keys
+    dk.copy_(ds.mT @ queries[:, :, layout.first :])
+    dv.copy_(p.mT @ d)
     return d_qkv
 
 
 def _heads(rows: Tensor, layout: Layout) -> Tensor:
-    """Return (batch * time, width) as (batch, heads, time, head width)."""
-    batch, head = layout.rows.batch, rows.shape[1] // layout.heads
-    return rows.reshape(batch, -1, layout.heads, head).transpose(1, 2)
+    """Return (batch * time, width) as a view (batch, heads, time, head width)."""
+    width = rows.shape[1]
+    return (
+        rows.unflatten(0, (layout.rows.batch, -1)).unflatten(2, (layout.heads, width // layout.heads)).transpose(1, 2)
+    )
 
 
 def _rows(heads: Tensor) -> Tensor:

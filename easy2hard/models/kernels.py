@@ -50,14 +50,15 @@ def normed(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return (rows, width) ``x`` with a mean square of one in each row, and the (rows,) factors that did it."""
     if fused(x):
         n, r = torch.empty_like(x), x.new_empty(len(x))
-        _normed(_array(x), n.numpy(), r.numpy())
+        normed_loop(_array(x), n.numpy(), r.numpy())
         return n, r
     r = (x.square().mean(dim=-1) + NORM_EPS).rsqrt()
     return x * r[:, None], r
 
 
 @compiled
-def _normed(x: Array, n: Array, r: Array) -> None:
+def normed_loop(x: Array, n: Array, r: Array) -> None:
+    """See :func:`normed`."""
     width = x.shape[1]
     for i in range(len(x)):
         total = _f(0)
@@ -84,7 +85,7 @@ def norm_backward(dn: Tensor, n: Tensor, r: Tensor, straight: Tensor, common: in
     """
     if fused(dn, n, r, straight):
         dx = torch.empty_like(dn)
-        _norm_backward(_array(dn), _array(n), _array(r), _array(straight), common, time, first, dx.numpy())
+        norm_backward_loop(_array(dn), _array(n), _array(r), _array(straight), common, time, first, dx.numpy())
         return dx
     along = (dn * n).mean(dim=-1, keepdim=True, dtype=r.dtype)
     dx = torch.addcmul(dn.to(r.dtype), n.to(r.dtype), along, value=-1).mul_(r[:, None])
@@ -94,9 +95,10 @@ def norm_backward(dn: Tensor, n: Tensor, r: Tensor, straight: Tensor, common: in
 
 
 @compiled
-def _norm_backward(
+def norm_backward_loop(
     dn: Array, n: Array, r: Array, straight: Array, common: int, time: int, first: int, dx: Array
 ) -> None:
+    """See :func:`norm_backward`."""
     width = dn.shape[1]
     below = 0
     for i in range(len(dn)):
@@ -121,14 +123,15 @@ def swiglu(gate_up: Tensor) -> Tensor:
     """Return (rows, hidden) silu(gate) * up of (rows, 2 * hidden) gates and ups side by side."""
     if fused(gate_up) and gate_up.shape[1] % (2 * LANES) == 0:
         out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
-        _swiglu(flat(gate_up), flat(out), *out.shape)
+        swiglu_loop(flat(gate_up), flat(out), *out.shape)
         return out
     gate, up = gate_up.chunk(2, dim=-1)
     return torch.nn.functional.silu(gate) * up
 
 
 @compiled
-def _swiglu(gate_up: Array, out: Array, rows: int, hidden: int) -> None:
+def swiglu_loop(gate_up: Array, out: Array, rows: int, hidden: int) -> None:
+    """See :func:`swiglu`; arrays are seen as one row of memory."""
     one = spread(_f(1))
     for i in range(rows):
         for j in range(0, hidden, 16):
@@ -141,7 +144,7 @@ def swiglu_backward(gate_up: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradient of ``gate_up`` from that of :func:`swiglu`, and what swiglu gave."""
     if fused(gate_up, d) and d.shape[1] % LANES == 0:
         d_gate_up, out = torch.empty_like(gate_up), torch.empty_like(d)
-        _swiglu_backward(flat(gate_up), flat(d), flat(d_gate_up), flat(out), *out.shape)
+        swiglu_backward_loop(flat(gate_up), flat(d), flat(d_gate_up), flat(out), *out.shape)
         return d_gate_up, out
     gate, up = gate_up.chunk(2, dim=-1)
     sigmoid = torch.sigmoid(gate)
@@ -151,7 +154,8 @@ def swiglu_backward(gate_up: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @compiled
-def _swiglu_backward(gate_up: Array, d: Array, d_gate_up: Array, out: Array, rows: int, hidden: int) -> None:
+def swiglu_backward_loop(gate_up: Array, d: Array, d_gate_up: Array, out: Array, rows: int, hidden: int) -> None:
+    """See :func:`swiglu_backward`; arrays are seen as one row of memory."""
     one, minus = spread(_f(1)), spread(_f(-1))
     for i in range(rows):
         for j in range(0, hidden, 16):

@@ -5,12 +5,15 @@ storing ``state_dict``, which holds what training changes and nothing else.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from easy2hard.models.stepping import Packed
+from easy2hard.vocabulary import PAD
 
 
 class KeyValueCache(Protocol):
@@ -42,6 +45,14 @@ class Member(nn.Module, ABC):
     def cached_bytes(self) -> int:
         """Bytes that a cache takes for one token."""
 
+    def gradients(self, precision: str) -> "Gradients":
+        """Return what computes this member's gradients for one step, with its weights as they are now.
+
+        Args:
+            precision: ``float32`` or ``bfloat16``, for the matrix products.
+        """
+        return Gradients(self, precision)
+
     def packed(self) -> Packed | None:
         """Return the weights for compiled decoding (models/stepping.py), or None where it does not apply."""
         return None
@@ -50,3 +61,41 @@ class Member(nn.Module, ABC):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
+
+
+class Gradients:
+    """Loss and gradients of a member on examples, by torch's derivatives.
+
+    Args:
+        model: the member.
+        precision: ``float32`` or ``bfloat16``, for the matrix products.
+    """
+
+    def __init__(self, model: Member, precision: str) -> None:
+        self.model = model
+        self.precision = precision
+        self.parameters = [weight for weight in model.parameters() if weight.requires_grad]
+
+    def of(self, tokens: Tensor, prompt_length: int, scale: float) -> tuple[float, Sequence[Tensor]]:
+        """Return ``scale`` times the summed cross-entropy of the answers, and gradients; callable from any thread.
+
+        Args:
+            tokens: (batch, time) prompts and answers, int64, padded on the right.
+            prompt_length: tokens of each prompt.
+            scale: of loss and gradients.
+        """
+        device = self.model.device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+            loss = answer_loss(self.model, tokens, prompt_length) * scale
+        return float(loss.detach()), torch.autograd.grad(loss, self.parameters)
+
+    def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the gradients of the parameters that train, from sums of what :meth:`of` returned."""
+        return sums
+
+
+def answer_loss(model: Member, tokens: Tensor, prompt_length: int) -> Tensor:
+    """Return the summed cross-entropy of answer and EOS tokens of (rows, time) examples; padding does not count."""
+    logits = model(tokens[:, :-1], first=prompt_length - 1)
+    targets = tokens[:, prompt_length:]
+    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="sum")

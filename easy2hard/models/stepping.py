@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from easy2hard.models.block import Folded
-from easy2hard.models.kernels import NORM_EPS, Array, compiled
+from easy2hard.models.kernels import NORM_EPS, Array, compiled, swiglu_loop
+from easy2hard.models.products import product
 from easy2hard.models.vectors import (
     LANES,
     added,
@@ -22,7 +23,6 @@ from easy2hard.models.vectors import (
     greater,
     greatest,
     load,
-    over,
     plus,
     spread,
     store,
@@ -34,8 +34,6 @@ from easy2hard.vocabulary import EOS
 
 ROWS = 8
 """Rows that a matrix product takes at a time."""
-PANEL = 2 * LANES
-"""Columns that a matrix product takes at a time."""
 CACHED_BYTES = 1_200_000
 """Of keys and values at a time, or as many as the weights have: both stay in a core's own cache (LOG.md)."""
 
@@ -44,7 +42,7 @@ _f = np.float32
 
 @dataclass(frozen=True)
 class Packed:
-    """A member's weights as the loop reads them: matrices in panels of 32 columns, blocks one after another."""
+    """A member's weights as the loop reads them: matrices transposed, blocks one after another."""
 
     embedding: Array
     qkv: Array
@@ -74,24 +72,19 @@ def pack(embedding: torch.Tensor, blocks: list[Folded], head: torch.Tensor, head
         heads: heads of the attention; their width is a multiple of 16.
     """
 
-    def panels(*weights: torch.Tensor) -> Array:
-        packed = []
-        for weight in weights:
-            columns, width = weight.shape
-            padded = np.zeros((-(-columns // PANEL) * PANEL, width), dtype=np.float32)
-            padded[:columns] = weight.detach().numpy()
-            packed.append(padded.reshape(-1, PANEL, width).transpose(0, 2, 1).ravel())
-        return np.concatenate(packed)
+    def turned(*weights: torch.Tensor) -> Array:
+        return np.concatenate([weight.detach().T.numpy().ravel() for weight in weights])
 
+    vocabulary, width = embedding.shape
     return Packed(
         embedding.detach().numpy().ravel(),
-        panels(*(each.qkv for each in blocks)),
-        panels(*(each.o for each in blocks)),
-        panels(*(each.gate_up for each in blocks)),
-        panels(*(each.down for each in blocks)),
-        panels(head),
-        len(embedding),
-        embedding.shape[1],
+        turned(*(each.qkv for each in blocks)),
+        turned(*(each.o for each in blocks)),
+        turned(*(each.gate_up for each in blocks)),
+        turned(*(each.down for each in blocks)),
+        turned(torch.nn.functional.pad(head, (0, 0, 0, -vocabulary % LANES))),
+        vocabulary,
+        width,
         blocks[0].down.shape[1],
         len(blocks),
         heads,
@@ -123,9 +116,8 @@ def answer(
     width, hidden, layers = weights.width, weights.hidden, weights.layers
     capacity = _up(prompts.shape[1] + longest, LANES)
     together = rows_at_a_time(weights, capacity)
-    # Columns of a matrix product come in whole panels.
-    wide = _up(max(3 * width, 2 * hidden, weights.vocabulary), PANEL)
-    x, n, act = (np.zeros(together * size, dtype=np.float32) for size in (width, _up(width, PANEL), hidden))
+    wide = max(3 * width, 2 * hidden, _up(weights.vocabulary, LANES))
+    x, n, act = (np.zeros(together * size, dtype=np.float32) for size in (width, width, hidden))
     out, row = np.zeros(together * wide, dtype=np.float32), np.zeros(capacity, dtype=np.float32)
     keys, values = np.zeros((2, together * layers * width * capacity), dtype=np.float32)
     for start in range(0, count, together):
@@ -156,46 +148,6 @@ def answer(
             total[part],
         )
     return chosen, least, total
-
-
-@compiled
-def _product(a: Array, rows: int, inner: int, w: Array, w0: int, first: int, columns: int, out: Array) -> None:
-    """Write a @ w of (rows, inner) a and the panels from column ``first`` on; a row of out holds whole panels."""
-    stride = (columns + 31) // 32 * 32
-    for p in range(first // 32 * 32, columns, 32):
-        for r in range(0, rows, 8):
-            a0, a1, a2, a3, a4, a5, a6, a7 = zero(), zero(), zero(), zero(), zero(), zero(), zero(), zero()
-            b0, b1, b2, b3, b4, b5, b6, b7 = zero(), zero(), zero(), zero(), zero(), zero(), zero(), zero()
-            at, i = w0 + p * inner, r * inner
-            for _ in range(inner):
-                u, v = load(w, at), load(w, at + 16)
-                at += 32
-                a0, b0 = added(a0, a[i], u), added(b0, a[i], v)
-                a1, b1 = added(a1, a[i + inner], u), added(b1, a[i + inner], v)
-                a2, b2 = added(a2, a[i + 2 * inner], u), added(b2, a[i + 2 * inner], v)
-                a3, b3 = added(a3, a[i + 3 * inner], u), added(b3, a[i + 3 * inner], v)
-                a4, b4 = added(a4, a[i + 4 * inner], u), added(b4, a[i + 4 * inner], v)
-                a5, b5 = added(a5, a[i + 5 * inner], u), added(b5, a[i + 5 * inner], v)
-                a6, b6 = added(a6, a[i + 6 * inner], u), added(b6, a[i + 6 * inner], v)
-                a7, b7 = added(a7, a[i + 7 * inner], u), added(b7, a[i + 7 * inner], v)
-                i += 1
-            o = r * stride + p
-            store(out, o, a0)
-            store(out, o + 16, b0)
-            store(out, o + stride, a1)
-            store(out, o + stride + 16, b1)
-            store(out, o + 2 * stride, a2)
-            store(out, o + 2 * stride + 16, b2)
-            store(out, o + 3 * stride, a3)
-            store(out, o + 3 * stride + 16, b3)
-            store(out, o + 4 * stride, a4)
-            store(out, o + 4 * stride + 16, b4)
-            store(out, o + 5 * stride, a5)
-            store(out, o + 5 * stride + 16, b5)
-            store(out, o + 6 * stride, a6)
-            store(out, o + 6 * stride + 16, b6)
-            store(out, o + 7 * stride, a7)
-            store(out, o + 7 * stride + 16, b7)
 
 
 @compiled
@@ -250,25 +202,6 @@ def _attend(
 
 
 @compiled
-def _swiglu(gate_up: Array, rows: int, hidden: int, act: Array) -> None:
-    stride = (2 * hidden + 31) // 32 * 32
-    one = spread(_f(1))
-    for r in range(rows):
-        for j in range(0, hidden, 16):
-            gate, up = load(gate_up, r * stride + j), load(gate_up, r * stride + hidden + j)
-            sigmoid = over(one, plus(one, exp(times(gate, spread(_f(-1))))))
-            store(act, r * hidden + j, times(times(gate, sigmoid), up))
-
-
-@compiled
-def _add(x: Array, y: Array, rows: int, width: int) -> None:
-    stride = (width + 31) // 32 * 32
-    for r in range(rows):
-        for j in range(width):
-            x[r * width + j] += y[r * stride + j]
-
-
-@compiled
 def _answer(
     prompts: NDArray[np.int32], bounds: NDArray[np.int64], embedding: Array, qkv: Array, o: Array, gate_up: Array,
     down: Array, head_weights: Array, vocabulary: int, hidden: int, layers: int, heads: int, capacity: int, x: Array,
@@ -279,13 +212,12 @@ def _answer(
     count, length = prompts.shape
     width = embedding.size // vocabulary
     head = width // heads
-    qkv_size, o_size = (3 * width + 31) // 32 * 32 * width, (width + 31) // 32 * 32 * width
-    up_size, down_size = (2 * hidden + 31) // 32 * 32 * width, (width + 31) // 32 * 32 * hidden
-    qkv_stride, head_stride = (3 * width + 31) // 32 * 32, (vocabulary + 31) // 32 * 32
+    three, two, last = 3 * width, 2 * hidden, head_weights.size // width
     active = np.arange(count)
     going = count
     for t in range(length + chosen.shape[1] - 1):
         answering = t >= length - 1
+        rows = (going + 7) // 8 * 8  # the buffers have room for them, and eight take as long as five
         for i in range(going):
             r = active[i]
             token = prompts[r, t] if t < length else chosen[r, t - length]
@@ -294,11 +226,12 @@ def _answer(
         for layer in range(layers):
             asked = answering or layer < layers - 1  # nothing reads what the last block says of a prompt
             _norm(x, going, width, n)
-            _product(n, going, width, qkv, layer * qkv_size, 0 if asked else width, 3 * width, out)
+            skip, at = 0 if asked else width, layer * width * three
+            product(n, 0, width, 1, qkv, at + skip, three, rows, width, three - skip, out, skip, three, False)
             for i in range(going):
                 for h in range(heads):
                     at = ((active[i] * layers + layer) * heads + h) * head * capacity
-                    q0 = i * qkv_stride + h * head
+                    q0 = i * three + h * head
                     for d in range(head):
                         keys[at + d * capacity + t] = out[q0 + width + d]
                         values[at + t * head + d] = out[q0 + 2 * width + d]
@@ -306,20 +239,18 @@ def _answer(
                         _attend(out, q0, keys, values, at, t + 1, capacity, head, row, n, i * width + h * head)
             if not asked:
                 break
-            _product(n, going, width, o, layer * o_size, 0, width, out)
-            _add(x, out, going, width)
+            product(n, 0, width, 1, o, layer * width * width, width, rows, width, width, x, 0, width, True)
             _norm(x, going, width, n)
-            _product(n, going, width, gate_up, layer * up_size, 0, 2 * hidden, out)
-            _swiglu(out, going, hidden, act)
-            _product(act, going, hidden, down, layer * down_size, 0, width, out)
-            _add(x, out, going, width)
+            product(n, 0, width, 1, gate_up, layer * width * two, two, rows, width, two, out, 0, two, False)
+            swiglu_loop(out, act, rows, hidden)
+            product(act, 0, hidden, 1, down, layer * hidden * width, width, rows, hidden, width, x, 0, width, True)
         if not answering:
             continue
         _norm(x, going, width, n)
-        _product(n, going, width, head_weights, 0, 0, vocabulary, out)
+        product(n, 0, width, 1, head_weights, 0, last, rows, width, last, out, 0, last, False)
         step, still = t - length + 1, 0
         for i in range(going):
-            r, at = active[i], i * head_stride
+            r, at = active[i], i * last
             best = EOS
             most = out[at]
             for j in range(vocabulary):

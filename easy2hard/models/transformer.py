@@ -8,14 +8,17 @@ block computes queries, feed-forward and logits only from position ``first`` on:
 nothing reads what the last block would say there.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from easy2hard.config import ModelSize
-from easy2hard.models.block import BlockFunction, Cache, Layout, block_forward, fold
+from easy2hard.models import whole
+from easy2hard.models.block import BlockFunction, Cache, Folded, Layout, block_forward, fold
 from easy2hard.models.kernels import NORM_EPS, fused
-from easy2hard.models.member import Member
+from easy2hard.models.member import Gradients, Member
 from easy2hard.models.prefixes import Rows, own_rows, shared_rows
 from easy2hard.models.stepping import Packed, pack
 from easy2hard.models.vectors import LANES
@@ -61,11 +64,12 @@ class Block(nn.Module):
         weights = tuple(self.parameters())  # in the order of their definition
         with torch.autocast(kind, enabled=False):
             if cache is None and torch.is_grad_enabled():
-                return BlockFunction.apply(x, layout, *weights)  # type: ignore[no-any-return, no-untyped-call]
+                folded = fold(weights, self.heads)
+                return BlockFunction.apply(x, layout, *folded)  # type: ignore[no-any-return, no-untyped-call]
             if cache is None:
-                return block_forward(x, layout, fold(weights, self.heads, dtype))[0]
+                return block_forward(x, layout, fold(weights, self.heads))[0]
             if block == len(cache.folded):
-                cache.folded.append(fold(weights, self.heads, dtype))
+                cache.folded.append(Folded(*(each.to(dtype) for each in fold(weights, self.heads))))
             return block_forward(x, layout, cache.folded[block], cache, block)[0]
 
 
@@ -128,5 +132,34 @@ class Transformer(Member):
         weight = self.lm_head.weight
         if not fused(weight) or self._head_width % LANES or self.size.feed_forward % LANES:
             return None
-        blocks = [fold(tuple(block.parameters()), self.size.heads, weight.dtype) for block in self.layers]
+        blocks = [fold(tuple(block.parameters()), self.size.heads) for block in self.layers]
         return pack(self.embed_tokens.weight, blocks, weight * self.norm.weight, self.size.heads)
+
+    @override
+    def gradients(self, precision: str) -> Gradients:
+        size, weight = self.size, self.lm_head.weight
+        if precision == "float32" and whole.applies(size.width, size.feed_forward, size.heads, weight):
+            return FoldedGradients(self)
+        return super().gradients(precision)
+
+
+class FoldedGradients(Gradients):
+    """The same by compiled passes over the folded weights (models/whole.py)."""
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__(model, "float32")
+        heads = model.size.heads
+        with torch.enable_grad():
+            blocks = [fold(tuple(block.parameters()), heads) for block in model.layers]
+            head = model.lm_head.weight * model.norm.weight
+        self.folded = [each for block in blocks for each in block] + [head]
+        self.pass_ = whole.Pass(model.embed_tokens.weight, blocks, head, heads)
+
+    @override
+    def of(self, tokens: Tensor, prompt_length: int, scale: float) -> tuple[float, Sequence[Tensor]]:
+        return self.pass_(tokens, prompt_length, scale)
+
+    @override
+    def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
+        rest = self.parameters[1:]  # all but the embedding, which is the first to be defined
+        return [sums[0], *torch.autograd.grad(self.folded, rest, list(sums[1:]))]

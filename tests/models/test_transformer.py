@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from easy2hard.config import PRESETS
-from easy2hard.learning.trainer import answer_loss
 from easy2hard.models.block import Cache
+from easy2hard.models.member import answer_loss
 from easy2hard.models.transformer import Transformer
 from easy2hard.seeding import torch_generator
 from easy2hard.vocabulary import EOS, PAD
