@@ -97,7 +97,7 @@ def propose(
     parts, drafts = [], False
     if len(members) > 1:
         first = rest.pop(0)
-        each = map_chunks(lambda member: _answer([member], task, prompts[first], None), members, device, fork=True)
+        each = map_chunks(lambda member: _answer([member], task, prompts[first], None), members, device)
         parts = [_counted(difficulty, prompts[first], [timed for (timed,) in each])]
         drafts = float(parts[0].unanimous.mean()) >= DRAFTS_PAY
         on_done(first.stop)
@@ -112,7 +112,6 @@ def propose(
         range(len(rest)),
         device,
         lambda number: on_done(rest[number].stop - rest[number].start),
-        fork=True,
     )
     return join(parts)
 
@@ -126,9 +125,9 @@ def _answer(members: Sequence[Member], task: Task, prompts: Tokens, drafter: int
     bounds = task.answer_bounds(prompts)
 
     def answer(index: int, draft: Tokens | None) -> Timed:
-        begin = time.process_time()
+        begin = time.thread_time()
         answers = decode(members[index], prompts, bounds, draft)
-        return answers, time.process_time() - begin
+        return answers, time.thread_time() - begin
 
     if drafter is None:
         return [answer(index, None) for index in range(len(members))]

@@ -245,7 +245,7 @@ def _train_step(
     if pieces:
         sums = list(pieces[0][1])
         for _, gradient in pieces[1:]:
-            torch._foreach_add_(sums, gradient)
+            torch._foreach_add_(sums, list(gradient))
         totals = list(gradients.of_parameters(sums))
     losses = torch.tensor([math.fsum(loss for loss, _ in pieces)], dtype=torch.float64)
     world.add_up(totals)

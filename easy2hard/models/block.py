@@ -124,7 +124,7 @@ def block_forward(
     rows, first, low = layout.rows, layout.first, layout.dtype
     width = x.shape[1]
     if cache is None and _is_whole(x, layout, weights):
-        return whole.forward(x, rows, first, layout.heads, tuple(each.T.contiguous() for each in weights))
+        return whole.forward(x, rows, first, layout.heads, whole.turned(weights))
     qkv_w, o_w, gate_up_w, down_w = (each.to(low) for each in weights)
     n1, r1 = normed(x)
     n1 = n1.to(low)
@@ -219,10 +219,9 @@ def _plain_attention_backward(qkv: Tensor, p: Tensor, do: Tensor, layout: Layout
 
 def _heads(rows: Tensor, layout: Layout) -> Tensor:
     """Return (batch * time, width) as a view (batch, heads, time, head width)."""
-    width = rows.shape[1]
-    return (
-        rows.unflatten(0, (layout.rows.batch, -1)).unflatten(2, (layout.heads, width // layout.heads)).transpose(1, 2)
-    )
+    batch, head = layout.rows.batch, rows.shape[1] // layout.heads
+    view: Tensor = rows.unflatten(0, (batch, -1)).unflatten(2, (layout.heads, head))
+    return view.transpose(1, 2)
 
 
 def _rows(heads: Tensor) -> Tensor:

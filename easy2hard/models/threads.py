@@ -5,18 +5,12 @@ At the sizes of a laptop a second thread inside an operation gave 1.3x, a second
 """
 
 import ctypes
-import multiprocessing
-import os
 import platform
-import signal
-import sys
-import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
-from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from typing_extensions import override
@@ -26,7 +20,6 @@ from easy2hard import processes
 T = TypeVar("T")
 R = TypeVar("R")
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 
@@ -86,28 +79,21 @@ def map_chunks(
     items: Sequence[T],
     device: torch.device,
     on_done: Callable[[T], None] | None = None,
-    fork: bool = False,
 ) -> list[R]:
     """Return ``function`` of every item, as many at a time as there are cores; on a GPU one after another.
 
     Where there are several processes, each takes its share of the items, and all of them get all results.
-
-    With ``fork``, on Linux, ``function`` runs in processes forked from this one, which share its memory, do not wait
-    for each other's interpreter lock, and take what they allocated with them. Then it may only read what is there and
-    return arrays. Many small operations are faster so (self-labelling at 60 digits 1.6 times), fewer larger ones are
-    not (LOG.md).
 
     Args:
         function: the work, with one core to itself.
         items: what to call it with.
         device: where it computes.
         on_done: told about each item as soon as it is done, in any order; about those of other processes at the end.
-        fork: in processes instead of threads.
     """
     done = on_done or (lambda item: None)
     world = processes.current()
     own = items[world.rank :: world.count]
-    parts = world.gather(lambda: _map_own(function, own, device, done, fork))
+    parts = world.gather(lambda: _map_own(function, own, device, done))
     for index, item in enumerate(items):
         if index % world.count != world.rank:
             done(item)
@@ -115,12 +101,10 @@ def map_chunks(
 
 
 def _map_own(
-    function: Callable[[T], R], items: Sequence[T], device: torch.device, done: Callable[[T], None], fork: bool
+    function: Callable[[T], R], items: Sequence[T], device: torch.device, done: Callable[[T], None]
 ) -> list[R]:
     cores = torch.get_num_threads() if device.type == "cpu" else 1
     count = min(cores, len(items))
-    if fork and count > 1 and sys.platform == "linux":
-        return _map_forked(function, items, count, done)
 
     def work(item: T) -> R:
         result = function(item)
@@ -129,44 +113,6 @@ def _map_own(
 
     with Workers(max(1, count)) as workers:
         return workers.map(work, items)
-
-
-def _map_forked(function: Callable[[T], R], items: Sequence[T], count: int, on_done: Callable[[T], None]) -> list[R]:
-    with warnings.catch_warnings():
-        # Python warns of locks that other threads hold while a process is forked; _begin_forked leaves those alone.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pool = ProcessPoolExecutor(
-            count, multiprocessing.get_context("fork"), initializer=_begin_forked, initargs=(function, items)
-        )
-        try:
-            begun = {pool.submit(_call_forked, index): index for index in range(len(items))}
-            results = {}
-            for future in as_completed(begun):
-                results[begun[future]] = future.result()
-                on_done(items[begun[future]])
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return [results[index] for index in range(len(items))]
-
-
-_forked: tuple[Callable[[Any], Any], Sequence[Any]]
-"""In a forked process, its work; it came with the process's memory."""
-
-
-def _begin_forked(function: Callable[[Any], Any], items: Sequence[Any]) -> None:
-    global _forked
-    _forked = function, items
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends this process
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody waits for the answers of a dead parent
-    # The parent's thread that draws may hold the lock of its output for ever here.
-    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
-
-
-def _call_forked(index: int) -> Any:
-    function, items = _forked
-    return function(items[index])
 
 
 def keep_freed_memory(threads: int) -> None:

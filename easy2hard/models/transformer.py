@@ -162,4 +162,6 @@ class FoldedGradients(Gradients):
     @override
     def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
         rest = self.parameters[1:]  # all but the embedding, which is the first to be defined
-        return [sums[0], *torch.autograd.grad(self.folded, rest, list(sums[1:]))]
+        gradients = torch.autograd.grad(self.folded, rest, list(sums[1:]))
+        # Fused AdamW reads a gradient as if it lay in memory as its parameter does.
+        return [sums[0], *(each.contiguous() for each in gradients)]

@@ -4,7 +4,7 @@ At the widths of a laptop a matrix product takes as long as its launch, and laun
 that a second thread gained a third instead of doubling the speed (LOG.md, 2026-11-25). These calls hold no lock at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from easy2hard.models.products import product
 from easy2hard.models.vectors import LANES
 from easy2hard.vocabulary import PAD
 
+Weights = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Folded weights of a block, or their gradients: queries with keys and values, output, gate with up, down."""
+
 WIDEST = 256
 """Width up to which blocks are compiled whole; for wider ones the matrix library is worth its launches."""
 
@@ -36,7 +39,17 @@ def applies(width: int, hidden: int, heads: int, *tensors: Tensor) -> bool:
     return fused(*tensors) and width <= WIDEST and (width // heads) % LANES == 0 and hidden % LANES == 0
 
 
-def forward(x: Tensor, rows: Rows, first: int, heads: int, turned: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def turned(weights: Weights) -> Weights:
+    """Return the weights transposed, as :func:`forward` takes them."""
+    return _mapped(lambda each: each.T.contiguous(), weights)
+
+
+def _mapped(function: Callable[[Tensor], Tensor], weights: Weights) -> Weights:
+    qkv, o, gate_up, down = weights
+    return function(qkv), function(o), function(gate_up), function(down)
+
+
+def forward(x: Tensor, rows: Rows, first: int, heads: int, weights: Weights) -> tuple[Tensor, ...]:
     """Return a block's outputs and what :func:`backward` needs.
 
     Args:
@@ -44,17 +57,18 @@ def forward(x: Tensor, rows: Rows, first: int, heads: int, turned: tuple[Tensor,
         rows: where each position stands.
         first: first position whose output is wanted.
         heads: heads of the attention.
-        turned: folded weights, transposed: (width, 3 * width), (width, width), (width, 2 * hidden), (hidden, width).
+        weights: folded weights, transposed: (width, 3 * width), (width, width), (width, 2 * hidden), (hidden, width).
     """
     count, width = x.shape
-    hidden = turned[3].shape[0]
+    hidden = len(weights[3])
     asked = rows.batch * (rows.time - first) if first else count
     n1, r1, qkv = x.new_empty(count, width), x.new_empty(count), x.new_empty(count, 3 * width)
     p = x.new_empty(rows.batch, heads, rows.time - first, -(-rows.time // LANES) * LANES)
     o, x2, n2, r2 = x.new_empty(asked, width), x.new_empty(asked, width), x.new_empty(asked, width), x.new_empty(asked)
     gate_up, act, y = x.new_empty(asked, 2 * hidden), x.new_empty(asked, hidden), x.new_empty(asked, width)
     _forward(
-        x.numpy(), rows.index, rows.owner, rows.common, rows.shared, first, heads, *(flat(each) for each in turned),
+        x.numpy(), rows.index, rows.owner, rows.common, rows.shared, first, heads,
+        flat(weights[0]), flat(weights[1]), flat(weights[2]), flat(weights[3]),
         n1.numpy(), r1.numpy(), flat(qkv), flat(p), flat(o), x2.numpy(), n2.numpy(), r2.numpy(), flat(gate_up),
         flat(act), flat(y), hidden,
     )  # fmt: skip
@@ -93,8 +107,8 @@ def _forward(
 
 
 def backward(
-    dy: Tensor, rows: Rows, first: int, heads: int, weights: tuple[Tensor, ...], kept: tuple[Tensor, ...]
-) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
+    dy: Tensor, rows: Rows, first: int, heads: int, weights: Weights, kept: tuple[Tensor, ...]
+) -> tuple[Tensor, Weights]:
     """Return the gradients of a block's input and of its folded weights.
 
     Args:
@@ -111,8 +125,9 @@ def backward(
     d_down, dx = torch.empty_like(weights[3]), torch.empty_like(n1)
     _backward(
         flat(dy).reshape(dy.shape), rows.index, rows.owner, rows.common, rows.shared, first, heads,
-        *(flat(each) for each in weights), n1.numpy(), r1.numpy(), flat(qkv), flat(p), flat(o), n2.numpy(), r2.numpy(),
-        flat(gate_up), *(flat(each) for each in gradients), flat(d_down), dx.numpy(), hidden,
+        flat(weights[0]), flat(weights[1]), flat(weights[2]), flat(weights[3]), n1.numpy(), r1.numpy(), flat(qkv),
+        flat(p), flat(o), n2.numpy(), r2.numpy(),
+        flat(gate_up), flat(gradients[0]), flat(gradients[1]), flat(gradients[2]), flat(d_down), dx.numpy(), hidden,
     )  # fmt: skip
     return dx, (gradients[0].T, gradients[1].T, gradients[2].T, d_down)
 
@@ -162,10 +177,10 @@ class Pass:
         heads: heads of the attention.
     """
 
-    def __init__(self, embedding: Tensor, blocks: Sequence[tuple[Tensor, ...]], head: Tensor, heads: int) -> None:
+    def __init__(self, embedding: Tensor, blocks: Sequence[Weights], head: Tensor, heads: int) -> None:
         self.embedding = embedding.detach()
-        self.blocks = [tuple(each.detach().contiguous() for each in block) for block in blocks]
-        self.turned = [tuple(each.T.contiguous() for each in block) for block in self.blocks]
+        self.blocks = [_mapped(lambda each: each.detach().contiguous(), block) for block in blocks]
+        self.turned = [turned(block) for block in self.blocks]
         self.vocabulary = len(head)
         self.head = torch.nn.functional.pad(head.detach(), (0, 0, 0, -self.vocabulary % LANES))
         self.head_turned = self.head.T.contiguous()
@@ -185,9 +200,9 @@ class Pass:
         first = prompt_length - 1
         rows = shared_rows(tokens[:, :-1], first)
         inputs, kept = [self.embedding[rows.tokens]], []
-        for index, turned in enumerate(self.turned):
+        for index, weights in enumerate(self.turned):
             start = first if index == len(self.turned) - 1 else 0
-            y, *rest = forward(inputs[-1], rows, start, self.heads, turned)
+            y, *rest = forward(inputs[-1], rows, start, self.heads, weights)
             inputs.append(y)
             kept.append((start, tuple(rest)))
         targets = tokens[:, prompt_length:].contiguous().view(-1)
@@ -197,9 +212,9 @@ class Pass:
             dx.numpy(), flat(d_head),
         )  # fmt: skip
         gradients: list[Tensor] = [d_head[:, : self.vocabulary].T]
-        for (start, rest), weights in zip(reversed(kept), reversed(self.blocks), strict=True):
-            dx, ours = backward(dx, rows, start, self.heads, weights, rest)
-            gradients[:0] = ours
+        for (start, saved), weights in zip(reversed(kept), reversed(self.blocks), strict=True):
+            dx, of_block = backward(dx, rows, start, self.heads, weights, saved)
+            gradients[:0] = of_block
         d_embedding = torch.zeros_like(self.embedding)
         _scatter(rows.tokens.numpy(), dx.numpy(), d_embedding.numpy())
         return float(loss), [d_embedding, *gradients]

@@ -1,10 +1,7 @@
 """Work side by side."""
 
-import os
-import signal
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import pytest
@@ -76,45 +73,18 @@ def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
 
 
 @pytest.mark.parametrize("items", [[], [4], list(range(20))], ids=["none", "one", "many"])
-@pytest.mark.parametrize("fork", [False, True])
-def test_every_chunk_is_done_once_and_told_about(cores: int, fork: bool, items: list[int]) -> None:
+def test_every_chunk_is_done_once_and_told_about(cores: int, items: list[int]) -> None:
     done: list[int] = []
     offset = torch.tensor(100)  # what the caller holds is at hand
-    assert map_chunks(lambda item: int(item * 2 + offset), items, CPU, done.append, fork) == [
-        2 * i + 100 for i in items
-    ]
+    assert map_chunks(lambda item: int(item * 2 + offset), items, CPU, done.append) == [2 * i + 100 for i in items]
     assert sorted(done) == items
 
 
-@pytest.mark.parametrize("fork", [False, True])
-def test_the_exception_of_a_chunk_reaches_the_caller(cores: int, fork: bool) -> None:
+def test_the_exception_of_a_chunk_reaches_the_caller(cores: int) -> None:
     def work(item: int) -> int:
         if item == 3:
             raise ZeroDivisionError("three")
         return item
 
     with pytest.raises(ZeroDivisionError, match="three"):
-        map_chunks(work, range(6), CPU, fork=fork)
-
-
-def test_chunks_on_several_cores_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither changes of what the caller holds, nor processes."""
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    held = [0]
-
-    def work(item: int) -> int:
-        held[0] = item
-        return os.getpid()
-
-    workers = set(map_chunks(work, range(1, 9), CPU, fork=True))
-    assert held == [0]
-    assert os.getpid() not in workers
-    for worker in workers:
-        with pytest.raises(ProcessLookupError):
-            os.kill(worker, 0)
-
-
-def test_a_worker_that_is_killed_is_an_error_not_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    with pytest.raises(BrokenProcessPool):
-        map_chunks(lambda item: os.kill(os.getpid(), signal.SIGKILL), range(2), CPU, fork=True)
+        map_chunks(work, range(6), CPU)
