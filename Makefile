@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	@if [ -f $(RUN)/manifest.json ]; then $(BIN)/easy2hard resume $(RUN); \
 	else $(BIN)/easy2hard run $(RECIPE) --seed $(SEED) --out $(RUN); fi
 	@$(BIN)/easy2hard eval $(RUN) --examples 1000
-	@$(BIN)/easy2hard plot $(RUN)
+	@$(BIN)/easy2hard plot $(RUN) --out $(RUN)/accuracy.png
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest

@@ -377,23 +377,27 @@ def solve(
 
 @app.command()
 def plot(
-    run: RunArgument,
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run directories; several are compared")],
+    figure: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="overview, accuracy, map, reach, labels, calibration or loss"),
+    ] = "overview",
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help=".png, .svg or .pdf; default: RUN/accuracy.png")
+        Path | None, typer.Option(metavar="FILE", help=".pdf, .svg or .png; default: RUN/NAME.pdf, of several NAME.pdf")
     ] = None,
+    task_file: TaskFileOption = None,
 ) -> None:
-    """Draw accuracy by difficulty, a line per round, and a round x difficulty heat map.
+    """Draw a figure for a paper; runs that differ in their seed alone become a mean with its range.
 
-    Example: easy2hard plot runs/copy-cpu-seed0 --out copy.pdf
+    Example: easy2hard plot runs/copy-cpu-seed0 --figure labels --out labels.pdf
     """
-    from easy2hard.runs.manifest import RunDirectory
+    _load_task_file(task_file)
 
-    opened = RunDirectory(run)
+    from easy2hard.report.figures import plot_runs
 
-    from easy2hard.report.figures import plot_run
-
-    out = out or run / "accuracy.png"
-    plot_run(opened, out)
+    out = out or (runs[0] if len(runs) == 1 else Path()) / f"{figure}.pdf"
+    for problem in plot_runs(runs, figure, out):
+        print(f"warning: {problem}", file=sys.stderr)
     print(out)
 
 

@@ -150,8 +150,8 @@ def test_audit_names_the_first_round_whose_labels_fell(cli: CommandLine) -> None
 
 def test_plot_draws_into_the_run_by_default(cli: CommandLine, fake_run: FakeRun) -> None:
     fake_run(Path("run"))
-    assert Path(cli("plot", "run").stdout.strip()) == Path("run/accuracy.png")
-    assert Path("run/accuracy.png").is_file()
+    assert Path(cli("plot", "run").stdout.strip()) == Path("run/overview.pdf")
+    assert Path("run/overview.pdf").is_file()
 
 
 NO_INPUT = ""
@@ -234,7 +234,8 @@ MISTAKES: list[tuple[str, str | bytes, list[str]]] = [
     ),
     ("eval run --examples 0", NO_INPUT, ["--examples", "1"]),
     ("eval run --examples 1001", NO_INPUT, ["--examples 1001", "at most 1000"]),
-    ("plot run --out picture.bmp", NO_INPUT, ["--out picture.bmp", ".png, .svg, .pdf"]),
+    ("plot run --out picture.bmp", NO_INPUT, ["--out picture.bmp", ".pdf, .svg, .png"]),
+    ("plot run --figure pie", NO_INPUT, ["--figure 'pie'", "overview, accuracy, map"]),
     ("plot run --out folder/file/picture.png", NO_INPUT, ["folder/file"]),
     # arguments
     ("run", NO_INPUT, ["RECIPE"]),

@@ -1,16 +1,25 @@
 """Which charts a page has: of one run, or of groups of runs side by side."""
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 
-import numpy as np
 from markupsafe import Markup
 
-from easy2hard.evaluation.audit import BINS
 from easy2hard.report.compare import Group, group_lines, spread_line
 from easy2hard.report.rundata import RoundData, RunData
+from easy2hard.report.series import (
+    after_filter,
+    frontiers,
+    is_one_run,
+    kept_shares,
+    reliability,
+    scores_by_difficulty,
+    scores_by_round,
+    signal,
+    stage_shares,
+    step_means,
+)
 from easy2hard.report.svg import (
     HEAT_LEGEND,
     Chart,
@@ -23,7 +32,6 @@ from easy2hard.report.svg import (
     number,
     stacked_bars,
 )
-from easy2hard.runs.manifest import RoundRecord
 from easy2hard.tasks.base import difficulty_text, hardest, parse_difficulty
 
 LOSS_POINTS = 300
@@ -39,24 +47,16 @@ def accuracy_charts(groups: Sequence[Group]) -> list[Chart]:
     return sorted(charts, key=lambda chart: chart.wide)  # those that take a row of their own at the end
 
 
-def _scores(record: RoundRecord) -> dict[float, float]:
-    """Return accuracy by difficulty; of pairs, the mean by their greater number."""
-    by_hardest: dict[float, list[float]] = defaultdict(list)
-    for text, value in record.accuracy.items():
-        by_hardest[float(hardest(parse_difficulty(text)))].append(value)
-    return {d: sum(values) / len(values) for d, values in sorted(by_hardest.items())}
-
-
 def _accuracy(groups: Sequence[Group]) -> Chart:
     first = groups[0].runs[0]
     pairs = first.pairs
     x_label = f"{'greater number of the pair' if pairs else 'difficulty'} ({first.unit})"
     title = "Accuracy by difficulty"
     region = (float(first.supervised), "supervised") if first.supervised else None
-    if _one(groups):
+    if is_one_run(groups):
         last = max(each.record.round for each in first.rounds) or 1
         lines = [
-            Line(f"round {r.round}", list(_scores(r).items()), shade=r.round / last, round=r.round)
+            Line(f"round {r.round}", list(scores_by_difficulty(r).items()), shade=r.round / last, round=r.round)
             for r in (each.record for each in first.rounds)
         ]
         note = "Exact match on unseen prompts after each round, the members' mean. The slider picks a round."
@@ -68,7 +68,12 @@ def _accuracy(groups: Sequence[Group]) -> Chart:
         spread_line(
             group.name,
             style,
-            [_scores(each.record) for run in group.runs for each in run.rounds if each.record.round == chosen],
+            [
+                scores_by_difficulty(each.record)
+                for run in group.runs
+                for each in run.rounds
+                if each.record.round == chosen
+            ],
             round=chosen,
         )
         for chosen in rounds
@@ -88,41 +93,20 @@ def _maps(groups: Sequence[Group]) -> list[Chart]:
         run = group.runs[0]
         means = {
             round_: {d: sum(values) / len(values) for d, values in scores.items()}
-            for round_, scores in _collected(group.runs).items()
+            for round_, scores in scores_by_round(group.runs).items()
         }
-        of = "" if _one(groups) else f": {group.name}"
+        of = "" if is_one_run(groups) else f": {group.name}"
         mean = " Mean of the seeds." if len(group.runs) > 1 else ""
         if run.pairs:
             charts.append(_grids(f"Every pair{of}", mean, run, means))
         elif means:
-            frontier = _frontiers(run)
+            frontier = frontiers(run)
             rows = {r: {hardest(parse_difficulty(d)): v for d, v in scores.items()} for r, scores in means.items()}
             note = "Each row is a round, the last on top; the line is the hardest difficulty trained on by then." + mean
             charts.append(
                 heat_map(f"Round and difficulty{of}", note, f"difficulty ({run.unit})", rows, frontier, run.supervised)
             )
     return charts
-
-
-def _collected(runs: Sequence[RunData]) -> dict[int, dict[str, list[float]]]:
-    found: dict[int, dict[str, list[float]]] = {}
-    for run in runs:
-        for each in run.rounds:
-            for text, value in each.record.accuracy.items():
-                found.setdefault(each.record.round, {}).setdefault(text, []).append(value)
-    return dict(sorted(found.items()))
-
-
-def _frontiers(run: RunData) -> dict[int, int]:
-    """Return the hardest difficulty that each round's weights were trained on; a roll-back lowers it."""
-    reached: dict[int, int] = {}
-    before = 0
-    for record in (each.record for each in run.rounds):
-        if record.from_round is not None:
-            before = reached.get(record.from_round, before)
-        before = max(before, *map(hardest, record.difficulties), 0)
-        reached[record.round] = before
-    return reached
 
 
 def _grids(title: str, more: str, run: RunData, means: Mapping[int, Mapping[str, float]]) -> Chart:
@@ -167,12 +151,12 @@ def _pair(text: str) -> Point:
 def _reach(groups: Sequence[Group]) -> Chart:
     unit = groups[0].runs[0].unit
     lines = group_lines(groups, lambda each: each.record.reach if each.record.accuracy else None)
-    if _one(groups):
+    if is_one_run(groups):
         run = groups[0].runs[0]
         lines[0] = Line("reached, at least 99 %", lines[0].points)
-        lines.append(Line("trained to", [(float(r), float(d)) for r, d in _frontiers(run).items()], 1))
+        lines.append(Line("trained to", [(float(r), float(d)) for r, d in frontiers(run).items()], 1))
     note = "The greatest difficulty up to which every one is answered with an exact match of at least 0.99" + (
-        ", and the hardest one trained on." if _one(groups) else ": mean of the seeds, shaded from worst to best."
+        ", and the hardest one trained on." if is_one_run(groups) else ": mean of the seeds, shaded from worst to best."
     )
     return line_chart("Reach", note, "round", f"difficulty ({unit})", lines)
 
@@ -186,24 +170,14 @@ def label_charts(groups: Sequence[Group]) -> list[Chart]:
             ("precision", "Of the labels left after a filter, the share that is right, against the oracle afterwards."),
             ("recall", "Of the right proposals, the share that is left after a filter."),
         ):
-            charts += _by_filter(groups, f"Label {key}", what, f"label {key}", partial(_stage_shares, key))
+            charts += _by_filter(groups, f"Label {key}", what, f"label {key}", partial(stage_shares, key))
     if any(each.record.filters for each in rounds):
         what = "The share of the proposals that is left after a filter."
-        charts += _by_filter(groups, "Kept", what, "share of the labels", _kept_shares)
+        charts += _by_filter(groups, "Kept", what, "share of the labels", kept_shares)
     charts += _signals(groups)
     if any(each.audit and each.audit["calibration"] for each in rounds):
         charts.append(_calibration(groups))
     return charts
-
-
-def _stage_shares(key: str, each: RoundData) -> dict[str, float]:
-    stages = each.audit["by_filter"] if each.audit else []
-    return {stage["filter"]: stage[key] for stage in stages if stage[key] is not None}
-
-
-def _kept_shares(each: RoundData) -> dict[str, float]:
-    proposed = each.record.proposed
-    return {f["name"]: f["kept"] / proposed for f in each.record.filters if proposed and "name" in f and "kept" in f}
 
 
 def _by_filter(
@@ -216,14 +190,10 @@ def _by_filter(
     def lines_of(name: str) -> list[Line]:
         return group_lines(groups, lambda each: shares(each).get(name))
 
-    if _one(groups):
-        lines = [Line(_after(name), lines_of(name)[0].points, style) for style, name in enumerate(names)]
+    if is_one_run(groups):
+        lines = [Line(after_filter(name), lines_of(name)[0].points, style) for style, name in enumerate(names)]
         return [_shares(title, note, y_label, lines)]
-    return [_shares(f"{title} {_after(name)}", note, y_label, lines_of(name)) for name in names]
-
-
-def _after(name: str) -> str:
-    return "of all that ended" if name == "unfinished" else f"after {name}"
+    return [_shares(f"{title} {after_filter(name)}", note, y_label, lines_of(name)) for name in names]
 
 
 def _shares(title: str, note: str, y_label: str, lines: Sequence[Line]) -> Chart:
@@ -245,8 +215,8 @@ def _signals(groups: Sequence[Group]) -> list[Chart]:
     rounds = [each for group in groups for run in group.runs for each in run.rounds]
     if not any(each.record.signals for each in rounds):
         return []
-    lines = {key: group_lines(groups, partial(_signal, key)) for key in wanted}
-    if not _one(groups):
+    lines = {key: group_lines(groups, partial(signal, key)) for key in wanted}
+    if not is_one_run(groups):
         note = "Seen without a true answer: {}."
         return [
             line_chart(title, note.format(what), "round", "share", lines[key], y_range=(0, 1))
@@ -262,17 +232,13 @@ def _signals(groups: Sequence[Group]) -> list[Chart]:
     return [line_chart("Agreement and confidence", note, "round", "share", single, y_range=(0, 1), marks=marks)]
 
 
-def _signal(key: str, each: RoundData) -> float | None:
-    return each.record.signals.get(key)
-
-
 def _calibration(groups: Sequence[Group]) -> Chart:
     lines = []
     for style, group in enumerate(groups):
-        series = [_reliability([each for each in run.rounds if each.audit]) for run in group.runs]
-        if _one(groups):
+        series = [reliability([each for each in run.rounds if each.audit]) for run in group.runs]
+        if is_one_run(groups):
             lines.append(Line("all rounds", list(series[0].items()), 0))
-            newest = _reliability([each for each in group.runs[0].rounds if each.audit][-1:])
+            newest = reliability([each for each in group.runs[0].rounds if each.audit][-1:])
             lines.append(Line("newest round", list(newest.items()), 1))
         else:
             lines.append(spread_line(group.name, style, series))
@@ -283,18 +249,6 @@ def _calibration(groups: Sequence[Group]) -> Chart:
     return line_chart(
         "Calibration", note, "confidence (least sure token)", "share right", lines, y_range=(0, 1), diagonal=True
     )
-
-
-def _reliability(rounds: Sequence[RoundData]) -> dict[float, float]:
-    """Return the share that is right by the middle of a bin of confidence."""
-    counted: dict[float, list[tuple[int, float]]] = defaultdict(list)
-    for each in rounds:
-        for bin_ in each.audit["calibration"] if each.audit else []:
-            counted[bin_["from"] + 0.5 / BINS].append((bin_["count"], bin_["right"]))
-    return {
-        round(x, 4): sum(count * right for count, right in values) / sum(count for count, _ in values)
-        for x, values in sorted(counted.items())
-    }
 
 
 def training_charts(groups: Sequence[Group]) -> list[Chart]:
@@ -313,10 +267,10 @@ def training_charts(groups: Sequence[Group]) -> list[Chart]:
     size = -(-total // LOSS_POINTS)
     loss, rate = [], []
     for style, group in enumerate(groups):
-        loss.append(spread_line(group.name, style, [_means(run, 1, size) for run in group.runs], marked=False))
-        rate.append(Line(group.name, list(_means(group.runs[0], 2, size).items()), style, marked=False))
+        loss.append(spread_line(group.name, style, [step_means(run, 1, size) for run in group.runs], marked=False))
+        rate.append(Line(group.name, list(step_means(group.runs[0], 2, size).items()), style, marked=False))
     averaged = f" Means of {size} steps." if size > 1 else ""
-    several = "" if _one(groups) else " Mean of the seeds, shaded from lowest to highest."
+    several = "" if is_one_run(groups) else " Mean of the seeds, shaded from lowest to highest."
     note = (
         f"Cross-entropy of an answer token, mean of the members; r1, r2, … is where a round begins.{averaged}{several}"
     )
@@ -334,16 +288,9 @@ def training_charts(groups: Sequence[Group]) -> list[Chart]:
     ]
 
 
-def _means(run: RunData, column: int, size: int) -> dict[float, float]:
-    """Return a column of the training logs by step, averaged over ``size`` steps."""
-    parts = [each.training[:, column] for each in run.rounds if len(each.training)]
-    values = np.concatenate(parts) if parts else np.empty(0)
-    return {float(begin): float(values[begin : begin + size].mean()) for begin in range(0, len(values), size)}
-
-
 def cost_charts(groups: Sequence[Group]) -> list[Chart]:
     """Return time and tokens of each phase."""
-    if _one(groups):
+    if is_one_run(groups):
         rounds = groups[0].runs[0].rounds
         names = [str(each.record.round) for each in rounds]
         seconds = [each.record.phase_seconds for each in rounds]
@@ -387,8 +334,3 @@ def _summed(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def _mean_of(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: value / len(parts) for name, value in _summed(parts).items()}
-
-
-def _one(groups: Sequence[Group]) -> bool:
-    """Return whether it is one run alone."""
-    return len(groups) == 1 and len(groups[0].runs) == 1

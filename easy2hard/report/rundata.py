@@ -107,8 +107,12 @@ class RunData:
         return sum(each.record.seconds for each in self.rounds)
 
 
-def read_run(path: Path) -> RunData:
+def read_run(path: Path, labels: bool = True) -> RunData:
     """Return all that a report needs of a run, running, finished or damaged.
+
+    Args:
+        path: the run directory.
+        labels: False leaves the ledgers unread.
 
     Raises:
         UserError: ``path`` is no run directory.
@@ -124,7 +128,7 @@ def read_run(path: Path) -> RunData:
     most = LABELS // max(len(manifest.rounds) - 1, 1)
     for record in manifest.rounds:
         data = RoundData(record, _training(path, record.round, problems))
-        if record.round:
+        if record.round and labels:
             table = _ledger(path, record.round, problems)
             if table is not None:
                 every = -(-len(table) // most) or 1
