@@ -142,7 +142,7 @@ def _to_file(tokens: Tokens, folder: Path) -> NDArray[Any]:
     """Return the same tokens, read from an unnamed file in ``folder`` when they are needed."""
     small = tokens.astype(np.uint8 if tokens.max() < 256 else np.uint16)
     with tempfile.TemporaryFile(dir=folder) as file:
-        small.tofile(file)
+        file.write(np.ascontiguousarray(small).data)  # unlike tofile, it says so when the disk is full
         file.flush()
         return np.memmap(file, small.dtype, mode="r", shape=small.shape)
 

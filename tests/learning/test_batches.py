@@ -1,5 +1,6 @@
 """What a batch is made of."""
 
+import resource
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -233,3 +234,16 @@ def test_labels_on_disk_are_the_labels_in_memory(
             np.testing.assert_array_equal(a.tokens, b.tokens)
             assert b.tokens.dtype == np.int32
     assert {group.tokens.dtype.itemsize for group in disk.labels} == {1, 2}
+
+
+def test_labels_that_do_not_fit_on_the_disk_are_an_error_of_the_disk(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk: a write comes back short, or not at all."""
+    tokens = np.arange(1000, dtype=np.int32).reshape(10, 100) % 10
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            LabelledSource([Group(tokens, 50)], tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    np.testing.assert_array_equal(LabelledSource([Group(tokens, 50)], tmp_path).labels[0].tokens, tokens)
