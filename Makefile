@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECIPE ?= copy-cpu
 SEED ?= 0
+DOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 RUN := runs/$(RECIPE)-seed$(SEED)
 
-.PHONY: demo test check bench faults soak format clean
+.PHONY: demo test check docs bench faults soak format clean
 
 # Train the recipe, measure the result on 1,000 unseen prompts of each difficulty, draw the picture.
 # A run that was interrupted goes on where it was.
@@ -24,6 +25,11 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(DOCS)
+
+# The site, into site/; a broken link or a page that is not in the navigation is an error.
+docs: $(VENV)/.installed
+	$(DOCS)
 
 # A run killed at 40 moments of its life, and 1,000 damaged copies of one; `make test` tries a sample.
 faults: $(VENV)/.installed

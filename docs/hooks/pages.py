@@ -1,0 +1,43 @@
+"""Run by mkdocs: fills in the page of all settings, and turns links out of docs/ into plain text.
+
+Links such as ``../RESULTS.md`` are for readers of the repository; the site has the pages of docs/ only.
+"""
+
+import re
+from typing import Any
+
+from easy2hard.config import recipe_names
+from easy2hard.described import Section, filter_sections, sections
+
+MARK = "<!-- settings -->"
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Return the page as it is built."""
+    markdown = re.sub(r"(?<!!)\[([^\]]+)\]\(\.\./[^)]*\)", r"\1", markdown)
+    return markdown.replace(MARK, settings_page()) if MARK in markdown else markdown
+
+
+def settings_page() -> str:
+    """Return every setting there is, by section."""
+    parts = [_table(section, f"[{section.name}]" if section.name else "On top") for section in sections()]
+    parts += ["## Filters", "The tables that `rounds.filters` is a list of; each has its `name`."]
+    parts += [_table(section, f'name = "{section.name}"', level=3) for section in filter_sections()]
+    parts += ["## Shipped recipes", ", ".join(f"`{name}`" for name in recipe_names())]
+    return "\n\n".join(parts)
+
+
+def _table(section: Section, title: str, level: int = 2) -> str:
+    lines = [f"{'#' * level} `{title}`" if section.name else f"{'#' * level} {title}", "", _prose(section.summary)]
+    if section.settings:
+        lines += ["", "| setting | is | default | meaning |", "|---|---|---|---|"]
+    for each in section.settings:
+        kind = f"`{each.kind}`" + (f" ({each.limits})" if each.limits else "")
+        default = each.default if each.default in ("required", "not set") else f"`{each.default}`"
+        cells = [f"`{each.path}`", kind, default, _prose(each.description)]
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def _prose(text: str) -> str:
+    return " ".join(text.replace("``", "`").split())
