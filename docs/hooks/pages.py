@@ -1,15 +1,25 @@
 """Run by mkdocs: fills in the page of all settings, and turns links out of docs/ into plain text.
 
-Links such as ``../RESULTS.md`` are for readers of the repository; the site has the pages of docs/ only.
+Links such as ``../RESULTS.md`` are for readers of the repository; the site has the pages of docs/ only. A page that
+mkdocs.yml does not name comes last in the navigation, so that a new one is never lost.
 """
 
 import re
+from pathlib import Path
 from typing import Any
 
 from easy2hard.config import recipe_names
 from easy2hard.described import Section, filter_sections, sections
 
 MARK = "<!-- settings -->"
+
+
+def on_config(config: Any) -> Any:
+    """Add the pages that the navigation does not name to its last section."""
+    named = {page for part in config["nav"] for pages in part.values() for each in pages for page in each.values()}
+    (last,) = config["nav"][-1].values()
+    last += sorted({page.name for page in Path(config["docs_dir"]).glob("*.md")} - named)
+    return config
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
