@@ -22,7 +22,8 @@ from easy2hard.report.mazes import draw_maze
 from easy2hard.report.rundata import LABELS, RunData, read_run
 from easy2hard.report.svg import Chart, number
 from easy2hard.report.words import duration
-from easy2hard.tasks.base import span
+from easy2hard.runs.manifest import REACHED
+from easy2hard.tasks.base import hardest, parse_difficulty, span
 from easy2hard.tasks.maze import Maze
 
 
@@ -131,8 +132,13 @@ def _headline(group: Group) -> str:
     reaches = [each.reach for each in measured]
     if len(reaches) > 1:
         return f"{taught}, now at least 99\u00a0% to {range_text(reaches, digits=1)} {'' if run.pairs else run.unit}"
-    reach = f"{reaches[0]}x{reaches[0]}" if run.pairs else str(reaches[0])
-    return f"{taught}, now at least 99\u00a0% to {reach}" if reaches[0] else f"{taught}; 99\u00a0% is reached nowhere"
+    single = max(
+        (hardest(parse_difficulty(d)) for d, v in run.rounds[-1].record.accuracy.items() if v >= REACHED), default=0
+    )
+    if not single:
+        return f"{taught}; 99\u00a0% is reached nowhere"
+    beyond = f" without a gap, and at {run.extent(single)}" if single > reaches[0] and not run.pairs else ""
+    return f"{taught}, now at least 99\u00a0% to {f'{reaches[0]}x{reaches[0]}' if run.pairs else reaches[0]}{beyond}"
 
 
 def _trust(group: Group) -> str:
@@ -174,7 +180,7 @@ def _cards(run: RunData) -> list[tuple[str, str]]:
     proposed, kept = sum(r.proposed for r in records), sum(r.kept for r in records)
     precision = _precision(run)
     return [
-        ("status", run.manifest.status),
+        ("status", run.state),
         ("rounds", f"{max(len(records) - 1, 0)}{planned}"),
         ("at least 99\u00a0% to", run.extent(run.reach) if run.reach else "-"),
         ("trained to", run.extent(run.manifest.frontier)),
@@ -195,7 +201,7 @@ def _run_row(group: Group, run: RunData) -> list[str]:
         run.name,
         group.name,
         str(run.manifest.seed),
-        run.manifest.status,
+        run.state,
         str(max(len(records) - 1, 0)),
         str(run.reach),
         str(run.manifest.frontier),
@@ -224,11 +230,13 @@ def _notes(run: RunData) -> list[tuple[str, str]]:
     """Return what one should know before trusting a run: (class, text), the gravest first."""
     notes = [("bad", mark) for mark in run.manifest.marks]
     notes += [("bad", f"Damaged: {line}") for line in run.problems]
-    if run.manifest.status == "running":
+    if run.state == "killed":
+        notes.append(("", f"The run was killed: `easy2hard resume {run.path}` goes on from the last committed round."))
+    elif run.state == "running":
         notes.append(
-            ("", "The run was under way, or was killed, when this page was made: the last committed round is shown.")
+            ("", "The run was under way when this page was made: what is shown ends with the last committed round.")
         )
-    elif run.manifest.status != "finished":
+    elif run.state != "finished":
         notes.append(("", f"The run is not finished: {run.manifest.status}."))
     if run.manifest.blindfold:
         notes.append(("", "Blindfolded: nothing beyond the supervised range was evaluated."))

@@ -21,7 +21,7 @@ from easy2hard.errors import UserError
 from easy2hard.evaluation.audit import audit_labels, judge
 from easy2hard.report.examples import Example, pick
 from easy2hard.runs.integrity import problems as damage_of
-from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory
+from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, state_of
 from easy2hard.tasks.base import Task, hardest, parse_difficulty
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.tasks.registry import load_oracle, load_task
@@ -59,6 +59,8 @@ class RunData:
     """Why there is no label quality; None where there is."""
     sampled: bool
     """Not all labels were judged."""
+    state: str
+    """The manifest's status; ``killed`` where it says ``running`` and no process is."""
 
     @property
     def name(self) -> str:
@@ -135,7 +137,8 @@ def read_run(path: Path, labels: bool = True) -> RunData:
                 sampled |= every > 1
                 judged = _judge(data, table.take(np.arange(0, len(table), every)), every, task, oracle) or judged
         rounds.append(data)
-    return RunData(path, settings, text, manifest, rounds, problems, task, judged, sampled)
+    state = state_of(RunDirectory(path, whole=False), manifest)
+    return RunData(path, settings, text, manifest, rounds, problems, task, judged, sampled, state)
 
 
 def _settings(path: Path, problems: list[str]) -> tuple[Settings | None, str]:

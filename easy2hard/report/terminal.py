@@ -16,7 +16,7 @@ from easy2hard.config import Settings
 from easy2hard.errors import UserError
 from easy2hard.report.words import duration
 from easy2hard.runs.live import Progress, read_progress
-from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory
+from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, state_of
 from easy2hard.tasks.base import hardest, parse_difficulty, span
 
 ROUNDS_SHOWN = 12
@@ -41,11 +41,6 @@ class Listed:
     frontier: int | None
     age_seconds: float
     """Since the manifest was last written."""
-
-
-def state_of(run: RunDirectory, manifest: Manifest) -> str:
-    """Return what a run is doing: its status, or ``killed`` where that says ``running`` and no process is."""
-    return "killed" if manifest.status == "running" and not run.held else manifest.status
 
 
 def listed(path: Path) -> Listed:

@@ -283,3 +283,8 @@ class RunDirectory:
     def member_path(self, number: int, member: int) -> Path:
         """Return the file of a member in the training of round ``number``."""
         return self.checkpoint_folder / f"round-{number:03d}-member-{member}.safetensors"
+
+
+def state_of(run: RunDirectory, manifest: Manifest) -> str:
+    """Return what a run is doing: its status, or ``killed`` where that says ``running`` and no process is."""
+    return "killed" if manifest.status == "running" and not run.held else manifest.status

@@ -1,5 +1,6 @@
 """The report: what it says, that it says it of any run, and that nothing of a run is anything but text in it."""
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -173,9 +174,24 @@ def test_a_changed_manifest_is_named_and_used(tmp_path: Path) -> None:
 def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     page = page_of(full_run(tmp_path / "run", rounds=0, status="running"))
     assert "nothing is measured yet" in page.text
-    assert "was under way" in page.text
+    assert "The run was killed" in page.text
     page = page_of(full_run(tmp_path / "first", rounds=1, status="running"))
     assert "now at least 99 % to 3" in page.text
+
+
+def test_a_running_run_is_told_from_a_killed_one_by_its_lock(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run", status="running")
+    with (run.path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "status running" in page_of(run).text
+    assert "status killed" in page_of(run).text
+
+
+def test_a_gap_is_said(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run", accuracy=lambda number: {"1": 1.0, "2": 0.98, "3": 0.99, "4": 0.5})
+    assert "now at least 99 % to 1 without a gap, and at 3 digits" in page_of(run).text
+    run = full_run(tmp_path / "none", accuracy=lambda number: {"1": 0.98, "2": 0.5})
+    assert "99 % is reached nowhere" in page_of(run).text
 
 
 def test_what_the_run_must_confess_is_on_top(tmp_path: Path) -> None:
