@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECIPE ?= copy-cpu
 SEED ?= 0
-DOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+DOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 RUN := runs/$(RECIPE)-seed$(SEED)
 
 .PHONY: demo test check docs bench faults soak format clean

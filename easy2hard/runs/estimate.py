@@ -275,6 +275,8 @@ class _Probe:
         twins = any(each.name == "twin" for each in settings.rounds.filters)
         count, generator = 8, numpy_generator(settings.seed, "estimate", difficulty_text(difficulty))
         with _never_ending(self.members):
+            # What compiles at its first call must not count for every prompt.
+            labeller.propose(difficulty, self.task.sample(generator, difficulty, count), twins)
             while True:
                 begin = time.perf_counter()
                 prompts = fresh_prompts(self.task, generator, difficulty, count, self.reserved.prompts(difficulty))

@@ -101,6 +101,20 @@ def test_labels_are_priced_by_the_length_of_true_answers(clock: Clock) -> None:
     assert estimate(topped).rounds[1].label == pytest.approx(5 * (50 + 16 + int(1.1 * 40 / 0.8)), rel=1e-6)
 
 
+def test_a_first_call_that_compiles_counts_for_nothing(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_recipe("smoke", ["rounds.count=1"])
+    label = estimate(settings).rounds[1].label
+    compiled: list[bool] = []
+
+    def propose(difficulty: Any, prompts: Any, twins: bool) -> None:
+        clock.now += 0 if compiled else 1000
+        compiled.append(True)
+        Clock.propose(clock, difficulty, prompts, twins)
+
+    monkeypatch.setattr(clock, "propose", propose)
+    assert estimate(settings).rounds[1].label == label
+
+
 def test_twins_are_answered_too(clock: Clock) -> None:
     plain = load_recipe("smoke", ["task.name=reverse-addition", 'rounds.filters=[{name="none"}]'])
     twins = load_recipe("smoke", ["task.name=reverse-addition", 'rounds.filters=[{name="twin"}]'])
