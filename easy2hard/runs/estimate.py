@@ -273,7 +273,8 @@ class _Probe:
         task = _ending(self.task, self.oracle.solve)
         labeller = Labeller(self.members, task, settings.seed, self.reserved, settings.rounds)
         twins = any(each.name == "twin" for each in settings.rounds.filters)
-        count, generator = 8, numpy_generator(settings.seed, "estimate", difficulty_text(difficulty))
+        count = min(64, self._prompts())  # with fewer, the start of the work costs more than the work
+        generator = numpy_generator(settings.seed, "estimate", difficulty_text(difficulty))
         with _never_ending(self.members):
             # What compiles at its first call must not count for every prompt.
             labeller.propose(difficulty, self.task.sample(generator, difficulty, count), twins)
