@@ -5,7 +5,7 @@
 A `small` model learns to copy and to add without carries (studies/related.py), is exported, and is where the runs of
 one arm start from (`model.pretrained`). The other arms start from random weights of the same architecture: one takes as
 many supervised steps on the third task, one also those that pretraining took. All else is the same: reverse addition,
-supervised on 1-5 digits, one digit more a round.
+supervised on 1-3 digits, one digit more a round.
 """
 
 import argparse
@@ -29,8 +29,8 @@ from easy2hard.runs.store import Store
 from easy2hard.tasks.registry import load_task_file
 from studies.common import bring_to_end, outcome
 
-EASY = 5
-PRETRAINING, STEPS = 800, 600
+EASY = 3
+PRETRAINING, STEPS = 500, 300
 """Supervised steps on the related tasks, and on the third."""
 ARMS = {"pretrained": STEPS, "from scratch": STEPS, "from scratch, longer": PRETRAINING + STEPS}
 """Supervised steps of each arm on the third task."""
@@ -58,8 +58,8 @@ def recipe(task: str, difficulty: int, supervised: int, rounds: int, scale: floa
         "rounds": {
             "count": rounds,
             "labels": max(20, round(600 * scale)),
-            "steps": part(0.17, STEPS),
-            "decay": part(0.1, STEPS),
+            "steps": part(0.25, STEPS),
+            "decay": part(0.15, STEPS),
             "learning_rate_scale": 0.3,
             "filters": [{"name": "length", "threshold": 1}, {"name": "confidence", "keep": 0.8}],
         },
@@ -76,7 +76,7 @@ def run(out: Path, values: dict[str, Any]) -> RunDirectory:
 def pretrained(out: Path, scale: float) -> Path:
     """Return the folder of the model that has learned the two related tasks."""
     load_task_file(Path(__file__).with_name("related.py"))
-    values = recipe("related", 7, PRETRAINING, 0, scale, seed=0)
+    values = recipe("related", 4, PRETRAINING, 0, scale, seed=0)
     values["optimiser"] = {"name": "muon"}
     related = run(out / "related", values)
     print(f"related: {related.manifest.rounds[0].accuracy}")
@@ -90,12 +90,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--only", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--scale", type=float, default=1.0, help="of steps and labels")
     parser.add_argument("--out", type=Path, default=Path("runs/pretraining"))
     options = parser.parse_args()
     table = Table(
-        "start", "seed", "taught, 5 digits", "6 digits", "at the last frontier", "precision", "reach", "seconds"
+        "start", "seed", "taught, 3 digits", "4 digits", "at the last frontier", "precision", "reach", "seconds"
     )
     rows = []
     for arm in options.only:
