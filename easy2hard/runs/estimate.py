@@ -283,7 +283,7 @@ class _Probe:
                 prompts = fresh_prompts(self.task, generator, difficulty, count, self.reserved.prompts(difficulty))
                 labeller.propose(difficulty, prompts, twins)
                 seconds = time.perf_counter() - begin
-                if seconds >= SECONDS / 2 or count >= self._prompts() or len(prompts) < count:
+                if seconds >= 2 * SECONDS or count >= self._prompts() or len(prompts) < count:
                     return seconds / max(1, len(prompts))
                 count = min(4 * count, self._prompts())
 
