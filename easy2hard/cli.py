@@ -202,6 +202,7 @@ def _only_main() -> None:
 def estimate(
     recipe: RecipeArgument,
     overrides: SetOption = None,
+    scale: ScaleOption = None,
     task_file: TaskFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -211,7 +212,7 @@ def estimate(
     """
     from easy2hard.api import settings_of
 
-    settings = settings_of(recipe, overrides or [], task_file)
+    settings = settings_of(recipe, overrides or [], task_file, scale=scale)
 
     from easy2hard.runs import estimate
 

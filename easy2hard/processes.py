@@ -87,7 +87,7 @@ class LaunchedProcesses(Processes):
     """Processes that were launched together, in one process group.
 
     Raises:
-        UserError: accelerate is missing.
+        UserError: accelerate is missing, or asked to split the model itself.
     """
 
     def __init__(self) -> None:
@@ -97,6 +97,12 @@ class LaunchedProcesses(Processes):
             from accelerate import PartialState
         except ImportError as error:
             raise UserError("several processes need accelerate: pip install 'easy2hard[scale]'") from error
+        for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+            if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
+                raise UserError(
+                    f"accelerate is set to use {name}: every process holds whole members here, a model that does not "
+                    "fit into one is not supported (docs/scale.md); use --multi_gpu"
+                )
         gpu = torch.cuda.is_available()
         # Gradients go between GPUs, everything else between the processors: no step waits for a flag on a GPU.
         state = PartialState(cpu=not gpu, timeout=TIMEOUT, backend="cuda:nccl,cpu:gloo" if gpu else "gloo")

@@ -14,6 +14,7 @@ from helpers import Silent
 
 from easy2hard import processes
 from easy2hard.config import load_recipe
+from easy2hard.errors import UserError
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import rounds
 from easy2hard.runs.store import Store
@@ -159,6 +160,13 @@ def test_a_mistake_is_told_once_on_each_machine(
 def test_an_ordinary_run_is_one_process_without_accelerate() -> None:
     lines = "import easy2hard.runs.rounds as r, sys; print(r.processes.current().count, 'accelerate' in sys.modules)"
     assert call(sys.executable, "-c", lines).stdout.split() == ["1", "False"]
+
+
+@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
+def test_splitting_a_model_is_refused_not_ignored(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(UserError, match=f"accelerate is set to use {name}"):
+        processes.LaunchedProcesses()
 
 
 def test_one_process_does_everything_itself() -> None:
