@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from easy2hard.config import load_recipe
+from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.store import Store
 from easy2hard.tasks import registry
 from easy2hard.vocabulary import PAD
-from studies import filters, noise, pretraining, soak
+from studies import collapse, filters, noise, pretraining, soak
 
 QUICK = [
     *("supervised.steps=6", "supervised.warmup=0", "supervised.decay=0"),
@@ -55,6 +56,21 @@ def test_filters_are_compared_in_a_table(
     filters.main()
     table = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in table if " finished " in line] == ["confidence", "vote-3"]
+
+
+def test_a_forced_collapse_is_watched_and_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members this bad are in trouble in every round, and the first has no history."""
+    options = ["--recipe", "smoke", "--round", "1", "--share", "0.5", "--out", str(tmp_path)]
+    command = ["collapse", *options, "--set", *QUICK, "rounds.filters=[{name='none'}]", "watch.agreement=1"]
+    monkeypatch.setattr(sys, "argv", command)
+    collapse.main()
+    rows = {row["run"]: row for row in json.loads((tmp_path / "smoke-drop-0.5.json").read_text())}
+    assert list(rows) == ["clean", "spoilt, no watch", "spoilt, watched"]
+    assert [row["rounds"][0]["spoilt"] for row in rows.values()] == [0, 20, 20]
+    clean, unwatched = (RunDirectory(path).manifest for path in sorted(tmp_path.glob("smoke-seed0*"))[:2])
+    assert clean.rounds[0] == unwatched.rounds[0]
+    assert [row["rounds"][1]["watch"] is not None for row in rows.values()] == [True, False, True]
+    assert "is below watch.agreement = 1" in rows["spoilt, watched"]["rounds"][1]["watch"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
