@@ -268,7 +268,7 @@ def rows_of(batch: Sequence[Group], rank: int, count: int) -> list[Group]:
     return [group for group in own if len(group.tokens)]
 
 
-PIECE_TOKENS = 2048
+PIECE_TOKENS = 1024
 """Tokens of one piece on a CPU, about: their activations stay in the processor's cache (LOG.md)."""
 
 

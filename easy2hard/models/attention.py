@@ -9,7 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easy2hard.models.kernels import Array, compiled
-from easy2hard.models.vectors import added, exp, greater, greatest, load, plus, spread, store, times, total, zero
+from easy2hard.models.vectors import (
+    exp,
+    fma,
+    greater,
+    greatest,
+    load,
+    plus,
+    spread,
+    spread_at,
+    store,
+    times,
+    total,
+    zero,
+)
 
 Index = NDArray[np.int64]
 
@@ -30,8 +43,8 @@ def _along(tile: Array, padded: int, head: int, flat: Array, at: int, j: int) ->
     """Return the products of a row of ``flat`` with sixteen columns of a tile."""
     a, b = zero(), zero()
     for d in range(0, head, 2):
-        a = added(a, flat[at + d], load(tile, d * padded + j))
-        b = added(b, flat[at + d + 1], load(tile, (d + 1) * padded + j))
+        a = fma(a, spread_at(flat, at + d), load(tile, d * padded + j))
+        b = fma(b, spread_at(flat, at + d + 1), load(tile, (d + 1) * padded + j))
     return plus(a, b)
 
 
@@ -52,7 +65,7 @@ def attend(qkv: Array, rows: Index, owner: Index, first: int, heads: int, head: 
     batch, time = rows.shape
     width, asked, padded = heads * head, time - first, (time + 15) // 16 * 16
     wide = 3 * width
-    keys = np.zeros(head * padded, np.float32)
+    keys, greatests = np.zeros(head * padded, np.float32), np.empty(time, np.float32)
     at = np.empty(time, np.int64)
     for b in range(batch):
         for t in range(time):
@@ -60,35 +73,39 @@ def attend(qkv: Array, rows: Index, owner: Index, first: int, heads: int, head: 
         for h in range(heads):
             column = h * head
             _turned(qkv, at, time, padded, width + column, head, keys)
+            start = (b * heads + h) * asked * padded
+            # In three passes, so that the processor finds several rows at a time to work at.
             for t in range(first, time):
-                if owner[b, t] == 0:
-                    continue
-                i = rows[b, t] if first == 0 else b * asked + t - first
-                row, seen = ((b * heads + h) * asked + t - first) * padded, t + 1
-                whole = (seen + 15) // 16 * 16
+                row, whole, most = start + (t - first) * padded, (t + 16) // 16 * 16, spread(_f(-1e30))
                 for j in range(0, whole, 16):
                     store(p, row + j, _along(keys, padded, head, qkv, at[t] + column, j))
-                for j in range(seen, whole):
+                for j in range(t + 1, whole):
                     p[row + j] = _f(-1e30)
-                most = spread(_f(-1e30))
                 for j in range(row, row + whole, 16):
                     most = greater(most, load(p, j))
-                least, sums = spread(-greatest(most)), zero()
+                greatests[t] = greatest(most)
+            for t in range(first, time):
+                row, whole, least, sums = start + (t - first) * padded, (t + 16) // 16 * 16, -greatests[t], zero()
                 for j in range(row, row + whole, 16):
-                    e = exp(plus(load(p, j), least))
+                    e = exp(plus(load(p, j), spread(least)))
                     sums = plus(sums, e)
                     store(p, j, e)
                 share = spread(_f(1) / total(sums))
                 for j in range(row, row + whole, 16):
                     store(p, j, times(load(p, j), share))
+            for t in range(first, time):
+                if owner[b, t] == 0:
+                    continue
+                i = rows[b, t] if first == 0 else b * asked + t - first
+                row, seen = start + (t - first) * padded, t + 1
                 for d in range(0, head, 16):
                     v = 2 * width + column + d
                     a, c = zero(), zero()
                     for j in range(0, seen - 1, 2):
-                        a = added(a, p[row + j], load(qkv, at[j] + v))
-                        c = added(c, p[row + j + 1], load(qkv, at[j + 1] + v))
+                        a = fma(a, spread_at(p, row + j), load(qkv, at[j] + v))
+                        c = fma(c, spread_at(p, row + j + 1), load(qkv, at[j + 1] + v))
                     if seen % 2:
-                        a = added(a, p[row + seen - 1], load(qkv, at[seen - 1] + v))
+                        a = fma(a, spread_at(p, row + seen - 1), load(qkv, at[seen - 1] + v))
                     store(o, i * width + column + d, plus(a, c))
 
 
@@ -139,10 +156,10 @@ def attend_backward(
                     k = width + column + d
                     a, c = zero(), zero()
                     for j in range(0, seen - 1, 2):
-                        a = added(a, slopes[slope + j], load(qkv, at[j] + k))
-                        c = added(c, slopes[slope + j + 1], load(qkv, at[j + 1] + k))
+                        a = fma(a, spread_at(slopes, slope + j), load(qkv, at[j] + k))
+                        c = fma(c, spread_at(slopes, slope + j + 1), load(qkv, at[j + 1] + k))
                     if seen % 2:
-                        a = added(a, slopes[slope + seen - 1], load(qkv, at[seen - 1] + k))
+                        a = fma(a, spread_at(slopes, slope + seen - 1), load(qkv, at[seen - 1] + k))
                     store(d_qkv, at[t] + column + d, plus(a, c))
             for j in range(time):
                 out = at[j] + column
@@ -151,9 +168,9 @@ def attend_backward(
                     for t in range(max(j, first), time):
                         if owner[b, t] == 0:
                             continue
-                        dk = added(dk, slopes[(t - first) * padded + j], load(qkv, at[t] + column + d))
+                        dk = fma(dk, spread_at(slopes, (t - first) * padded + j), load(qkv, at[t] + column + d))
                         row = ((b * heads + h) * asked + t - first) * padded
-                        dv = added(dv, p[row + j], load(do, o_at[t] + column + d))
+                        dv = fma(dv, spread_at(p, row + j), load(do, o_at[t] + column + d))
                     if j < shared:
                         dk = plus(dk, load(d_qkv, out + width + d))
                         dv = plus(dv, load(d_qkv, out + 2 * width + d))

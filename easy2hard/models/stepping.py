@@ -18,13 +18,14 @@ from easy2hard.models.kernels import NORM_EPS, Array, compiled, swiglu_loop
 from easy2hard.models.products import product
 from easy2hard.models.vectors import (
     LANES,
-    added,
     exp,
+    fma,
     greater,
     greatest,
     load,
     plus,
     spread,
+    spread_at,
     store,
     times,
     total,
@@ -175,8 +176,8 @@ def _attend(
     for j in range(0, whole, 16):
         a, b = zero(), zero()
         for d in range(0, head, 2):
-            a = added(a, qkv[q0 + d], load(keys, at + d * capacity + j))
-            b = added(b, qkv[q0 + d + 1], load(keys, at + (d + 1) * capacity + j))
+            a = fma(a, spread_at(qkv, q0 + d), load(keys, at + d * capacity + j))
+            b = fma(b, spread_at(qkv, q0 + d + 1), load(keys, at + (d + 1) * capacity + j))
         store(row, j, plus(a, b))
         if j + 16 > seen:
             for i in range(seen, whole):
@@ -193,10 +194,10 @@ def _attend(
         a, b, c, e = zero(), zero(), zero(), zero()
         v = at + d
         for j in range(0, whole, 4):
-            a = added(a, row[j], load(values, v))
-            b = added(b, row[j + 1], load(values, v + head))
-            c = added(c, row[j + 2], load(values, v + 2 * head))
-            e = added(e, row[j + 3], load(values, v + 3 * head))
+            a = fma(a, spread_at(row, j), load(values, v))
+            b = fma(b, spread_at(row, j + 1), load(values, v + head))
+            c = fma(c, spread_at(row, j + 2), load(values, v + 2 * head))
+            e = fma(e, spread_at(row, j + 3), load(values, v + 3 * head))
             v += 4 * head
         store(out, o0 + d, times(share, plus(plus(a, b), plus(c, e))))
 

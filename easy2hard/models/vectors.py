@@ -107,17 +107,6 @@ def fma(typing: Any, vector: Any, one: Any, other: Any) -> tuple[Any, Emit]:
     return _vector(_vector, _vector, _vector), emit
 
 
-@_operation
-def added(typing: Any, vector: Any, scalar: Any, other: Any) -> tuple[Any, Emit]:
-    """Return ``vector + scalar * other``."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector, scalar, other = arguments
-        return _added(builder, vector, _spread(builder, scalar), other)
-
-    return _vector(_vector, types.float32, _vector), emit
-
-
 def _added(builder: Any, x: Any, y: Any, z: Any) -> Any:
     return builder.fadd(x, builder.fmul(y, z, flags=("contract",)), flags=("contract",))
 
