@@ -171,7 +171,7 @@ def test_another_model_under_the_same_name_is_refused(tmp_path: Path, cli: Cli) 
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["model.pretrained=/nowhere"], "there is no such folder"),
+        (["model.pretrained={base}/nowhere"], "there is no such folder"),
         (["model.pretrained={base}", "task.name=maze-hops"], "symbols of task maze-hops"),
         (["model.pretrained={base}", "optimiser.name=muon"], "pretrained models train with adamw"),
         (["model.pretrained={base}", "model.width=64"], "has its own size"),
