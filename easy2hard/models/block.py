@@ -75,7 +75,11 @@ class Layout:
     first: int
     """First position whose output is wanted; 0, or not shared between examples."""
     dtype: torch.dtype
-    """In which the matrix products are computed; the rest is float32."""
+    """In which the matrix products are computed; norms and residuals are float32."""
+
+    def between(self, x: Tensor) -> Tensor:
+        """Return the result of a product as what comes after it takes it: float32 on a CPU, for compiled loops."""
+        return x.float() if x.device.type == "cpu" and self.dtype == torch.bfloat16 else x
 
 
 def fold(weights: tuple[Tensor, ...], heads: int) -> Folded:
@@ -128,18 +132,19 @@ def block_forward(
     qkv_w, o_w, gate_up_w, down_w = (each.to(low) for each in weights)
     n1, r1 = normed(x)
     n1 = n1.to(low)
-    qkv = n1 @ qkv_w.T
+    qkv = layout.between(n1 @ qkv_w.T)
     if cache is None and _is_compiled(qkv, layout.heads):
         p = qkv.new_empty(rows.batch, layout.heads, rows.time - first, -(-rows.time // LANES) * LANES)
         o = qkv.new_empty(rows.batch * (rows.time - first) if first else len(x), width)
         attend(flat(qkv), rows.index, rows.owner, first, layout.heads, width // layout.heads, flat(p), flat(o))
     else:
         o, p = _plain_attention(qkv, layout, cache, block)
+    o = o.to(low)
     x2 = _added(rows.asked(x, first), o, o_w)
     n2, r2 = normed(x2)
     n2 = n2.to(low)
-    gate_up = n2 @ gate_up_w.T
-    y = _added(x2, swiglu(gate_up), down_w)
+    gate_up = layout.between(n2 @ gate_up_w.T)
+    y = _added(x2, swiglu(gate_up).to(low), down_w)
     return y, n1, r1, qkv, p, o, n2, r2, gate_up
 
 
@@ -155,12 +160,12 @@ def _backward(
 
     # Feed-forward: y = x2 + (silu(gate) * up) @ down.T
     dy_low = dy.to(low)
-    d_gate_up, act = swiglu_backward(gate_up, dy_low @ down_w)
-    dx2 = norm_backward(d_gate_up @ gate_up_w, n2, r2, dy, 0, 1, 0)
+    d_gate_up, act = (each.to(low) for each in swiglu_backward(gate_up, layout.between(dy_low @ down_w)))
+    dx2 = norm_backward((d_gate_up @ gate_up_w).to(full), n2.to(full), r2, dy, 0, 1, 0)
 
     # Attention: x2 = x + softmax(q k') v @ o.T
     dx2_low = dx2.to(low)
-    do = dx2_low @ o_w
+    do = layout.between(dx2_low @ o_w)
     if _is_compiled(qkv, layout.heads):
         d_qkv = torch.empty_like(qkv)
         d_qkv[: rows.common] = 0
@@ -170,8 +175,9 @@ def _backward(
         )
     else:
         d_qkv = _plain_attention_backward(qkv, p, do, layout)
+    d_qkv = d_qkv.to(low)
     common, time, hidden = (rows.common, rows.time - rows.shared, first - rows.shared) if first else (0, 1, 0)
-    dx = norm_backward(d_qkv @ qkv_w, n1, r1, dx2, common, time, hidden)
+    dx = norm_backward((d_qkv @ qkv_w).to(full), n1.to(full), r1, dx2, common, time, hidden)
     products = (d_qkv.T @ n1, dx2_low.T @ o, d_gate_up.T @ n2, dy_low.T @ act)
     return dx, tuple(each.to(full) for each in products)
 

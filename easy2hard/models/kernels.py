@@ -87,8 +87,8 @@ def norm_backward(dn: Tensor, n: Tensor, r: Tensor, straight: Tensor, common: in
         dx = torch.empty_like(dn)
         norm_backward_loop(_array(dn), _array(n), _array(r), _array(straight), common, time, first, dx.numpy())
         return dx
-    along = (dn * n).mean(dim=-1, keepdim=True, dtype=r.dtype)
-    dx = torch.addcmul(dn.to(r.dtype), n.to(r.dtype), along, value=-1).mul_(r[:, None])
+    along = (dn * n).mean(dim=-1, keepdim=True)
+    dx = torch.addcmul(dn, n, along, value=-1).mul_(r[:, None])
     width = dx.shape[1]
     dx[common:].view(-1, time, width)[:, first:] += straight.view(-1, time - first, width)
     return dx

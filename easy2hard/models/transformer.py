@@ -114,7 +114,7 @@ class Transformer(Member):
     @override
     def forward(self, tokens: Tensor, first: int = 0, cache: Cache | None = None) -> Tensor:
         batch, time = tokens.shape
-        plain = cache is not None or self._head_width % LANES or torch.is_autocast_enabled(tokens.device.type)
+        plain = cache is not None or self._head_width % LANES
         rows = own_rows(tokens) if plain or not fused(self.lm_head.weight) else shared_rows(tokens, first)
         x = self.embed_tokens(rows.tokens)
         for index, block in enumerate(self.layers):
