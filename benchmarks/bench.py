@@ -394,10 +394,10 @@ def _drafts(base: Transformer, prompts: Tokens, repeats: int) -> list[Row]:
     """What drafts save at best, between members that always agree."""
     unit = "prompts/s with drafts; peer: without"
 
-    def without(members: list[Transformer]) -> None:
-        pays, labels.DRAFTS_PAY = labels.DRAFTS_PAY, 2.0
+    def answer(members: list[Transformer], drafts: bool) -> None:
+        decision, labels.drafts_pay = labels.drafts_pay, lambda *_: drafts
         propose(members, TASK, 20, prompts)
-        labels.DRAFTS_PAY = pays
+        labels.drafts_pay = decision
 
     return [
         paired(
@@ -407,8 +407,8 @@ def _drafts(base: Transformer, prompts: Tokens, repeats: int) -> list[Row]:
             unit,
             len(prompts),
             repeats,
-            timed(lambda: propose([base] * k, TASK, 20, prompts)),  # noqa: B023
-            timed(lambda: without([base] * k)),  # noqa: B023
+            timed(lambda: answer([base] * k, True)),  # noqa: B023
+            timed(lambda: answer([base] * k, False)),  # noqa: B023
         )
         for k in (2, 3, 5)
     ]

@@ -5,7 +5,7 @@ storing ``state_dict``, which holds what training changes and nothing else.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -84,17 +84,20 @@ class Gradients:
             prompt_length: tokens of each prompt.
             scale: of loss and gradients.
         """
-        device = self.model.device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with self.autocast():
             loss = answer_loss(self.model, tokens, prompt_length) * scale
         return float(loss.detach()), torch.autograd.grad(loss, self.parameters)
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which matrix products have the asked precision."""
+        return torch.autocast(self.model.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return the gradients of the parameters that train, from sums of what :meth:`of` returned."""
         return sums
 
 
-def answer_loss(model: Member, tokens: Tensor, prompt_length: int) -> Tensor:
+def answer_loss(model: Callable[..., Tensor], tokens: Tensor, prompt_length: int) -> Tensor:
     """Return the summed cross-entropy of answer and EOS tokens of (rows, time) examples; padding does not count."""
     logits = model(tokens[:, :-1], first=prompt_length - 1)
     targets = tokens[:, prompt_length:]

@@ -171,9 +171,9 @@ def test_proposals_of_one_member_are_its_answers() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("pays", [0.0, 2.0])
+@pytest.mark.parametrize("pays", [False, True])
 def test_proposals_do_not_depend_on_drafts_chunks_or_threads(
-    pays: float, threads: int, monkeypatch: pytest.MonkeyPatch
+    pays: bool, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     members = [*half_trained(), new_member(7)]
     prompts, task = prompts_of(3, 150), copy_task()[0]
@@ -182,7 +182,7 @@ def test_proposals_do_not_depend_on_drafts_chunks_or_threads(
     monkeypatch.setattr(labels, "decoded_tokens", lambda model: 300)
     monkeypatch.setattr(decoding, "decoded_tokens", lambda model: 100)
     monkeypatch.setattr(decoding, "PASSED_TOKENS", 50)
-    monkeypatch.setattr(labels, "DRAFTS_PAY", pays)
+    monkeypatch.setattr(labels, "drafts_pay", lambda *_: pays)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     proposals = propose(members, task, 3, prompts)
     for name in ("prompts", "answers", "finished", "votes", "runner_up"):
