@@ -24,6 +24,7 @@ from easy2hard.runs.store import Store
 from easy2hard.tasks.prompts import evaluation_prompts
 
 MANIFEST = {
+    "base_sha256",
     "blindfold",
     "supervised_signals",
     "settings_sha256",
