@@ -715,6 +715,14 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
+    try:
+        _main()
+    except SystemExit as end:
+        processes.leave(end.code if isinstance(end.code, int) else 0)
+        raise
+
+
+def _main() -> None:
     if not processes.is_main():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
     try:

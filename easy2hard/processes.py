@@ -9,6 +9,7 @@ Processes are started by ``accelerate launch`` or ``torchrun``; which is seen by
 
 import atexit
 import os
+import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import cache
@@ -106,7 +107,6 @@ class LaunchedProcesses(Processes):
         gpu = torch.cuda.is_available()
         # Gradients go between GPUs, everything else between the processors: no step waits for a flag on a GPU.
         state = PartialState(cpu=not gpu, timeout=TIMEOUT, backend="cuda:nccl,cpu:gloo" if gpu else "gloo")
-        # The threads of a group that is still there at the end of a process can end it with an abort.
         atexit.register(state.destroy_process_group)
         self.rank = state.process_index
         self.count = state.num_processes
@@ -182,6 +182,19 @@ class LaunchedProcesses(Processes):
 def launched() -> bool:
     """Return whether this process is one of several that were launched together."""
     return int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+def leave(code: int) -> None:
+    """End this process now, if it was launched with others; else do nothing.
+
+    The threads of a process group can end the interpreter's own way out with an abort, which the launcher takes for a
+    failure. Whatever must be on the disk is there by now.
+    """
+    if current.cache_info().currsize and current().count > 1:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def is_main() -> bool:

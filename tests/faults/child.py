@@ -7,6 +7,7 @@ label phase has several blocks. With `launcher` the process that launched this o
 prints how many there were.
 """
 
+import atexit
 import os
 import pathlib
 import signal
@@ -59,7 +60,5 @@ few = ["storage.checkpoint_minutes=0", "supervised.steps=40", "supervised.decay=
 begin = ["run", "smoke", "--out", out, *[part for each in few for part in ("--set", each)]]
 # Killed early there is no run yet.
 sys.argv[1:] = ["resume", out] if (pathlib.Path(out) / "manifest.json").exists() else begin
-try:
-    main()
-finally:
-    print(moments)
+atexit.register(lambda: print(moments))
+main()
