@@ -95,7 +95,7 @@ def pack(embedding: torch.Tensor, blocks: list[Folded], head: torch.Tensor, head
 def rows_at_a_time(weights: Packed, length: int) -> int:
     """Return how many rows of ``length`` tokens are answered together."""
     row = 2 * 4 * weights.width * weights.layers * _up(length, LANES)
-    return max(ROWS, CACHED_BYTES // row // ROWS * ROWS)
+    return max(ROWS, max(CACHED_BYTES, weights.bytes) // row // ROWS * ROWS)
 
 
 def _up(count: int, multiple: int) -> int:

@@ -139,8 +139,8 @@ class Transformer(Member):
 
     @override
     def packed(self) -> Packed | None:
-        weight = self.lm_head.weight
-        if not fused(weight) or self._head_width % LANES or self.size.feed_forward % LANES:
+        size, weight = self.size, self.lm_head.weight
+        if not whole.applies(size.width, size.feed_forward, size.heads, weight):
             return None
         return pack(self.embed_tokens.weight, self.fold(), weight * self.norm.weight, self.size.heads)
 
