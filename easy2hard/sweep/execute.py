@@ -7,6 +7,7 @@ disagree with them: the same command goes on wherever it was stopped.
 import fcntl
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,21 @@ from easy2hard.sweep.plan import PlannedRun, Sweep
 
 EVERY = 0.1
 """Seconds between two looks at the processes."""
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put SIGINT and SIGTERM off to the end: a process must be known here before anything can end it."""
+    asked: list[int] = []
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(kind, lambda number, frame: asked.append(number)) for kind in kinds]
+    try:
+        yield
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
+    if asked:
+        signal.raise_signal(asked[0])
 
 
 @dataclass(frozen=True)
@@ -148,8 +164,9 @@ class Laboratory:
                 while waiting or going:
                     while waiting and len(going) < processes:
                         run = waiting.popleft()
+                        with _undisturbed():
+                            going[run.name] = run, self._process(run, lock, shared if processes > 1 else None)
                         say(f"{run.name}: begins, {count - len(waiting)} of {count}")
-                        going[run.name] = run, self._process(run, lock, shared if processes > 1 else None)
                     time.sleep(EVERY)
                     for run, process in [each for each in going.values() if each[1].poll() is not None]:
                         del going[run.name]

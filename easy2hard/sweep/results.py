@@ -180,11 +180,11 @@ def compared(runs: Sequence[PlannedRun], rows: Sequence[Row], bar: float) -> Com
             ]
         )
     notes = [_ranking(task if len(ranks) > 1 else "", found) for task, found in ranks.items() if len(found) > 1]
-    notes += [
-        f"{row.run}: {row.status}" + (f": {row.reason}" if row.reason else "")
-        for row in rows
-        if row.status != "finished"
-    ]
+    if still_open := sum(row.status == "open" for row in rows):
+        notes.append(f"{still_open} of {len(rows)} runs are not begun, or interrupted")
+    for row in rows:
+        if row.status not in ("finished", "open"):
+            notes.append(": ".join(filter(None, (row.run, row.status, row.reason))))
     return Comparison(head, lines, [note for note in notes if note])
 
 
