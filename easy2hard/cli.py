@@ -29,6 +29,13 @@ def _recipes(incomplete: str) -> list[str]:
     return [name for name in [*recipe_names(), *map(str, Path().glob("*.toml"))] if name.startswith(incomplete)]
 
 
+def _sweeps(incomplete: str) -> list[str]:
+    """Return what a shell may complete a sweep to."""
+    from easy2hard.config import shipped
+
+    return [name for name in [*shipped("sweeps"), *map(str, Path().glob("*.toml"))] if name.startswith(incomplete)]
+
+
 def _tasks(incomplete: str) -> list[str]:
     """Return what a shell may complete a task to."""
     from easy2hard.tasks.registry import task_names
@@ -145,15 +152,63 @@ def verify(run: RunArgument) -> None:
     print(f"{run}: intact, {len(opened.manifest.rounds)} rounds")
 
 
-def _train(work: Any, out: Path) -> None:
-    import signal
+@app.command()
+def sweep(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE.toml", help="a sweep file, or a shipped sweep", autocompletion=_sweeps)
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="where its runs go; default: runs/NAME")] = None,
+    overrides: SetOption = None,
+    at_once: Annotated[
+        int, typer.Option("--processes", metavar="N", min=1, help="runs at a time, each with its share of the cores")
+    ] = 1,
+    jobs: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="run nothing: write a command line for each run that is left, for a cluster"),
+    ] = None,
+    task_file: TaskFileOption = None,
+) -> None:
+    """Run an experiment's variants over several seeds, and compare them; the same command goes on where it stopped.
+
+    Example: easy2hard sweep filters-copy --processes 2
+    """
+    from easy2hard.sweep.plan import load_sweep, planned
+
+    asked = load_sweep(file)
+    out = out or Path("runs") / Path(file).stem
+    runs = planned(asked, overrides or [], task_file)
 
     from rich.console import Console
+    from rich.table import Table
 
-    from easy2hard.learning.trainer import NonFiniteLossError
-    from easy2hard.progress import ProgressListener
-    from easy2hard.runs.rounds import CollapseError
-    from easy2hard.runs.space import DiskFullError
+    from easy2hard.sweep.execute import Laboratory
+    from easy2hard.sweep.results import collect
+
+    laboratory = Laboratory(asked, runs, out, task_file)
+    laboratory.check()
+    _on_interrupt()
+    try:
+        if jobs is None:
+            laboratory.bring_to_end(at_once, lambda line: print(line, flush=True))
+        else:
+            print(f"{jobs}: {laboratory.write_jobs(jobs)} command lines")
+        found, written, failed = collect(laboratory)
+    except KeyboardInterrupt:
+        print("stopped and kept: the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
+    table = Table(*found.head)
+    for line in found.rows:
+        table.add_row(*line)
+    # In a pipe every column has the width it needs.
+    Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(table)
+    print("\n".join([*found.notes, *map(str, written)]))
+    if jobs is None and failed:
+        raise typer.Exit(1)
+
+
+def _on_interrupt() -> None:
+    """Have SIGINT and SIGTERM raise KeyboardInterrupt once; a second one ends this process at once."""
+    import signal
 
     interrupts = 0
 
@@ -166,6 +221,17 @@ def _train(work: Any, out: Path) -> None:
 
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(signal.SIGINT, interrupt)
+
+
+def _train(work: Any, out: Path) -> None:
+    from rich.console import Console
+
+    from easy2hard.learning.trainer import NonFiniteLossError
+    from easy2hard.progress import ProgressListener
+    from easy2hard.runs.rounds import CollapseError
+    from easy2hard.runs.space import DiskFullError
+
+    _on_interrupt()
     console = Console()
     try:
         with ProgressListener(console) as listener:

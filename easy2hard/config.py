@@ -1,7 +1,7 @@
 """Settings of a run: frozen, validated, unknown keys are errors. A recipe is a TOML file of them."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -288,6 +288,31 @@ class EvaluationSettings(_Settings):
     beyond: int = Field(5, ge=0, le=1000, description="difficulties evaluated past the frontier")
 
 
+class BudgetSettings(_Settings):
+    """What a run may spend. It ends between two rounds, finished, with what it has committed by then."""
+
+    minutes: float | None = Field(
+        None, gt=0, description="no round begins once the rounds so far took as long, by the manifest's seconds"
+    )
+    steps: int | None = Field(
+        None, ge=1, description="no round begins that would bring a member's optimiser steps above it, all rounds added"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.minutes is None) == (self.steps is None):
+            raise ValueError("takes either minutes or steps")
+        return self
+
+    def spent(self, steps: int, seconds: float, coming: int) -> str | None:
+        """Return why a round of ``coming`` steps may not begin after so many steps and seconds; None where it may."""
+        if self.steps is not None and steps + coming > self.steps:
+            return f"budget.steps = {self.steps}: {steps} are done and a round takes {coming}"
+        if self.minutes is not None and seconds >= 60 * self.minutes:
+            return f"budget.minutes = {self.minutes:g}: {seconds / 60:.1f} are spent"
+        return None
+
+
 class TrackingSettings(_Settings):
     """Where else a run is shown while it goes; changes nothing about it."""
 
@@ -311,6 +336,7 @@ class Settings(_Settings):
     rounds: RoundsSettings
     watch: WatchSettings = WatchSettings()
     noise: NoiseSettings | None = None
+    budget: BudgetSettings | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
     storage: StorageSettings = StorageSettings()
     tracking: TrackingSettings = TrackingSettings()
@@ -344,6 +370,10 @@ class Settings(_Settings):
             raise ValueError("optimiser.name = 'muon': pretrained models train with adamw")
         if self.noise and self.noise.round > self.rounds.count:
             raise ValueError(f"noise.round = {self.noise.round} must be at most rounds.count = {self.rounds.count}")
+        if self.budget and self.budget.steps is not None and self.budget.steps < self.supervised.steps:
+            raise ValueError(
+                f"budget.steps = {self.budget.steps} must be at least supervised.steps = {self.supervised.steps}"
+            )
         return self
 
     def to_toml(self) -> str:
@@ -351,10 +381,37 @@ class Settings(_Settings):
         return tomli_w.dumps(self.model_dump(exclude_none=True))
 
 
+def shipped(folder: str) -> list[str]:
+    """Return the names of the TOML files in a folder of the package, sorted."""
+    items = (resources.files("easy2hard") / folder).iterdir()
+    return sorted(item.name.removesuffix(".toml") for item in items if item.name.endswith(".toml"))
+
+
+def read_toml(kind: str, name: str) -> dict[str, Any]:
+    """Return what a shipped TOML file or one of the user's holds.
+
+    Args:
+        kind: ``recipe`` or ``sweep``; the shipped ones are in the folder of the package that is called so, with an s.
+        name: one of :func:`shipped`, or a path.
+
+    Raises:
+        UserError: there is no such file, or it is not TOML.
+    """
+    if name in shipped(f"{kind}s"):
+        content = (resources.files("easy2hard") / f"{kind}s" / f"{name}.toml").read_bytes()
+    elif Path(name).is_file():
+        content = Path(name).read_bytes()
+    else:
+        raise UserError(f"{kind} {name!r}: neither a TOML file nor a shipped {kind} ({', '.join(shipped(f'{kind}s'))})")
+    try:
+        return tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{kind} {name!r}: not valid TOML: {error}") from error
+
+
 def recipe_names() -> list[str]:
     """Return the names of the shipped recipes, sorted."""
-    folder = resources.files("easy2hard") / "recipes"
-    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+    return shipped("recipes")
 
 
 def load_recipe(
@@ -374,16 +431,7 @@ def load_recipe(
     Raises:
         UserError: the recipe or the scale is unknown or a setting is not allowed.
     """
-    if recipe in recipe_names():
-        content = (resources.files("easy2hard") / "recipes" / f"{recipe}.toml").read_bytes()
-    elif Path(recipe).is_file():
-        content = Path(recipe).read_bytes()
-    else:
-        raise UserError(f"recipe {recipe!r}: neither a TOML file nor a shipped recipe ({', '.join(recipe_names())})")
-    try:
-        values = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"recipe {recipe!r}: not valid TOML: {error}") from error
+    values = read_toml("recipe", recipe)
     if scale is not None:
         if scale not in SCALES:
             raise UserError(f"--scale {scale}: unknown (allowed: {', '.join(SCALES)})")
@@ -404,7 +452,7 @@ def parse_settings(values: dict[str, Any]) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise UserError(_one_line(error)) from error
+        raise UserError(one_line(error)) from error
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -427,11 +475,12 @@ def _replace(values: dict[str, Any], path: str, value: Any, what: str) -> None:
     values[last] = value
 
 
-def _one_line(error: ValidationError) -> str:
+def one_line(error: ValidationError, root: type[BaseModel] = Settings) -> str:
+    """Return what is wrong, and what would be right, of the first of the errors in a file of ``root``."""
     first = error.errors()[0]
-    setting = ".".join(str(part) for part in first["loc"]) or "settings"
+    setting = ".".join(str(part) for part in first["loc"]) or root.__name__.lower()
     if first["type"] == "extra_forbidden":
-        return f"{setting}: unknown setting (allowed: {', '.join(_known_keys(first['loc'][:-1]))})"
+        return f"{setting}: unknown setting (allowed: {', '.join(_known_keys(first['loc'][:-1], root))})"
     if first["type"] == "missing":
         return f"{setting}: missing"
     message = first["msg"].removeprefix("Value error, ")
@@ -441,17 +490,22 @@ def _one_line(error: ValidationError) -> str:
     return f"{setting} = {first['input']!r}: {message}"
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Settings
+def _known_keys(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:
+    model = root
     for part in location:
-        if part in FILTERS:
+        if root is Settings and part in FILTERS:
             model = FILTERS[str(part)]
         elif isinstance(part, str) and part in model.model_fields:
-            annotation = model.model_fields[part].annotation
-            for each in (annotation, *get_args(annotation)):  # a section, or one that may be left out
-                if isinstance(each, type) and issubclass(each, BaseModel):
-                    model = each
+            model = next(_models_in(model.model_fields[part].annotation), model)
     return sorted(model.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the sections that an annotation names: its own, one that may be left out, those of a table of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for each in get_args(annotation):
+        yield from _models_in(each)
 
 
 FILTERS: dict[str, type[BaseModel]] = {

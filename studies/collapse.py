@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from easy2hard.config import NoiseSettings, load_recipe
+from easy2hard.runs.outcome import outcome
 from easy2hard.runs.store import Store
 from easy2hard.tasks.base import span
-from studies.common import bring_to_end, finished, outcome
+from studies.common import bring_to_end, finished
 
 KINDS = get_args(NoiseSettings.model_fields["kind"].annotation)
 
@@ -36,7 +37,11 @@ def runs_of(options: argparse.Namespace, seed: int) -> dict[str, dict[str, Any]]
         store = Store(out) if out.exists() else Store(clean.path).branch(out, options.round - 1, settings)
         runs[variant] = bring_to_end(store, out, settings)
     return {
-        variant: {**outcome(run), "rounds": [actions(record.model_dump()) for record in run.manifest.rounds[1:]]}
+        variant: {
+            **outcome(run).model_dump(),
+            "status": run.manifest.status,
+            "rounds": [actions(record.model_dump()) for record in run.manifest.rounds[1:]],
+        }
         for variant, run in runs.items()
     }
 
@@ -71,7 +76,7 @@ def main() -> None:
         for variant, found in runs_of(options, seed).items():
             rows.append({"seed": seed, "run": variant, **found})
             precision = " ".join("-" if value is None else f"{value:.3f}" for value in found["precision"])
-            by_run.add_row(str(seed), variant, found["reach"], precision, found["status"])
+            by_run.add_row(str(seed), variant, str(found["reach"]), precision, found["status"])
             for number, each in enumerate(found["rounds"], 1):
                 signals = " ".join(f"{name} {value:.2f}" for name, value in each["signals"].items())
                 back = f" (weights of round {each['from_round']})" if each["from_round"] is not None else ""

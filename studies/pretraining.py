@@ -25,9 +25,10 @@ from rich.table import Table
 from easy2hard.config import parse_settings
 from easy2hard.runs.export import export_model
 from easy2hard.runs.manifest import RunDirectory
+from easy2hard.runs.outcome import outcome
 from easy2hard.runs.store import Store
 from easy2hard.tasks.registry import load_task_file
-from studies.common import bring_to_end, outcome
+from studies.common import bring_to_end
 
 EASY = 3
 PRETRAINING, STEPS = 500, 300
@@ -107,7 +108,7 @@ def main() -> None:
             found = outcome(done, max(10, round(500 * options.scale)))
             records = done.manifest.rounds
             frontier = [record.accuracy[str(EASY + record.round)] for record in records]
-            rows.append({"arm": arm, "seed": seed, "frontier": frontier, "exact_match": found["exact_match"]})
+            rows.append({"arm": arm, "seed": seed, "frontier": frontier, "exact_match": found.exact_match})
             first = records[0].accuracy
             table.add_row(
                 arm,
@@ -115,9 +116,9 @@ def main() -> None:
                 f"{first[str(EASY)]:.3f}",
                 f"{first[str(EASY + 1)]:.3f}",
                 f"{frontier[-1]:.3f}",
-                " ".join("-" if value is None else f"{value:.2f}" for value in found["precision"]),
-                found["reach"],
-                str(found["seconds"]),
+                " ".join("-" if value is None else f"{value:.2f}" for value in found.precision),
+                str(found.reach),
+                str(round(sum(record.seconds for record in records))),
             )
     (options.out / "pretraining.json").write_text(json.dumps(rows, indent=1))
     Console(width=120).print(table)
@@ -136,7 +137,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
             (right, [list(row["exact_match"].values()) for row in mine], 1),
         ]
         for axis, lines, begin in curves:
-            columns = list(zip(*lines, strict=True))
+            columns = list(zip(*lines, strict=False))  # a run that got further is evaluated further
             x = range(begin, begin + len(columns))
             axis.plot(x, [mean(each) for each in columns], color=colour, marker=".", label=arm)
             axis.fill_between(x, [min(c) for c in columns], [max(c) for c in columns], color=colour, alpha=0.15)

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from easy2hard.config import load_recipe
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.store import Store
 from easy2hard.tasks import registry
 from easy2hard.vocabulary import PAD
-from studies import collapse, filters, noise, pretraining, soak
+from studies import collapse, noise, pretraining, soak
 
 QUICK = [
     *("supervised.steps=6", "supervised.warmup=0", "supervised.decay=0"),
@@ -39,23 +38,6 @@ def test_noise_branches_off_just_before_the_spoilt_round(
     said = capsys.readouterr().out
     noise.main()  # finds everything done
     assert len(capsys.readouterr().out) < len(said)
-
-
-@pytest.mark.parametrize("variant", filters.VARIANTS)
-@pytest.mark.parametrize("recipe", ["copy-cpu", "reverse-cpu", "reverse-addition-cpu", "forward-addition-cpu"])
-def test_every_variant_is_a_recipe(recipe: str, variant: str) -> None:
-    settings = load_recipe(recipe, filters.overrides(recipe, variant))
-    assert settings.model.members == filters.VARIANTS[variant][0]
-
-
-def test_filters_are_compared_in_a_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = ["--recipe", "smoke", "--seeds", "0", "--only", "confidence", "vote-3", "--out", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["filters", *options, "--set", *QUICK])
-    filters.main()
-    table = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in table if " finished " in line] == ["confidence", "vote-3"]
 
 
 def test_a_forced_collapse_is_watched_and_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

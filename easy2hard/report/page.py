@@ -47,12 +47,22 @@ class Shown:
     """An example, and a picture where there is one."""
 
 
-def write_report(paths: Sequence[Path], out: Path | None) -> Path:
+@dataclass(frozen=True)
+class Comparison:
+    """A table of what was compared, and what must be said beside it."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str]
+
+
+def write_report(paths: Sequence[Path], out: Path | None, comparison: Comparison | None = None) -> Path:
     """Write the page of one run, or of several side by side, and return where it is.
 
     Args:
         paths: run directories.
         out: the page; ``report.html`` in the run's directory, or here for several runs, where it is not given.
+        comparison: what was found out about them elsewhere, to be shown first.
 
     Raises:
         UserError: a path is no run directory, or one is given twice.
@@ -62,13 +72,13 @@ def write_report(paths: Sequence[Path], out: Path | None) -> Path:
         if count > 1:
             raise UserError(f"{path}: is given {count} times")
     out = out or (paths[0] / "report.html" if len(paths) == 1 else Path("report.html"))
-    text = render([read_run(path) for path in paths])
+    text = render([read_run(path) for path in paths], comparison)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
     return out
 
 
-def render(runs: Sequence[RunData]) -> str:
+def render(runs: Sequence[RunData], comparison: Comparison | None = None) -> str:
     """Return the page."""
     templates = resources.files("easy2hard.report") / "templates"
     script = (templates / "page.js").read_text(encoding="utf-8")
@@ -103,6 +113,7 @@ def render(runs: Sequence[RunData]) -> str:
         common=_common(groups),
         group_names=[group.name for group in groups],
         one=one,
+        comparison=comparison,
     )
 
 

@@ -161,12 +161,23 @@ def estimate(settings: Settings, on_phase: Callable[[str], None] = lambda name: 
         for number in range(1, len(plan) + 1)
     ]
     return Estimate(
-        rounds,
+        _affordable(settings, rounds),
         str(probe.members[0].device),
         torch.get_num_threads(),
         time.perf_counter() - begin,
         probe.notes,
     )
+
+
+def _affordable(settings: Settings, rounds: list[RoundEstimate]) -> list[RoundEstimate]:
+    """Return the rounds that the run's budget lets begin."""
+    if settings.budget is None:
+        return rounds
+    for count in range(1, len(rounds)):
+        steps = settings.supervised.steps + (count - 1) * settings.rounds.steps
+        if settings.budget.spent(steps, sum(each.seconds for each in rounds[:count]), settings.rounds.steps):
+            return rounds[:count]
+    return rounds
 
 
 class _Probe:

@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,13 @@ REACHED = 0.99
 """Exact match from which a difficulty counts as reached."""
 LAYOUT = 2
 """Of the run directory; a run of another one is not opened."""
+
+
+def reach_of(accuracy: Mapping[str, float], bar: float = REACHED) -> int:
+    """Return the greatest difficulty up to which every evaluated one has an exact match of ``bar``; 0 for none."""
+    scores = sorted((hardest(parse_difficulty(text)), value) for text, value in accuracy.items())
+    missed = min((difficulty for difficulty, value in scores if value < bar), default=None)
+    return max((d for d, _ in scores if missed is None or d < missed), default=0)
 
 
 class RoundRecord(BaseModel):
@@ -76,9 +84,7 @@ class RoundRecord(BaseModel):
     @property
     def reach(self) -> int:
         """The greatest difficulty up to which every evaluated one is reached; 0 where the first is not."""
-        scores = sorted((hardest(parse_difficulty(text)), value) for text, value in self.accuracy.items())
-        missed = min((difficulty for difficulty, value in scores if value < REACHED), default=None)
-        return max((d for d, _ in scores if missed is None or d < missed), default=0)
+        return reach_of(self.accuracy)
 
 
 class Manifest(BaseModel):

@@ -349,12 +349,23 @@ class _Run:
         if manifest.rounds:
             load_weights(self.store.weights_path(manifest.rounds[-1].round), self.members)
         for number in range(len(manifest.rounds), self.settings.rounds.count + 1):
+            if number and (spent := self._spent(manifest)):
+                self.listener.note(f"no further round: {spent}")
+                break
             self.world.from_main(partial(self._check_room, number))
             record = self._supervised_phase() if number == 0 else self._round(manifest, number)
             if record is None:
                 self.listener.note(f"there is nothing harder than difficulty {manifest.frontier}")
                 break
             manifest = self.world.from_main(partial(self._commit, manifest, record))
+
+    def _spent(self, manifest: Manifest) -> str | None:
+        """Return why the budget allows no further round, if it does not."""
+        budget, rounds = self.settings.budget, manifest.rounds
+        if budget is None:
+            return None
+        steps, seconds = sum(record.steps for record in rounds), sum(record.seconds for record in rounds)
+        return budget.spent(steps, seconds, self.settings.rounds.steps)
 
     def _check_room(self, number: int) -> None:
         next_round = _space_needed(self.settings, number, number)

@@ -28,6 +28,7 @@ ELSEWHERE = {
     r"python -m (studies|benchmarks)\.": "hours of work; tests/test_studies.py runs studies small",
     r"(git|cd|pip|hf|python3 -m venv|\. )": "setting up; `make test` sets up a fresh environment before it runs this",
     r"(torchrun|accelerate) ": "several processes; tests/test_processes.py launches some",
+    r"easy2hard sweep (?!.*--jobs)": "trains for an hour; tests/sweep runs some",
     r"easy2hard .*tracking\.trackers": "what a tracker does is up to it; tests/runs/test_tracking.py",
     r"easy2hard .*--(install|show)-completion": "changes the shell; tests/test_help.py completes words",
     r"easy2hard .*model\.pretrained=[A-Z]\w+/": "fetches a model; tests/models/test_pretrained.py makes one",

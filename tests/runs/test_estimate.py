@@ -101,6 +101,15 @@ def test_labels_are_priced_by_the_length_of_true_answers(clock: Clock) -> None:
     assert estimate(topped).rounds[1].label == pytest.approx(5 * (50 + 16 + int(1.1 * 40 / 0.8)), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("budget", "rounds"), [("steps=139", 0), ("steps=140", 1), ("steps=1000", 2), ("minutes=1e-9", 0)]
+)
+def test_rounds_that_the_budget_does_not_allow_are_left_out(clock: Clock, budget: str, rounds: int) -> None:
+    """The supervised phase of 120 steps comes whole, a round takes 20."""
+    whole = estimate(load_recipe("smoke"))
+    assert estimate(load_recipe("smoke", [f"budget.{budget}"])).rounds == whole.rounds[: rounds + 1]
+
+
 def test_a_first_call_that_compiles_counts_for_nothing(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_recipe("smoke", ["rounds.count=1"])
     label = estimate(settings).rounds[1].label

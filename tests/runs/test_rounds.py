@@ -515,3 +515,32 @@ def test_a_run_that_always_diverges_stops(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(trainer.NonFiniteLossError):
         rounds.start(load_recipe("smoke", ["training.restarts=2"]), tmp_path / "run", Silent())
     assert "NonFiniteLossError" in Store(tmp_path / "run").manifest.status
+
+
+SHORT = ["supervised.steps=20", "supervised.decay=0", "rounds.steps=4", "rounds.decay=0", "rounds.labels=20"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "committed"), [("steps=27", 1), ("steps=28", 2), ("minutes=1e-9", 0), ("minutes=60", 2)]
+)
+def test_a_run_ends_within_its_budget(tmp_path: Path, budget: str, committed: int) -> None:
+    notes: list[str] = []
+
+    class Notes(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    store = rounds.start(load_recipe("smoke", [*SHORT, f"budget.{budget}"]), tmp_path / "run", Notes())
+    before = store.manifest
+    assert (len(before.rounds) - 1, before.status) == (committed, "finished")
+    assert len(notes) == (committed < 2)
+    rounds.resume(store, Notes())  # what was spent stays spent
+    assert store.manifest == before
+
+
+def test_a_budget_changes_nothing_else(tmp_path: Path) -> None:
+    free, bound = (
+        rounds.start(load_recipe("smoke", [*SHORT, *more]), tmp_path / str(len(more)), Silent()).manifest.rounds
+        for more in ([], ["budget.steps=24"])
+    )
+    assert [record.weights_sha256 for record in bound] == [record.weights_sha256 for record in free[:2]]

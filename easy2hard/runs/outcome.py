@@ -1,0 +1,92 @@
+"""What a run that has ended came to, measured afterwards by the oracle; kept in the run's folder."""
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from easy2hard.evaluation.audit import audit_ledger
+from easy2hard.evaluation.exact_match import evaluate_run
+from easy2hard.runs.manifest import REACHED, RunDirectory, reach_of
+from easy2hard.runs.rounds import load_members
+from easy2hard.runs.store import write_file
+from easy2hard.tasks.base import Task, difficulty_text, hardest, span
+from easy2hard.tasks.oracle import Oracle
+from easy2hard.tasks.registry import load_oracle, load_task
+
+FURTHEST = 3
+"""Nothing is evaluated beyond so many times the hardest difficulty trained on."""
+
+
+class Outcome(BaseModel):
+    """What ``outcome.json`` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights_sha256: str
+    """Of the weights that were evaluated."""
+    examples: int
+    """Evaluation prompts of each difficulty."""
+    bar: float
+    """Exact match from which a difficulty counts as reached."""
+    reach: int
+    """The greatest difficulty up to which every one is reached; 0 where the first is not."""
+    exact_match: dict[str, float]
+    """The members' mean, by difficulty: to the hardest trained on and ``evaluation.beyond`` more, and further for as
+    long as all of them are reached."""
+    difficulties: list[str]
+    """What each round labelled."""
+    precision: list[float | None]
+    """Share of each round's kept labels that are right; None where none were kept."""
+    kept: list[int]
+    """Labels that each round trained on."""
+
+    @property
+    def lowest_precision(self) -> float | None:
+        """The least of the rounds'; None without labels."""
+        return min((each for each in self.precision if each is not None), default=None)
+
+
+def outcome(run: RunDirectory, examples: int = 1000, bar: float = REACHED) -> Outcome:
+    """Return what a run came to; what is known already is read from ``outcome.json``.
+
+    Raises:
+        UserError: a file of the run is missing or damaged, or no round is committed.
+    """
+    path = run.path / "outcome.json"
+    records = run.manifest.rounds
+    try:
+        known = Outcome.model_validate_json(path.read_bytes())
+        if (known.weights_sha256, known.examples, known.bar) == (records[-1].weights_sha256, examples, bar):
+            return known
+    except (OSError, ValidationError, IndexError):
+        pass  # it is found anew
+    task = load_task(run.settings.task.name, run.settings.task.options)
+    oracle = load_oracle(task)
+    scores = _scores(run, task, oracle, examples, bar)
+    audits = [audit_ledger(run.intact(run.ledger_path(record.round)), oracle) for record in records[1:]]
+    found = Outcome(
+        weights_sha256=records[-1].weights_sha256,
+        examples=examples,
+        bar=bar,
+        reach=reach_of(scores, bar),
+        exact_match=scores,
+        difficulties=[span(record.difficulties) for record in records[1:]],
+        precision=[audit["precision"] for audit in audits],
+        kept=[audit["kept"] for audit in audits],
+    )
+    write_file(path, found.model_dump_json(indent=1).encode())
+    return found
+
+
+def _scores(run: RunDirectory, task: Task, oracle: Oracle, examples: int, bar: float) -> dict[str, float]:
+    settings, frontier = run.settings, run.manifest.frontier
+    members = load_members(run)
+    scores: dict[str, float] = {}
+    last = frontier + settings.evaluation.beyond
+    while True:
+        wanted = task.evaluated_difficulties(task.capped(last))
+        new = [difficulty for difficulty in wanted if difficulty_text(difficulty) not in scores]
+        mean, _ = evaluate_run(members, task, oracle, settings.seed, new, examples)
+        scores |= {difficulty_text(difficulty): score for difficulty, score in mean.items()}
+        further = min(last + max(1, settings.evaluation.beyond), FURTHEST * frontier)
+        if not new or further <= last or reach_of(scores, bar) < max(map(hardest, wanted)):
+            return scores
+        last = further

@@ -1,0 +1,206 @@
+"""What the runs of a sweep came to: a row for each run, a line for each variant, a ranking where ranges allow it."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from easy2hard.config import Settings
+from easy2hard.report.compare import range_text
+from easy2hard.report.page import Comparison, write_report
+from easy2hard.runs.manifest import Manifest, RunDirectory
+from easy2hard.runs.outcome import Outcome, outcome
+from easy2hard.runs.store import write_file
+from easy2hard.sweep.execute import Laboratory
+from easy2hard.sweep.plan import PlannedRun
+
+LEAST = 3
+"""Seeds without which a variant is not ranked: of two equal variants, three seeds each come apart by chance once in ten
+times, two seeds each once in three."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run. Without a result, what depends on one is None or empty."""
+
+    run: str
+    variant: str
+    axes: dict[str, str]
+    seed: int
+    recipe: str
+    overrides: list[str]
+    status: str
+    """As ``execute.State`` has it."""
+    reason: str
+    """Why it failed, or was stopped."""
+    supervised_signals: list[str]
+    """Settings that use true answers beyond the supervised range: with any of them this is not self-improvement."""
+    reach: int | None = None
+    lowest_precision: float | None = None
+    precision: list[float | None] = field(default_factory=list)
+    """Of each round's labels."""
+    kept: list[int] = field(default_factory=list)
+    difficulties: list[str] = field(default_factory=list)
+    """What each round labelled."""
+    evaluated: list[str] = field(default_factory=list)
+    """Difficulties of ``exact_match``."""
+    exact_match: list[float] = field(default_factory=list)
+    rounds: int | None = None
+    steps: int | None = None
+    """Of a member."""
+    tokens: int | None = None
+    """Read in training, by all members."""
+    seconds: float | None = None
+    """Of all rounds, as the manifest has them."""
+
+
+_TYPES = {
+    **dict.fromkeys(("overrides", "supervised_signals", "difficulties", "evaluated"), pa.list_(pa.string())),
+    **dict.fromkeys(("precision", "exact_match"), pa.list_(pa.float64())),
+    **dict.fromkeys(("seed", "reach", "rounds", "steps", "tokens"), pa.int64()),
+    **dict.fromkeys(("lowest_precision", "seconds"), pa.float64()),
+    "kept": pa.list_(pa.int64()),
+}
+"""Columns of the Parquet file that are not texts."""
+
+
+def collect(laboratory: Laboratory) -> tuple[Comparison, list[Path], int]:
+    """Measure what has ended, write ``results.parquet`` and, where a run has begun, ``report.html``.
+
+    Returns:
+        The variants compared, the files written, and how many runs failed.
+    """
+    rows = [row_of(laboratory, run) for run in laboratory.runs]
+    found = compared(laboratory.runs, rows, laboratory.sweep.bar)
+    laboratory.out.mkdir(parents=True, exist_ok=True)
+    written = [laboratory.out / "results.parquet"]
+    write_file(written[0], parquet(rows))
+    begun = [path for path in map(laboratory.path, laboratory.runs) if (path / "manifest.json").exists()]
+    if begun:
+        written.append(write_report(begun, laboratory.out / "report.html", found))
+    return found, written, sum(row.status == "failed" for row in rows)
+
+
+def row_of(laboratory: Laboratory, run: PlannedRun) -> Row:
+    """Return what a run came to; a run that cannot be measured has failed, and stops nothing else."""
+    state = laboratory.state(run)
+    known = {
+        "run": run.name,
+        "variant": run.variant,
+        "axes": run.axes,
+        "seed": run.seed,
+        "recipe": run.recipe,
+        "overrides": list(run.overrides),
+        "supervised_signals": run.settings.supervised_signals,
+    }
+    if not state.ended:
+        return Row(**known, status=state.status, reason=state.reason)  # type: ignore[arg-type]
+    try:
+        directory = RunDirectory(laboratory.path(run))
+        manifest = directory.manifest
+        found = outcome(directory, laboratory.sweep.examples, laboratory.sweep.bar)
+    except Exception as error:  # a third party's oracle, a damaged file
+        return Row(**known, status="failed", reason=f"{type(error).__name__}: {error}")  # type: ignore[arg-type]
+    return Row(**known, status=state.status, reason=state.reason, **_measured(manifest, found))  # type: ignore[arg-type]
+
+
+def _measured(manifest: Manifest, found: Outcome) -> dict[str, object]:
+    return {
+        "reach": found.reach,
+        "lowest_precision": found.lowest_precision,
+        "precision": found.precision,
+        "kept": found.kept,
+        "difficulties": found.difficulties,
+        "evaluated": list(found.exact_match),
+        "exact_match": list(found.exact_match.values()),
+        "rounds": len(manifest.rounds) - 1,
+        "steps": sum(record.steps for record in manifest.rounds),
+        "tokens": sum(record.tokens for record in manifest.rounds),
+        "seconds": round(sum(record.seconds for record in manifest.rounds), 1),
+    }
+
+
+def parquet(rows: Sequence[Row]) -> bytes:
+    """Return the rows as a Parquet file; each axis is a column of its own, ``axis_NAME``."""
+    flat = [{**asdict(row), **{f"axis_{axis}": variant for axis, variant in row.axes.items()}} for row in rows]
+    schema = pa.schema([(name, _TYPES.get(name, pa.string())) for name in flat[0] if name != "axes"])
+    content = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(flat, schema), content)
+    return content.getvalue()
+
+
+def places(values: Mapping[str, Sequence[float]]) -> dict[str, tuple[int, int] | None]:
+    """Return for each name the first and the last place it may have, best first, by ranges alone.
+
+    One comes before another where the least of its values is greater than the greatest of the other's. A name with
+    fewer than ``LEAST`` values has no place and does not count for others; places that overlap are not ranked.
+
+    Args:
+        values: of each name, greater is better.
+    """
+    ranked = {name: each for name, each in values.items() if len(each) >= LEAST}
+    return {
+        name: (
+            1 + sum(min(other) > max(each) for other in ranked.values()),
+            len(ranked) - sum(max(other) < min(each) for other in ranked.values()),
+        )
+        if name in ranked
+        else None
+        for name, each in values.items()
+    }
+
+
+def compared(runs: Sequence[PlannedRun], rows: Sequence[Row], bar: float) -> Comparison:
+    """Return a line for each variant: mean and range of its seeds; those of one task are ranked among themselves."""
+    by_variant: dict[str, list[Row]] = {}
+    tasks: dict[str, dict[str, list[float]]] = {}
+    for run, row in zip(runs, rows, strict=True):
+        by_variant.setdefault(row.variant, []).append(row)
+        reached = tasks.setdefault(_task(run.settings), {}).setdefault(row.variant, [])
+        if row.reach is not None:
+            reached.append(float(row.reach))
+    ranks = {task: places(values) for task, values in tasks.items()}
+    place_of = {variant: place for each in ranks.values() for variant, place in each.items()}
+    head = ["variant", "seeds", f"reach at {bar:g}", "place", "lowest label precision", "seconds"]
+    lines = []
+    for variant, own in by_variant.items():
+        measured = [row for row in own if row.reach is not None]
+        place = place_of[variant]
+        lines.append(
+            [
+                variant + (" (SUPERVISED)" if own[0].supervised_signals else ""),
+                str(len(measured)) if len(measured) == len(own) else f"{len(measured)} of {len(own)}",
+                range_text([row.reach for row in measured if row.reach is not None], digits=1),
+                "-" if place is None else str(place[0]) if place[0] == place[1] else f"{place[0]} to {place[1]}",
+                range_text([row.lowest_precision for row in measured if row.lowest_precision is not None]),
+                range_text([row.seconds for row in measured if row.seconds is not None], digits=0),
+            ]
+        )
+    notes = [_ranking(task if len(ranks) > 1 else "", found) for task, found in ranks.items() if len(found) > 1]
+    if still_open := sum(row.status == "open" for row in rows):
+        notes.append(f"{still_open} of {len(rows)} runs are not begun, or interrupted")
+    for row in rows:
+        if row.status not in ("finished", "open"):
+            notes.append(": ".join(filter(None, (row.run, row.status, row.reason))))
+    return Comparison(head, lines, [note for note in notes if note])
+
+
+def _task(settings: Settings) -> str:
+    options = "".join(f" {name}={value}" for name, value in settings.task.options.items())
+    return settings.task.name + options
+
+
+def _ranking(task: str, found: Mapping[str, tuple[int, int] | None]) -> str:
+    """Return what the ranking is worth where it is not a full one."""
+    where = f"{task}: " if task else ""
+    ranked = [place for place in found.values() if place is not None]
+    if len(ranked) < 2:
+        return f"{where}no ranking: it takes {LEAST} seeds of two variants"
+    if all(place == (1, len(ranked)) for place in ranked):
+        return f"{where}ranking not supported by the ranges: those of all variants overlap"
+    if any(first != last for first, last in ranked):
+        return f"{where}a place such as 2 to 4 is not ranked further: the ranges overlap"
+    return ""

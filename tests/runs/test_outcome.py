@@ -1,0 +1,64 @@
+"""What a run came to is found once, and looked for as far as the run may have got."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from easy2hard.runs import outcome as module
+from easy2hard.runs.manifest import RunDirectory, reach_of
+from easy2hard.runs.outcome import FURTHEST, outcome
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The difficulties of each evaluation of members that are right up to 9 digits, or anywhere."""
+    calls: list[list[int]] = []
+
+    def evaluate(
+        members: int, task: Any, oracle: Any, seed: int, wanted: Sequence[int], examples: int
+    ) -> tuple[dict[int, float], dict[int, float]]:
+        calls.append(list(wanted))
+        scores = {difficulty: float(difficulty <= members) for difficulty in wanted}
+        return scores, scores
+
+    monkeypatch.setattr(module, "evaluate_run", evaluate)
+    return calls
+
+
+def known(monkeypatch: pytest.MonkeyPatch, run: RunDirectory, right_to: int, bar: float = 0.99) -> module.Outcome:
+    monkeypatch.setattr(module, "load_members", lambda _: right_to)
+    monkeypatch.setattr(module, "audit_ledger", lambda path, oracle: {"precision": 0.5, "kept": 7})
+    monkeypatch.setattr(RunDirectory, "intact", lambda self, path: path)
+    return outcome(run, bar=bar)
+
+
+def test_it_is_looked_for_until_something_is_missed(
+    asked: list[list[int]], fake_run: Callable[..., RunDirectory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = fake_run(tmp_path / "run")  # trained to 5 digits, evaluated 2 beyond
+    found = known(monkeypatch, run, 9)
+    assert asked == [[1, 2, 3, 4, 5, 6, 7], [8, 9], [10, 11]]
+    assert found.reach == 9
+    assert found.precision == [0.5, 0.5]
+    assert found.lowest_precision == 0.5
+    assert known(monkeypatch, run, 3) == found  # as it is known already
+    assert len(asked) == 3
+    assert known(monkeypatch, run, 3, bar=0.5).reach == 3
+    (run.path / "outcome.json").write_text("{")
+    assert known(monkeypatch, run, 4).reach == 4
+
+
+def test_it_is_not_looked_for_without_end(
+    asked: list[list[int]], fake_run: Callable[..., RunDirectory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = known(monkeypatch, fake_run(tmp_path / "run"), 10**6)
+    assert found.reach == FURTHEST * 5 == max(map(max, asked))
+
+
+def test_reach_has_no_gaps() -> None:
+    assert reach_of({"1": 1.0, "2": 0.5, "3": 1.0}) == 1
+    assert reach_of({"1": 1.0, "2": 0.5}, bar=0.5) == 2
+    assert reach_of({"1": 0.0}) == 0
+    assert reach_of({"1x1": 1.0, "1x2": 1.0, "2x1": 0.9, "2x2": 1.0}) == 1

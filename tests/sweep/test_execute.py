@@ -1,0 +1,247 @@
+"""A sweep killed anywhere and begun again ends with the same table; what fails stops nothing else."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pyarrow.parquet as pq
+import pytest
+
+from easy2hard.errors import UserError
+from easy2hard.runs.manifest import RunDirectory, manifest_text
+from easy2hard.sweep.execute import Laboratory
+from easy2hard.sweep.plan import load_sweep, planned
+from easy2hard.sweep.results import collect
+from easy2hard.tasks import registry
+from studies.soak import descendants
+
+CommandLine = Callable[..., CompletedProcess[str]]
+
+SWEEP = """
+recipe = "smoke"
+seeds = [0]
+set = ["supervised.steps=20", "supervised.warmup=0", "supervised.decay=0", "rounds.steps=4", "rounds.decay=0"]
+examples = 20
+budget = { steps = 25 }
+
+[variants]
+whole = []
+less = ["rounds.labels=50"]
+broken = ["task.options.breaks=1"]
+"""
+TASK = """
+import re
+
+import numpy as np
+
+from easy2hard.tasks.base import Task
+from easy2hard.tasks.oracle import Oracle
+from easy2hard.vocabulary import EOS, Vocabulary
+
+
+class Brittle(Task):
+    name, summary, example = "brittle", "copies; its oracle can break in an evaluation", "3120="
+    vocabulary, grammar = Vocabulary("0123456789="), re.compile("[0-9]+=")
+
+    def __init__(self, breaks: int = 0):
+        self.breaks = breaks
+
+    def sample(self, generator, difficulty, count):
+        return self.frame(generator.integers(0, 10, (count, difficulty)) + self.vocabulary.id("0"), "=")
+
+    def answer_bounds(self, prompts):
+        return np.full(len(prompts), prompts.shape[1] - 1)
+
+
+class BrittleOracle(Oracle):
+    task_class = Brittle
+
+    def solve(self, prompts):
+        if self.task.breaks and len(prompts) == 50:
+            raise ArithmeticError("the oracle broke")
+        return np.concatenate([prompts[:, 1:-1], np.full((len(prompts), 1), EOS)], axis=1)
+"""
+TIMES = ["seconds"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sweep, and the file of its task."""
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "it.toml").write_text(SWEEP)
+    (folder / "brittle.py").write_text(TASK)
+    return folder / "it.toml", folder / "brittle.py"
+
+
+@pytest.fixture(autouse=True)
+def _own_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_FROM_FILES", dict(registry._FROM_FILES))
+
+
+def laboratory(files: tuple[Path, Path], out: Path) -> Laboratory:
+    sweep, task = files
+    asked = load_sweep(str(sweep))
+    return Laboratory(asked, planned(asked, [], task), out, task)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
+    """The sweep brought to its end in one go; do not change it."""
+    before = dict(registry._FROM_FILES)
+    made = laboratory(files, tmp_path_factory.mktemp("undisturbed") / "out")
+    made.check()
+    said: list[str] = []
+    made.bring_to_end(2, said.append)
+    assert [line.partition(":")[0] for line in said if "begins" in line] == [run.name for run in made.runs]
+    collect(made)
+    registry._FROM_FILES = before
+    return made
+
+
+def test_what_fails_stops_nothing_else(undisturbed: Laboratory) -> None:
+    table = pq.read_table(undisturbed.out / "results.parquet").to_pylist()
+    assert [row["run"] for row in table] == ["whole-seed0", "less-seed0", "broken-seed0"]
+    assert [row["status"] for row in table] == ["finished", "finished", "failed"]
+    for row in table[:2]:
+        # 20 supervised steps and one round of 4; a second one would be beyond the budget.
+        assert (row["rounds"], row["steps"], row["difficulties"]) == (1, 24, ["4"])
+        assert row["evaluated"][:6] == ["1", "2", "3", "4", "5", "6"]
+        assert len(row["exact_match"]) == len(row["evaluated"])
+        assert row["lowest_precision"] == min(each for each in row["precision"] if each is not None)
+    assert table[2]["reason"] == "ArithmeticError: the oracle broke"
+    assert table[2]["reach"] is None
+    assert table[2]["exact_match"] == []
+
+
+def test_the_page_compares_variants(undisturbed: Laboratory) -> None:
+    page = (undisturbed.out / "report.html").read_text()
+    assert "<td>0 of 1</td>" in page
+    assert "broken-seed0: failed: ArithmeticError: the oracle broke" in page
+
+
+def call(files: tuple[Path, Path], out: Path) -> "subprocess.Popen[str]":
+    sweep, task = files
+    words = [sys.executable, "-m", "easy2hard", "sweep", str(sweep), "--out", str(out), "--processes", "2"]
+    pipe = subprocess.PIPE
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen([*words, "--task-file", str(task)], stdout=pipe, stderr=pipe, text=True, env=environment)
+
+
+def disturb(process: "subprocess.Popen[str]", at: str, how: signal.Signals) -> tuple[int, str]:
+    """Read on until a line has ``at`` in it, send a signal, and return exit code and standard error.
+
+    SIGKILL is for the runs as well: that is what the end of a machine looks like.
+    """
+    assert process.stdout is not None
+    assert any(at in line for line in process.stdout)
+    family = [process.pid, *(descendants(process.pid) if how == signal.SIGKILL else [])]
+    for pid in family:
+        os.kill(pid, how)
+    _, errors = process.communicate()
+    return process.returncode, errors
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_killed_three_times_it_ends_with_the_same_table(
+    files: tuple[Path, Path], undisturbed: Laboratory, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert disturb(call(files, out), "whole-seed0: begins", signal.SIGKILL)[0] == -signal.SIGKILL
+    assert disturb(call(files, out), ": finished", signal.SIGKILL)[0] == -signal.SIGKILL
+    code, errors = disturb(call(files, out), ": begins", signal.SIGTERM)
+    assert (code, errors) == (130, "stopped and kept: the same command goes on from here\n")
+    process = call(files, out)
+    _, errors = process.communicate()
+    assert process.returncode == 1, errors  # a run failed, and that is not hidden
+    one, other = (pq.read_table(folder / "results.parquet") for folder in (undisturbed.out, out))
+    assert one.drop_columns(TIMES).to_pylist() == other.drop_columns(TIMES).to_pylist()
+    again = laboratory(files, out)
+    for run in again.runs[:2]:
+        digests = [each.path(run) / "manifest.json" for each in (undisturbed, again)]
+        first, second = (json.loads(path.read_text())["rounds"] for path in digests)
+        assert [record["weights_sha256"] for record in first] == [record["weights_sha256"] for record in second]
+    assert "whole-seed0" not in [run.name for run in again.left()]
+
+
+def test_job_files_are_command_lines(cli: CommandLine, files: tuple[Path, Path], tmp_path: Path) -> None:
+    sweep, task = map(str, files)
+    command = ("sweep", sweep, "--out", "out", "--task-file", task, "--jobs", "jobs.txt")
+    assert cli(*command).returncode == 0
+    lines = (tmp_path / "jobs.txt").read_text().splitlines()
+    names = [shlex.split(line)[4] for line in lines]
+    assert names == ["out/runs/whole-seed0", "out/runs/less-seed0", "out/runs/broken-seed0"]
+    program, *arguments = shlex.split(lines[1])
+    assert program == "easy2hard"
+    assert cli(*arguments).returncode == 0  # as a cluster would
+    done = cli(*command)
+    assert "jobs.txt: 2 command lines" in done.stdout
+    table = pq.read_table(tmp_path / "out" / "results.parquet").to_pylist()
+    assert [row["status"] for row in table] == ["open", "finished", "open"]
+
+
+def test_what_was_begun_with_other_settings_is_refused(
+    cli: CommandLine, files: tuple[Path, Path], undisturbed: Laboratory, tmp_path: Path
+) -> None:
+    more = ("--task-file", str(files[1]), "--set", "rounds.steps=5", "--jobs", "jobs.txt")
+    done = cli("sweep", str(files[0]), "--out", str(undisturbed.out), *more)
+    assert done.returncode == 2
+    assert "whole-seed0: was begun with other settings" in done.stderr
+    assert not (tmp_path / "jobs.txt").exists()
+
+
+def test_two_processes_are_not_at_one_sweep(files: tuple[Path, Path], tmp_path: Path) -> None:
+    made = laboratory(files, tmp_path)
+    with made._alone(), pytest.raises(UserError, match="another process is at this sweep"):
+        made.bring_to_end(1, print)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "log", "status", "reason"),
+    [
+        (None, None, "open", ""),
+        (None, "stopped and kept: …\n", "open", ""),
+        (None, "Traceback\nMemoryError: no room\n\n", "failed", "MemoryError: no room"),
+        ("finished", None, "finished", ""),
+        ("stopped: CollapseError: agreement is low", "stopped by the collapse watch: …", "stopped", "agreement is low"),
+        ("stopped: interrupted", "stopped and kept: …", "open", ""),
+        ("stopped: interrupted", "error: out: damaged", "failed", "error: out: damaged"),
+        ("stopped: ValueError: x", None, "failed", "stopped: ValueError: x"),
+        ("stopped: ValueError: x", "Traceback\nValueError: x", "failed", "ValueError: x"),
+        ("running", "round 1", "failed", "killed"),
+    ],
+)
+def test_the_state_of_a_run_is_what_is_on_the_disk(
+    fake_run: Callable[..., RunDirectory],
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    manifest: str | None,
+    log: str | None,
+    status: str,
+    reason: str,
+) -> None:
+    made = laboratory(files, tmp_path)
+    run = made.runs[0]
+    if manifest is not None:
+        begun = fake_run(made.path(run))
+        text = manifest_text(begun.manifest.model_copy(update={"status": manifest}))
+        (begun.path / "manifest.json").write_text(text)
+    if log is not None:
+        made.log(run).parent.mkdir(parents=True)
+        made.log(run).write_text(log)
+    state = made.state(run)
+    assert (state.status, state.reason) == (status, reason)
+    assert (run in made.left()) == (status in ("open", "failed"))
+
+
+def test_a_damaged_run_has_failed(
+    fake_run: Callable[..., RunDirectory], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    made = laboratory(files, tmp_path)
+    (fake_run(made.path(made.runs[0])).path / "manifest.json").write_text("{")
+    assert made.state(made.runs[0]).status == "failed"

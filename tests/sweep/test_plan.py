@@ -1,0 +1,113 @@
+"""Sweep files: what they ask for, what is refused, and those that are shipped."""
+
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from easy2hard.errors import UserError
+from easy2hard.runs import rounds
+from easy2hard.sweep.plan import load_sweep, planned, sweep_names
+
+WAITING = {
+    "accumulate-copy": "rounds.data",
+    "positions-copy": "model.positions",
+    "positions-reverse-addition": "model.positions",
+}
+"""Shipped sweeps whose setting does not exist yet."""
+
+
+def written(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", sweep_names())
+def test_all_runs_of_a_shipped_sweep_can_run(name: str) -> None:
+    sweep = load_sweep(name)
+    assert sweep.description.endswith(".")
+    if name in WAITING:
+        with pytest.raises(UserError, match=f"{WAITING[name]}: unknown setting"):
+            planned(sweep)
+        return
+    runs = planned(sweep)
+    assert len({run.name for run in runs}) == len(runs)
+    for run in runs:
+        if run.seed == sweep.seeds[0]:
+            rounds.check(run.settings)
+        assert sweep.examples <= rounds.reserved_examples(run.settings)
+
+
+def test_axes_are_combined_in_order(tmp_path: Path) -> None:
+    text = """
+    recipe = "smoke"
+    set = ["rounds.count=1"]
+    seeds = [3, 1]
+    budget = { steps = 130 }
+    axes.task.copy = []
+    axes.task.reverse = { recipe = "reverse-cpu", set = ["supervised.steps=130", "supervised.decay=0"] }
+    axes.members.two = ["model.members=2", "rounds.labels=10"]
+    axes.members.four = ["model.members=4"]
+    """
+    runs = planned(load_sweep(written(tmp_path / "it.toml", text)), ["rounds.labels=20"])
+    assert [run.name for run in runs][:4] == ["copy-two-seed3", "copy-two-seed1", "copy-four-seed3", "copy-four-seed1"]
+    assert [run.axes for run in runs][::4] == [
+        {"task": "copy", "members": "two"},
+        {"task": "reverse", "members": "two"},
+    ]
+    assert [run.settings.task.name for run in runs] == ["copy"] * 4 + ["reverse"] * 4
+    assert [run.settings.model.members for run in runs] == [2, 2, 4, 4] * 2
+    for run in runs:
+        assert (run.settings.rounds.count, run.settings.rounds.labels) == (1, 20)
+        assert run.settings.budget is not None
+        assert (run.settings.budget.steps, run.settings.budget.minutes) == (130, None)
+
+
+def test_a_sweep_without_variants_is_its_seeds(tmp_path: Path) -> None:
+    (run,) = planned(load_sweep(written(tmp_path / "it.toml", 'recipe = "smoke"\nseeds = [5]')))
+    assert (run.name, run.settings.seed) == ("all-seed5", 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("seeds = [", "not valid TOML"),
+        ("", "seeds: missing"),
+        ("seeds = []", "seeds = []: list should have at least 1 item"),
+        ("seeds = [1, 1]", "seeds: 1 is given 2 times"),
+        ("seeds = [-1]", "seeds.0 = -1: input should be greater than or equal to 0"),
+        ("seeds = [0]\nsed = 1", "sed: unknown setting (allowed: axes, bar, budget, description, examples, recipe,"),
+        ("seeds = [0]\nbudget = { minutes = 1.0, steps = 2 }", "budget: takes either minutes or steps"),
+        ("seeds = [0]\nbudget = { minuts = 1.0 }", "budget.minuts: unknown setting (allowed: minutes, steps)"),
+        ("seeds = [0]\nbudget = { steps = 9 }", "budget.steps = 9 must be at least supervised.steps = 120"),
+        ("seeds = [0]\naxes.a.b = []\nvariants.c = []", "axes and variants: a sweep has either"),
+        ("seeds = [0]\n[axes.a]", "axes.a: has no variants"),
+        ("seeds = [0]\nvariants.none = { st = [] }", "variants.none.st: unknown setting (allowed: recipe, scale, set)"),
+        ("seeds = [0]\nvariants.a = 1", "variants.a: expected a list of settings, or a table"),
+        ('seeds = [0]\nvariants."../a" = []', "'../a': a name has letters, digits"),
+        ("seeds = [0]\nvariants.a = ['rounds.cont=1']", "variant a: rounds.cont: unknown setting (allowed: batch,"),
+        ("seeds = [0]\nvariants.a = { recipe = 'x' }", "variant a: recipe 'x': neither a TOML file nor a shipped"),
+        ("seeds = [0]\nvariants.a = []\nvariants.b = []", "variants a and b: have the same settings"),
+        (
+            "seeds = [0]\naxes.a = {x=[], x-y=['rounds.count=1']}\naxes.b = {y-z=[], z=[]}",
+            "would be called x-y-z-seed0",
+        ),
+        ("seeds = [0]\nvariants.a = []\nvariants.A = ['rounds.count=1']", "two runs would be called A-seed0"),
+        ("seeds = [0]\nexamples = 1001", "examples = 1001: at most 1000"),
+        ("seeds = [0]\nvariants.a = ['rounds.filters=[{name=\"twin\"}]']", "variant a: task copy: has no twin prompts"),
+    ],
+)
+def test_a_bad_sweep_is_refused_in_one_line(
+    cli: Callable[..., CompletedProcess[str]], tmp_path: Path, text: str, line: str
+) -> None:
+    done = cli("sweep", written(tmp_path / "it.toml", f'recipe = "smoke"\n{text}'))
+    assert done.returncode == 2
+    assert line in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["it.toml"]
+
+
+def test_a_sweep_names_its_recipe(cli: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
+    assert "recipe: missing" in cli("sweep", written(tmp_path / "it.toml", "seeds = [0]")).stderr
+    assert f"a shipped sweep ({', '.join(sweep_names())})" in cli("sweep", "no-such-sweep").stderr
