@@ -233,6 +233,10 @@ class RoundsSettings(PhaseSettings):
         0.05, gt=0, le=1, description="share of labels kept below which topping up ends, with a report"
     )
     batch: int | None = Field(None, ge=2, description="examples in a step; default: training.batch")
+    data: Literal["accumulate", "replace"] = Field(
+        "accumulate",
+        description="which labels a round trains on beside D0: those of all rounds so far, or its own alone",
+    )
     newest_share: float = Field(0.5, gt=0, lt=1, description="share of a batch from the newest round's labels")
     learning_rate_scale: float = Field(
         1.0, gt=0, description="peak rates of the rounds relative to the supervised phase"

@@ -101,7 +101,7 @@ def build_mixture(
     Args:
         settings: of the run.
         supervised: D0.
-        older: labels of earlier rounds.
+        older: labels of earlier rounds; left out where a round's own replace them (``rounds.data``).
         newest: the round's own, None in the supervised phase.
         number: the round.
         member: whose batches.
@@ -109,6 +109,7 @@ def build_mixture(
     """
     batch = (number > 0 and settings.rounds.batch) or settings.training.batch
     stream: tuple[str | int, ...] = ("batches", number, member)
+    older = [] if settings.rounds.data == "replace" else older
     return Mixture(
         seed=settings.seed,
         stream=(*stream, "again", again) if again else stream,

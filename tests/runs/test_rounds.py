@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import Silent, copy_task
 
-from easy2hard.config import Settings, load_recipe
+from easy2hard.config import PhaseSettings, Settings, load_recipe
 from easy2hard.errors import UserError
 from easy2hard.evaluation.exact_match import accuracy
 from easy2hard.improvement.filters import Filtered
 from easy2hard.improvement.watch import Signals
 from easy2hard.learning import trainer
+from easy2hard.learning.batches import LabelledSource, Mixture
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import rounds
 from easy2hard.runs.manifest import Manifest
@@ -429,6 +430,27 @@ def test_noise_spoils_one_round_and_says_so(finished: Store, tmp_path: Path) -> 
     assert store.manifest.rounds[2].spoilt == 0
     assert store.manifest.rounds[0].weights_sha256 == finished.manifest.rounds[0].weights_sha256
     assert store.manifest.rounds[1].weights_sha256 != finished.manifest.rounds[1].weights_sha256
+
+
+def test_labels_that_replace_older_ones_are_trained_on_alone(
+    finished: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = rounds.start(load_recipe("smoke", ["rounds.data='replace'"]), tmp_path / "run", Silent())
+    ours, others = ([each.weights_sha256 for each in run.manifest.rounds] for run in (store, finished))
+    assert ours[:2] == others[:2]  # the first round has nothing older
+    assert ours[2] != others[2]
+    sources: list[list[int]] = []  # rows of each round beside D0
+
+    def fit(members: Any, mixtures: list[Mixture], phase: PhaseSettings, *rest: Any) -> None:
+        sources.extend(
+            [len(each) for each in (*mix.sources, mix.newest) if isinstance(each, LabelledSource)] for mix in mixtures
+        )
+        rest[3](Step(0, 0.0, 0.0, 0))
+
+    monkeypatch.setattr(rounds, "fit", fit)
+    run = rounds._Run(store, Silent())
+    run._train(2, run.settings.rounds, store.manifest.rounds[:2], 2)
+    assert sources == [[store.manifest.rounds[2].kept]] * 2
 
 
 def test_a_schedule_that_has_come_to_the_end_ends_the_run(tmp_path: Path) -> None:
