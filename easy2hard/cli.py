@@ -152,7 +152,7 @@ def _train(work: Any, out: Path) -> None:
 
     from easy2hard.learning.trainer import NonFiniteLossError
     from easy2hard.progress import ProgressListener
-    from easy2hard.runs.rounds import CollapseError
+    from easy2hard.runs.label_phase import CollapseError
     from easy2hard.runs.space import DiskFullError
 
     interrupts = 0

@@ -12,6 +12,7 @@ from easy2hard.evaluation.audit import audit_ledger
 from easy2hard.evaluation.exact_match import evaluate_run
 from easy2hard.progress import ProgressListener
 from easy2hard.runs import rounds
+from easy2hard.runs.label_phase import CollapseError
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.store import Store
 from easy2hard.tasks.base import difficulty_text
@@ -34,7 +35,7 @@ def bring_to_end(store: Store | None, out: Path, settings: Settings) -> RunDirec
                     rounds.start(settings, out, listener)
                 else:
                     rounds.resume(store, listener)
-            except rounds.CollapseError as error:
+            except CollapseError as error:
                 print(f"{out}: {error}")
     return RunDirectory(out)
 

@@ -19,7 +19,7 @@ from easy2hard.improvement.watch import Signals
 from easy2hard.learning import trainer
 from easy2hard.learning.batches import LabelledSource, Mixture
 from easy2hard.learning.trainer import Step
-from easy2hard.runs import rounds
+from easy2hard.runs import label_phase, rounds
 from easy2hard.runs.manifest import Manifest
 from easy2hard.runs.store import Store
 from easy2hard.tasks.prompts import evaluation_prompts
@@ -298,7 +298,7 @@ class Moods:
 
 
 def moody(monkeypatch: pytest.MonkeyPatch, out: Path, bad: tuple[int, ...], *overrides: str) -> tuple[Store, Noted]:
-    monkeypatch.setattr(rounds, "signals_of", Moods(*bad))
+    monkeypatch.setattr(label_phase, "signals_of", Moods(*bad))
     listener = Noted()
     return rounds.start(short("watch.enabled=true", *overrides), out, listener), listener
 
@@ -348,7 +348,7 @@ def test_a_run_that_rolled_back_is_resumed_to_the_same_end(
     stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Trouble whenever two rounds count already: the run goes back again and again.
-    monkeypatch.setattr(rounds, "trouble", lambda settings, signals, past: "made up" if len(past) == 3 else None)
+    monkeypatch.setattr(label_phase, "trouble", lambda settings, signals, past: "made up" if len(past) == 3 else None)
     settings = short("watch.enabled=true", "watch.holds=0", "watch.rollbacks=9", "rounds.count=4")
     whole = rounds.start(settings, tmp_path / "whole", Silent())
     assert [record.from_round for record in whole.manifest.rounds] == [None, None, None, 1, 1]
@@ -360,7 +360,7 @@ def test_a_run_that_rolled_back_is_resumed_to_the_same_end(
 
 
 def test_a_run_stops_where_nothing_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(rounds.CollapseError, match="round 2, difficulty 5: agreement"):
+    with pytest.raises(label_phase.CollapseError, match="round 2, difficulty 5: agreement"):
         moody(monkeypatch, tmp_path / "run", (2,), "watch.holds=0", "watch.rollbacks=0")
     store = Store(tmp_path / "run")
     assert store.manifest.status.startswith("stopped: CollapseError: round 2, difficulty 5: agreement 0.00")
