@@ -490,6 +490,11 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
                 oracle,
                 [each["name"] for each in record.filters if "name" in each],
             ),
+            **(
+                {"relabelled": audit_ledger(opened.intact(opened.relabelled_path(record.round)), oracle)}
+                if record.relabelled
+                else {}
+            ),
         }
         for record in opened.manifest.rounds[1:]
     ]
@@ -513,6 +518,13 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
                 for each in stages
             )
             print(f"round {row['round']}, {difficulty}: kept (precision, recall) after {', '.join(steps)}")
+        if "relabelled" in row:
+            again = row["relabelled"]
+            precision, recall = (_fraction(again[key]) for key in ("precision", "recall"))
+            print(
+                f"round {row['round']}, older rounds afresh: kept {again['kept']} of {again['proposed']}"
+                f" ({precision}, {recall})"
+            )
         for kind, count in row["errors"].items():
             print(f"round {row['round']}: {count} kept labels are wrong: {kind}")
     fallen = first_fall(rows)

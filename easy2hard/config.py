@@ -237,6 +237,15 @@ class RoundsSettings(PhaseSettings):
         "accumulate",
         description="which labels a round trains on beside D0: those of all rounds so far, or its own alone",
     )
+    relabel: bool = Field(
+        False,
+        description="whether each round answers the prompts of older rounds afresh, filters them again, and trains on "
+        "that instead of the older labels",
+    )
+    start: Literal["continue", "scratch"] = Field(
+        "continue",
+        description="weights that a round's training begins with: the newest, or those before any training",
+    )
     newest_share: float = Field(0.5, gt=0, lt=1, description="share of a batch from the newest round's labels")
     learning_rate_scale: float = Field(
         1.0, gt=0, description="peak rates of the rounds relative to the supervised phase"
@@ -244,6 +253,12 @@ class RoundsSettings(PhaseSettings):
     filters: list[FilterSettings] = Field(
         [NoFilter(name="none")], description="which labels are kept, one filter after another (docs/labels.md)"
     )
+
+    @model_validator(mode="after")
+    def _variants_fit(self) -> Self:
+        if self.relabel and self.data == "replace":
+            raise ValueError("relabel = true: data = 'replace' leaves no older labels to answer afresh")
+        return self
 
 
 class WatchSettings(_Settings):

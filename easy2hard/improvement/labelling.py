@@ -112,6 +112,11 @@ class Labeller:
             wanted = min(settings.labels, 16 + int(1.1 * (settings.top_up - kept) * proposed / kept))
         return Labelled(filtered, f"{short} after {len(parts)} attempts")
 
+    def relabel(self, difficulty: Difficulty, prompts: Tokens, filters: Sequence[FilterSettings]) -> Filtered:
+        """Return the labels of prompts that were labelled before, answered and filtered afresh."""
+        twins = any(each.name == "twin" for each in filters)
+        return apply_filters(filters, self.propose(difficulty, prompts, twins), self.verify)
+
     def propose(self, difficulty: Difficulty, prompts: Tokens, twins: bool) -> Proposals:
         """Return the members' joint answers, with their twins' where ``twins`` are asked for."""
         return join([self._answered(difficulty, prompts[b], twins) for b in blocks(self.members, self.task, prompts)])

@@ -49,6 +49,8 @@ class LabelRecord(BaseModel):
     """More of the round's record, as it is."""
     seconds: float
     ledger_sha256: str
+    relabelled_sha256: str = ""
+    """Of the file of older rounds' prompts that were answered afresh; empty where there is none."""
 
 
 class LabelCheckpoints(AnswerCheckpoints):

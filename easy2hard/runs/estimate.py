@@ -258,7 +258,8 @@ class _Probe:
         ends = [difficulties[0], difficulties[-1]] if len(difficulties) > 1 else difficulties
         per_prompt = float(np.mean([self._seconds_of_prompt(difficulty) for difficulty in ends]))
         asked = settings.probe if settings.schedule == "accelerated" else 0
-        return per_prompt * len(difficulties) * (self._prompts() + asked)
+        older = sum(map(len, self.plan[: number - 1])) if settings.relabel else 0
+        return per_prompt * (len(difficulties) * (self._prompts() + asked) + older * self._prompts())
 
     def _prompts(self) -> int:
         """Return how many prompts of a difficulty are labelled, topping up included."""

@@ -11,7 +11,7 @@ from easy2hard import processes
 from easy2hard.evaluation.exact_match import right
 from easy2hard.improvement.filters import Filtered, Mask, add_counts
 from easy2hard.improvement.labelling import Labelled, Labeller
-from easy2hard.improvement.ledger import write_ledger
+from easy2hard.improvement.ledger import read_prompts, write_ledger
 from easy2hard.improvement.noise import inject
 from easy2hard.improvement.schedules import next_difficulties, readiness_of
 from easy2hard.improvement.watch import Past, decide, good_before, signals_of, stricter, trouble
@@ -42,6 +42,8 @@ class _Labels:
     """The rounds that the labels build on, the newest weights last."""
     notes: dict[str, Any]
     """For the round's record."""
+    older: list[tuple[int, Filtered]]
+    """Labels that older rounds' prompts got afresh, each with its round."""
 
 
 def _remembered(record: RoundRecord) -> Past:
@@ -82,12 +84,16 @@ class LabelPhase:
         self.answers: LabelCheckpoints  # of the round that is labelled
 
     def kept(self, number: int) -> LabelRecord | None:
-        """Return what the label phase of a round came to, if it is over and its ledger is whole."""
-        path, ledger = self.store.labels_path(number), self.store.ledger_path(number)
-        if not path.exists() or not ledger.exists():
+        """Return what the label phase of a round came to, if it is over and its ledgers are whole."""
+        path = self.store.labels_path(number)
+        if not path.exists():
             return None
         labels = LabelRecord.model_validate_json(read_sealed(path))
-        return labels if file_digest(ledger) == labels.ledger_sha256 else None
+        expected = {self.store.ledger_path(number): labels.ledger_sha256}
+        if labels.relabelled_sha256:
+            expected[self.store.relabelled_path(number)] = labels.relabelled_sha256
+        whole = all(file.exists() and file_digest(file) == digest for file, digest in expected.items())
+        return labels if whole else None
 
     def run(self, manifest: Manifest, number: int) -> LabelRecord | None:
         """Label a round, write its ledger, and return what it came to; None where nothing harder is left.
@@ -110,9 +116,13 @@ class LabelPhase:
 
     def _write(self, number: int, labels: _Labels) -> LabelRecord:
         filtered, spoilt = self._spoil(number, labels.filtered)
+        weights, vocabulary = self.answers.weights, self.task.vocabulary
         with self.store.replacing(self.store.ledger_path(number)) as path:
-            weights = labels.past[-1].weights_sha256
-            write_ledger(path, filtered, self.task.vocabulary, number, weights, spoilt)
+            write_ledger(path, filtered, vocabulary, number, weights, spoilt)
+        if labels.older:
+            rounds, again = zip(*labels.older, strict=True)
+            with self.store.replacing(self.store.relabelled_path(number)) as path:
+                write_ledger(path, again, vocabulary, rounds, weights)
         return LabelRecord(
             difficulties=labels.difficulties,
             past=labels.past[-1].round,
@@ -122,6 +132,7 @@ class LabelPhase:
             notes={**labels.notes, "spoilt": sum(int(each.sum()) for each in spoilt or [])},
             seconds=0.0,
             ledger_sha256=file_digest(self.store.ledger_path(number)),
+            relabelled_sha256=file_digest(self.store.relabelled_path(number)) if labels.older else "",
         )
 
     def _label(self, manifest: Manifest, number: int) -> _Labels | None:
@@ -173,14 +184,24 @@ class LabelPhase:
         for text, reason in ended.items():
             self.listener.note(f"round {number}, difficulty {text}: {reason}")
         filtered = [each.filtered for each in labelled]
-        seconds = np.sum([each.proposals.seconds for each in filtered], axis=0)
+        older = self._relabelled(number, past, rollbacks) if self.settings.rounds.relabel else []
+        answered = [*filtered, *(again for _, again in older)]
+        seconds = np.sum([each.proposals.seconds for each in answered], axis=0)
         notes |= {
             "signals": signals.rounded(),
             "top_up": ended,
             "readiness": {difficulty_text(difficulty): values for difficulty, values in asked.items()},
             "member_seconds": [round(float(value), 3) for value in seconds],
+            "relabelled": [
+                {
+                    "round": each,
+                    "proposed": sum(len(again.kept) for of, again in older if of == each),
+                    "kept": sum(int(again.kept.sum()) for of, again in older if of == each),
+                }
+                for each in dict.fromkeys(of for of, _ in older)
+            ],
         }
-        return _Labels(difficulties, filtered, past, notes)
+        return _Labels(difficulties, filtered, past, notes, older)
 
     def _next(
         self, number: int, past: Sequence[RoundRecord], asked: dict[Difficulty, dict[str, float]]
@@ -225,6 +246,19 @@ class LabelPhase:
         filters = stricter(settings.watch, settings.rounds.filters, rollbacks)
         labeller = self._labeller()
         return [labeller.label(number, difficulty, filters) for difficulty in difficulties]
+
+    def _relabelled(self, number: int, past: Sequence[RoundRecord], rollbacks: int) -> list[tuple[int, Filtered]]:
+        """Return the labels that the prompts of ``past`` rounds get now, each difficulty with its round."""
+        asked = [
+            (record.round, difficulty, self.task.vocabulary.encode_prompts(prompts))
+            for record in past[1:]
+            for difficulty, prompts in read_prompts(self.store.ledger_path(record.round))
+        ]
+        total = sum(len(prompts) for _, _, prompts in asked)
+        self.listener.phase(number, self.settings.rounds.count, "relabel", total)
+        filters = stricter(self.settings.watch, self.settings.rounds.filters, rollbacks)
+        labeller = self._labeller()
+        return [(of, labeller.relabel(difficulty, prompts, filters)) for of, difficulty, prompts in asked]
 
     def _spoil(self, number: int, labels: Sequence[Filtered]) -> tuple[list[Filtered], list[Mask] | None]:
         noise = self.settings.noise

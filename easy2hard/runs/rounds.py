@@ -3,7 +3,7 @@
 import copy
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -314,6 +314,8 @@ class _Run:
         self.members = build_members(self.settings, self.task)
         if base := _check_base(store, self.members):
             self.world.from_main(lambda: store.save(store.manifest.model_copy(update={"base_sha256": base})))
+        scratch = self.settings.rounds.start == "scratch"
+        self.untrained = [copy.deepcopy(each.state_dict()) for each in self.members] if scratch else []
         self.labelled: dict[int, LabelledSource] = {}
         self.warned = False
         self.labels = LabelPhase(store, self.task, self.oracle, self.reserved, self.members, listener)
@@ -369,8 +371,7 @@ class _Run:
                 return None
             labels = labels.model_copy(update={"seconds": clock.seconds["label"]})
             self.world.from_main(partial(self.store.save_labels, number, labels))
-        elif labels.past != manifest.rounds[-1].round:
-            load_weights(self.store.weights_path(labels.past), self.members)
+        self._begin_training(labels.past)
         clock.seconds["label"] = labels.seconds
         past = [record for record in manifest.lineage if record.round <= labels.past]
         with clock.phase("train"):
@@ -378,22 +379,40 @@ class _Run:
         counted = labels.model_dump(include={"proposed", "kept", "filters"})
         return self._record(clock, number, labels.difficulties, {**counted, **labels.notes, **trained})
 
+    def _begin_training(self, past: int) -> None:
+        """Bring the members to the weights that a round's training begins with; ``past`` labelled it."""
+        if self.settings.rounds.start == "continue":
+            load_weights(self.store.weights_path(past), self.members)
+            return
+        for member, state in zip(self.members, self.untrained, strict=True):
+            member.load_state_dict(state)
+
     def _labels_of(self, number: int) -> LabelledSource:
         """Return the kept labels of a round, read from its ledger: a resumed run trains on exactly the same data."""
         if number not in self.labelled:
-            vocabulary = self.task.vocabulary
-            groups = [
-                Group.join(vocabulary.encode_prompts(prompts), vocabulary.encode_answers(answers))
-                for prompts, answers in read_kept(self.store.ledger_path(number)).values()
-            ]
-            self.labelled[number] = LabelledSource(groups, self.store.path)
+            self.labelled[number] = self._source(read_kept(self.store.ledger_path(number)))
         return self.labelled[number]
+
+    def _older_labels(self, number: int, past: Sequence[RoundRecord]) -> list[LabelledSource]:
+        """Return the labels of the ``past`` rounds that round ``number`` trains on."""
+        if not self.settings.rounds.relabel:
+            return [self._labels_of(record.round) for record in past]
+        again = self.store.relabelled_path(number)
+        return [self._source(read_kept(again, record.round)) for record in past if record.proposed]
+
+    def _source(self, kept: Mapping[int | str, tuple[list[str], list[str]]]) -> LabelledSource:
+        vocabulary = self.task.vocabulary
+        groups = [
+            Group.join(vocabulary.encode_prompts(prompts), vocabulary.encode_answers(answers))
+            for prompts, answers in kept.values()
+        ]
+        return LabelledSource(groups, self.store.path)
 
     def _train(
         self, number: int, phase: PhaseSettings, past: Sequence[RoundRecord], newest: int | None
     ) -> dict[str, Any]:
         settings = self.settings
-        sources = [self._labels_of(record.round) for record in past[1:]]
+        sources = self._older_labels(number, past[1:])
         new = self._labels_of(newest) if newest is not None else None
         restarts = self._restarts(number)
 
@@ -487,6 +506,9 @@ class _Run:
             phase_seconds={name: round(value, 3) for name, value in clock.seconds.items()},
             accuracy=scores,
             weights_sha256=weights,
-            files={str(path.relative_to(self.store.path)): file_digest(path) for path in self.store.files(number)},
+            files={
+                str(path.relative_to(self.store.path)): file_digest(path)
+                for path in self.store.files(number, bool(known.get("relabelled")))
+            },
             **known,
         )

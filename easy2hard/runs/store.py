@@ -72,7 +72,7 @@ class Store(RunDirectory):
         )
         with new_folder(path, RUN_FOLDERS) as begun:
             for record in kept:
-                for source in self.files(record.round, record.pruned):
+                for source in self.files(record.round, bool(record.relabelled), record.pruned):
                     shutil.copy2(source, begun / source.parent.name)
             _write_settings(begun, settings, manifest)
         return type(self)(path)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from helpers import Silent, copy_task
 
 from easy2hard.config import PhaseSettings, Settings, load_recipe
@@ -20,6 +21,7 @@ from easy2hard.learning import trainer
 from easy2hard.learning.batches import LabelledSource, Mixture
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import label_phase, rounds
+from easy2hard.runs.integrity import problems
 from easy2hard.runs.manifest import Manifest
 from easy2hard.runs.store import Store
 from easy2hard.tasks.prompts import evaluation_prompts
@@ -51,6 +53,7 @@ ROUND = {
     "from_round",
     "readiness",
     "top_up",
+    "relabelled",
     "spoilt",
     "member_seconds",
     "overlap",
@@ -451,6 +454,75 @@ def test_labels_that_replace_older_ones_are_trained_on_alone(
     run = rounds._Run(store, Silent())
     run._train(2, run.settings.rounds, store.manifest.rounds[:2], 2)
     assert sources == [[store.manifest.rounds[2].kept]] * 2
+
+
+def test_a_round_can_begin_from_scratch(tmp_path: Path) -> None:
+    store = rounds.start(short("rounds.start='scratch'", "rounds.data='replace'"), tmp_path / "run", Silent())
+    continued = rounds.start(short("rounds.data='replace'"), tmp_path / "continued", Silent())
+    ledgers = [pq.read_table(run.ledger_path(1)) for run in (store, continued)]
+    assert ledgers[0].equals(ledgers[1])  # the trained members label
+    # What round 2 trains does not depend on the weights of round 1, only on its own labels.
+    run = rounds._Run(store, Silent())
+    run._begin_training(1)
+    untrained = rounds.build_members(store.settings, run.task)
+    for member, fresh in zip(run.members, untrained, strict=True):
+        assert all(torch.equal(one, two) for one, two in zip(member.parameters(), fresh.parameters(), strict=True))
+    assert store.manifest.rounds[1].weights_sha256 != continued.manifest.rounds[1].weights_sha256
+
+
+def test_older_prompts_are_labelled_afresh(tmp_path: Path) -> None:
+    store = rounds.start(load_recipe("smoke", ["rounds.relabel=true", "rounds.count=3"]), tmp_path / "run", Silent())
+    records = store.manifest.rounds
+    assert [[each["round"] for each in record.relabelled] for record in records] == [[], [], [1], [1, 2]]
+    assert not store.relabelled_path(1).exists()
+    for record in records[2:]:
+        again = pq.read_table(store.relabelled_path(record.round)).to_pylist()
+        assert {row["weights_sha256"] for row in again} == {records[record.round - 1].weights_sha256}
+        for counts in record.relabelled:
+            rows = [row for row in again if row["round"] == counts["round"]]
+            first = pq.read_table(store.ledger_path(counts["round"])).to_pylist()
+            assert [row["prompt"] for row in rows] == [row["prompt"] for row in first]
+            assert (len(rows), sum(row["kept"] for row in rows)) == (counts["proposed"], counts["kept"])
+            assert [row["answer"] for row in rows] != [row["answer"] for row in first]
+    # Round 3 trains on what it said itself.
+    sources = rounds._Run(store, Silent())._older_labels(3, records[1:3])
+    assert [len(source) for source in sources] == [each["kept"] for each in records[3].relabelled]
+    assert str(store.relabelled_path(2).relative_to(store.path)) in records[2].files
+    store.relabelled_path(2).unlink()
+    with pytest.raises(UserError, match=r"round-002-relabelled\.parquet: missing"):
+        rounds.resume(store, Silent())
+
+
+VARIANTS = {
+    "replace": ["rounds.data='replace'"],
+    "scratch": ["rounds.start='scratch'"],
+    "relabel": ["rounds.relabel=true"],
+}
+"""Overrides of the shortened smoke recipe."""
+
+
+class StopLabelling(StopWithin):
+    """Interrupts round ``number`` once some labels are there."""
+
+    def advance(self, count: int) -> None:
+        if self.now == self.number:
+            raise self.error
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_is_resumed_to_the_same_end(name: str, tmp_path: Path) -> None:
+    """Stopped within the labels of its first and within the training of its second round."""
+    settings = short(*VARIANTS[name], "storage.checkpoint_minutes=0")
+    whole = rounds.start(settings, tmp_path / "whole", Silent())
+    with pytest.raises(KeyboardInterrupt):
+        rounds.start(settings, tmp_path / "part", StopLabelling(1, KeyboardInterrupt))
+    part = Store(tmp_path / "part")
+    with pytest.raises(KeyboardInterrupt):
+        rounds.resume(part, StopWithin(2, KeyboardInterrupt))
+    assert [record.round for record in part.manifest.rounds] == [0, 1]
+    rounds.resume(part, Silent())
+    assert_same_run(part, whole)
+    assert not problems(part, part.manifest)
 
 
 def test_a_schedule_that_has_come_to_the_end_ends_the_run(tmp_path: Path) -> None:
