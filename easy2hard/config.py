@@ -237,6 +237,19 @@ class RoundsSettings(PhaseSettings):
         "accumulate",
         description="which labels a round trains on beside D0: those of all rounds so far, or its own alone",
     )
+    temperature: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="labels are sampled at this temperature, by the plain loop and not the compiled one; 0: greedy",
+    )
+    samples: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="answers that each member gives to a prompt; each has a vote, and with the filter verifier any "
+        "right one is the label",
+    )
     relabel: bool = Field(
         False,
         description="whether each round answers the prompts of older rounds afresh, filters them again, and trains on "
@@ -258,6 +271,8 @@ class RoundsSettings(PhaseSettings):
     def _variants_fit(self) -> Self:
         if self.relabel and self.data == "replace":
             raise ValueError("relabel = true: data = 'replace' leaves no older labels to answer afresh")
+        if self.samples > 1 and not self.temperature:
+            raise ValueError(f"samples = {self.samples} needs a temperature above 0: greedy answers are all the same")
         return self
 
 
@@ -340,17 +355,24 @@ class Settings(_Settings):
         return self.rounds.readiness or ("vote" if self.model.members > 1 else "confidence")
 
     @property
+    def verified(self) -> bool:
+        """Whether the oracle says which labels are right: the filter ``verifier``, which is supervised."""
+        return any(isinstance(each, VerifierFilter) for each in self.rounds.filters)
+
+    @property
     def supervised_signals(self) -> list[str]:
         """The settings, if any, that use true answers beyond the supervised phase."""
-        found = ["rounds.filters: verifier"] if any(f.name == "verifier" for f in self.rounds.filters) else []
+        found = ["rounds.filters: verifier"] if self.verified else []
         if self.rounds.schedule == "accelerated" and self.readiness == "oracle":
             found.append("rounds.readiness = 'oracle'")
         return found
 
     @model_validator(mode="after")
     def _votes_need_members(self) -> Self:
-        if self.model.members == 1 and any(isinstance(f, VoteFilter) for f in self.rounds.filters):
-            raise ValueError("rounds.filters: a vote needs model.members of at least 2")
+        if self.model.members * self.rounds.samples == 1 and any(
+            isinstance(f, VoteFilter) for f in self.rounds.filters
+        ):
+            raise ValueError("rounds.filters: a vote needs model.members of at least 2, or rounds.samples")
         if self.model.members == 1 and self.rounds.schedule == "accelerated" and self.rounds.readiness == "vote":
             raise ValueError("rounds.readiness = 'vote' needs model.members of at least 2")
         needed = (self.watch.holds + 2) * (self.watch.rollbacks + 1)

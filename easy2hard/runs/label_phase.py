@@ -228,7 +228,7 @@ class LabelPhase:
         return {name: round(value, 4) for name, value in values.items()}
 
     def _labeller(self) -> Labeller:
-        verify = (lambda proposals: right(self.oracle, proposals)) if self.settings.supervised_signals else None
+        verify = (lambda proposals: right(self.oracle, proposals)) if self.settings.verified else None
         return Labeller(
             self.members,
             self.task,
@@ -258,7 +258,7 @@ class LabelPhase:
         self.listener.phase(number, self.settings.rounds.count, "relabel", total)
         filters = stricter(self.settings.watch, self.settings.rounds.filters, rollbacks)
         labeller = self._labeller()
-        return [(of, labeller.relabel(difficulty, prompts, filters)) for of, difficulty, prompts in asked]
+        return [(of, labeller.relabel(number, difficulty, prompts, filters)) for of, difficulty, prompts in asked]
 
     def _spoil(self, number: int, labels: Sequence[Filtered]) -> tuple[list[Filtered], list[Mask] | None]:
         noise = self.settings.noise

@@ -421,6 +421,23 @@ def test_a_verifier_keeps_what_is_right(tmp_path: Path) -> None:
     assert all(row["kept"] == (row["finished"] and row["prompt"] == row["answer"] + "=") for row in rows)
 
 
+def test_a_verifier_finds_right_samples_that_are_not_the_most_frequent(tmp_path: Path) -> None:
+    one, many = (
+        rounds.start(
+            load_recipe("smoke", ["rounds.filters=[{name='verifier'}]", "rounds.count=1", *overrides]),
+            tmp_path / str(len(overrides)),
+            Silent(),
+        )
+        for overrides in ([], ["rounds.temperature=1.0", "rounds.samples=8"])
+    )
+    assert many.manifest.supervised_signals == ["rounds.filters: verifier"]
+    assert many.manifest.rounds[1].kept > one.manifest.rounds[1].kept
+    rows = [row for row in pq.read_table(many.ledger_path(1)).to_pylist() if row["kept"]]
+    assert all(row["prompt"] == row["answer"] + "=" for row in rows)
+    assert {row["members"] for row in rows} == {16}
+    assert any(row["votes"] < row["runner_up"] for row in rows)
+
+
 def test_noise_spoils_one_round_and_says_so(finished: Store, tmp_path: Path) -> None:
     noise = "noise={round=1, kind='random', share=0.5}"
     store = rounds.start(load_recipe("smoke", [noise]), tmp_path / "run", Silent())
@@ -497,6 +514,9 @@ VARIANTS = {
     "replace": ["rounds.data='replace'"],
     "scratch": ["rounds.start='scratch'"],
     "relabel": ["rounds.relabel=true"],
+    "vote": ["rounds.temperature=1", "rounds.samples=3", "rounds.filters=[{name='vote', threshold=0.5}]"],
+    "verifier": ["rounds.temperature=1.0", "rounds.samples=4", "rounds.filters=[{name='verifier'}]", "model.members=1"],
+    "all at once": ["rounds.temperature=0.5", "rounds.relabel=true", "rounds.start='scratch'"],
 }
 """Overrides of the shortened smoke recipe."""
 
