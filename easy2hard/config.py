@@ -199,8 +199,23 @@ class VerifierFilter(_Settings):
     name: Literal["verifier"]
 
 
+class LearnedVerifierFilter(_Settings):
+    """Keep answers that a verifier takes for right, learned from right and wrong answers of the supervised range."""
+
+    name: Literal["learned-verifier"]
+    threshold: float = Field(0.5, gt=0, lt=1, description="estimated probability of being right")
+    examples: int = Field(
+        200,
+        ge=1,
+        le=1_000_000,
+        description="prompts of each supervised difficulty that it learns from in each round; their truth is D0's",
+    )
+    temperature: float = Field(1.0, gt=0, le=100, description="of the answers to them, some of which must be wrong")
+
+
 FilterSettings = Annotated[
-    NoFilter | VoteFilter | ConfidenceFilter | LengthFilter | TwinFilter | VerifierFilter, Field(discriminator="name")
+    NoFilter | VoteFilter | ConfidenceFilter | LengthFilter | TwinFilter | VerifierFilter | LearnedVerifierFilter,
+    Field(discriminator="name"),
 ]
 
 
@@ -250,6 +265,12 @@ class RoundsSettings(PhaseSettings):
         description="answers that each member gives to a prompt; each has a vote, and with the filter verifier any "
         "right one is the label",
     )
+    averaging: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="labels are given by the mean of the members' weights after so many rounds, the newest ones",
+    )
     relabel: bool = Field(
         False,
         description="whether each round answers the prompts of older rounds afresh, filters them again, and trains on "
@@ -271,6 +292,10 @@ class RoundsSettings(PhaseSettings):
     def _variants_fit(self) -> Self:
         if self.relabel and self.data == "replace":
             raise ValueError("relabel = true: data = 'replace' leaves no older labels to answer afresh")
+        if sum(isinstance(each, LearnedVerifierFilter) for each in self.filters) > 1:
+            raise ValueError("filters: one learned-verifier at most")
+        if self.averaging > 1 and self.start == "scratch":
+            raise ValueError(f"averaging = {self.averaging} needs start = 'continue': others share nothing to average")
         if self.samples > 1 and not self.temperature:
             raise ValueError(f"samples = {self.samples} needs a temperature above 0: greedy answers are all the same")
         return self
@@ -375,11 +400,16 @@ class Settings(_Settings):
             raise ValueError("rounds.filters: a vote needs model.members of at least 2, or rounds.samples")
         if self.model.members == 1 and self.rounds.schedule == "accelerated" and self.rounds.readiness == "vote":
             raise ValueError("rounds.readiness = 'vote' needs model.members of at least 2")
-        needed = (self.watch.holds + 2) * (self.watch.rollbacks + 1)
-        if self.storage.keep_weights and self.watch.enabled and self.storage.keep_weights < needed:
+        back = (self.watch.holds + 2) * (self.watch.rollbacks + 1) if self.watch.enabled else 1
+        needed = back + self.rounds.averaging - 1
+        if self.storage.keep_weights and self.storage.keep_weights < needed:
+            why = (
+                "the collapse watch has something to roll back to (or watch.enabled = false)"
+                if self.watch.enabled
+                else f"rounds.averaging = {self.rounds.averaging} has something to average"
+            )
             raise ValueError(
-                f"storage.keep_weights = {self.storage.keep_weights} must be at least {needed}, so that the collapse "
-                "watch has something to roll back to (or watch.enabled = false)"
+                f"storage.keep_weights = {self.storage.keep_weights} must be at least {needed}, so that {why}"
             )
         if self.model.pretrained and self.optimiser.name == "muon":
             raise ValueError("optimiser.name = 'muon': pretrained models train with adamw")
@@ -502,4 +532,5 @@ FILTERS: dict[str, type[BaseModel]] = {
     "length": LengthFilter,
     "twin": TwinFilter,
     "verifier": VerifierFilter,
+    "learned-verifier": LearnedVerifierFilter,
 }

@@ -153,6 +153,11 @@ def test_an_unknown_key_is_named_with_the_keys_of_its_section(section: str, key:
         (["model.members=1"], ["vote needs model.members of at least 2"]),
         (["rounds.samples=4"], ["rounds: samples = 4 needs a temperature above 0"]),
         (["rounds.relabel=true", "rounds.data=replace"], ["rounds: relabel = true: data = 'replace' leaves no older"]),
+        (["rounds.averaging=2", "rounds.start=scratch"], ["rounds: averaging = 2 needs start = 'continue'"]),
+        (
+            ["rounds.averaging=3", "storage.keep_weights=2"],
+            ["storage.keep_weights = 2 must be at least 3", "averaging = 3"],
+        ),
         (["rounds.data=both"], ["rounds.data = 'both'", "'accumulate' or 'replace'"]),
         (["training.groups=65"], ["groups = 65 must be at most batch = 64"]),
         (["supervised.warmup=100"], ["supervised: warmup + decay + rest = 160 must be at most steps = 120"]),

@@ -1,10 +1,11 @@
 """One difficulty's labels: fresh prompts -> the members' answers -> filters, topped up until enough are kept."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from easy2hard.config import FilterSettings, RoundsSettings
@@ -60,6 +61,7 @@ class Labeller:
         verify: says which proposals are right, for the supervised filter ``verifier`` alone.
         on_done: told about prompts as they are answered.
         kept: keeps answers, so that a resumed run need not give them again.
+        score: says how likely each proposal is right, for the filter ``learned-verifier`` alone.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Labeller:
         verify: Callable[[Proposals], Mask] | None = None,
         on_done: Callable[[int], None] = lambda count: None,
         kept: AnswerCheckpoints | None = None,
+        score: Callable[[Proposals], NDArray[np.float64]] | None = None,
     ) -> None:
         self.members = members
         self.task = task
@@ -81,6 +84,7 @@ class Labeller:
         self.verify = verify
         self.on_done = on_done
         self.kept = kept or NoAnswerCheckpoints()
+        self.score = score
 
     def label(self, number: int, difficulty: Difficulty, filters: Sequence[FilterSettings]) -> Labelled:
         """Return the labels of ``difficulty`` in round ``number``.
@@ -97,7 +101,7 @@ class Labeller:
             prompts = fresh_prompts(self.task, numpy_generator(self.seed, *stream), difficulty, wanted, taken)
             taken = np.concatenate([taken, prompts])
             parts.append(self.propose(difficulty, prompts, twins, self.draws(number, difficulty)))
-            filtered = apply_filters(filters, join(parts), self.verify)
+            filtered = self._filtered(filters, join(parts))
             kept = int(filtered.kept.sum())
             if settings.top_up is None or kept >= settings.top_up:
                 return Labelled(filtered, None)
@@ -118,6 +122,11 @@ class Labeller:
         """Return the labels that prompts of an older round get in round ``number``, answered and filtered afresh."""
         twins = any(each.name == "twin" for each in filters)
         proposals = self.propose(difficulty, prompts, twins, self.draws(number, difficulty))
+        return self._filtered(filters, proposals)
+
+    def _filtered(self, filters: Sequence[FilterSettings], proposals: Proposals) -> Filtered:
+        if self.score is not None:
+            proposals = replace(proposals, score=self.score(proposals))
         return apply_filters(filters, proposals, self.verify)
 
     def propose(self, difficulty: Difficulty, prompts: Tokens, twins: bool, draws: Draws | None = None) -> Proposals:

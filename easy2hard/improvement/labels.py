@@ -40,6 +40,8 @@ class Proposals:
     """(count,): mean log-probability of the answer's tokens, over the members that gave it."""
     twin: NDArray[np.bool_] | None = None
     """(count,): the answer to the prompt's twin says the same; None where nobody asked."""
+    score: NDArray[np.float64] | None = None
+    """(count,): the probability of being right, as a learned verifier sees it; None where there is none."""
     seconds: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0), compare=False)
     """(members,): processor time of each member's answers."""
     samples: int = 1

@@ -1,24 +1,28 @@
 """The label phase of a round: next difficulties -> labels -> what the watch says of them -> ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from easy2hard import processes
+from easy2hard.config import LearnedVerifierFilter
 from easy2hard.evaluation.exact_match import right
 from easy2hard.improvement.filters import Filtered, Mask, add_counts
 from easy2hard.improvement.labelling import Labelled, Labeller
+from easy2hard.improvement.labels import Draws, Proposals, propose
 from easy2hard.improvement.ledger import read_prompts, write_ledger
 from easy2hard.improvement.noise import inject
 from easy2hard.improvement.schedules import next_difficulties, readiness_of
+from easy2hard.improvement.verifier import Verifier, learn
 from easy2hard.improvement.watch import Past, decide, good_before, signals_of, stricter, trouble
 from easy2hard.models.member import Member
 from easy2hard.runs.checkpoint import LabelCheckpoints, LabelRecord
 from easy2hard.runs.manifest import Manifest, RoundRecord, file_digest, read_sealed
-from easy2hard.runs.store import Store, load_weights
+from easy2hard.runs.store import Store, load_mean, load_weights
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, span
 from easy2hard.tasks.oracle import Oracle
@@ -26,6 +30,9 @@ from easy2hard.tasks.prompts import Reserved, fresh_prompts
 
 if TYPE_CHECKING:
     from easy2hard.runs.rounds import Listener
+
+
+Score = Callable[[Proposals], NDArray[np.float64]]
 
 
 class CollapseError(Exception):
@@ -82,6 +89,7 @@ class LabelPhase:
         self.members = members
         self.listener = listener
         self.answers: LabelCheckpoints  # of the round that is labelled
+        self.verifier: tuple[str, Verifier] | None = None  # the newest, and the weights whose answers it learned from
 
     def kept(self, number: int) -> LabelRecord | None:
         """Return what the label phase of a round came to, if it is over and its ledgers are whole."""
@@ -108,6 +116,8 @@ class LabelPhase:
             60 * self.settings.storage.checkpoint_minutes,
         )
         try:
+            if self.settings.rounds.averaging > 1:
+                self._answer_with(manifest.lineage)
             labels = self._label(manifest, number)
         except KeyboardInterrupt:
             self.answers.flush()
@@ -168,8 +178,7 @@ class LabelPhase:
                 past = past[: len(good_before(memory))]
                 rollbacks += 1
                 notes["from_round"] = past[-1].round
-                load_weights(self.store.weights_path(past[-1].round), self.members)
-                self.answers.weights = past[-1].weights_sha256
+                self._answer_with(past)
                 difficulties = self._next(number, past, asked)
                 self.listener.note(f"{where}; back to the weights of round {past[-1].round}, with a stricter filter")
             labelled = self._label_all(number, difficulties, rollbacks)
@@ -192,6 +201,8 @@ class LabelPhase:
             "top_up": ended,
             "readiness": {difficulty_text(difficulty): values for difficulty, values in asked.items()},
             "member_seconds": [round(float(value), 3) for value in seconds],
+            "verifier": verifier.record() if (verifier := self._learned(number)) else None,
+            "averaged": self._averaged(past),
             "relabelled": [
                 {
                     "round": each,
@@ -202,6 +213,20 @@ class LabelPhase:
             ],
         }
         return _Labels(difficulties, filtered, past, notes, older)
+
+    def _answer_with(self, past: Sequence[RoundRecord]) -> None:
+        """Load the weights that give labels after the ``past`` rounds: the newest, or a mean of the last."""
+        averaged = self._averaged(past)
+        if not averaged:
+            load_weights(self.store.weights_path(past[-1].round), self.members)
+            self.answers.weights = past[-1].weights_sha256
+        else:
+            self.answers.weights = load_mean([self.store.weights_path(each) for each in averaged], self.members)
+
+    def _averaged(self, past: Sequence[RoundRecord]) -> list[int]:
+        """Return the rounds whose weights' mean gives labels after the ``past`` rounds; none where the newest do."""
+        last = [record.round for record in past[-self.settings.rounds.averaging :]]
+        return last if len(last) > 1 else []
 
     def _next(
         self, number: int, past: Sequence[RoundRecord], asked: dict[Difficulty, dict[str, float]]
@@ -227,7 +252,27 @@ class LabelPhase:
             values["oracle"] = float(right(self.oracle, proposals).mean()) if len(prompts) else 0.0
         return {name: round(value, 4) for name, value in values.items()}
 
-    def _labeller(self) -> Labeller:
+    def _learned(self, number: int) -> Verifier | None:
+        """Return a verifier that learned from the answers of the members, as they are, to supervised prompts."""
+        for each in self.settings.rounds.filters:
+            if isinstance(each, LearnedVerifierFilter):
+                if self.verifier is None or self.verifier[0] != self.answers.weights:
+                    self.verifier = (self.answers.weights, self._learn(number, each))
+                return self.verifier[1]
+        return None
+
+    def _learn(self, number: int, settings: LearnedVerifierFilter) -> Verifier:
+        proposals = []
+        for difficulty in self.task.supervised_difficulties(self.settings.supervised.difficulty):
+            stream = ("verifier", number, difficulty_text(difficulty))
+            generator = numpy_generator(self.settings.seed, *stream)
+            prompts = self.reserved.sample(generator, difficulty, settings.examples)
+            for index, member in enumerate(self.members):
+                draws = Draws(settings.temperature, 1, self.settings.seed, (*stream, index))
+                proposals.append(propose([member], self.task, difficulty, prompts, draws=draws))
+        return learn(proposals, [right(self.oracle, each) for each in proposals])
+
+    def _labeller(self, score: Score | None = None) -> Labeller:
         verify = (lambda proposals: right(self.oracle, proposals)) if self.settings.verified else None
         return Labeller(
             self.members,
@@ -238,13 +283,18 @@ class LabelPhase:
             verify,
             self.listener.advance,
             self.answers,
+            score,
         )
+
+    def _scoring(self, number: int) -> Labeller:
+        verifier = self._learned(number)
+        return self._labeller(verifier.score if verifier else None)
 
     def _label_all(self, number: int, difficulties: Sequence[Difficulty], rollbacks: int) -> list[Labelled]:
         settings = self.settings
         self.listener.phase(number, settings.rounds.count, "label", len(difficulties) * settings.rounds.labels)
         filters = stricter(settings.watch, settings.rounds.filters, rollbacks)
-        labeller = self._labeller()
+        labeller = self._scoring(number)
         return [labeller.label(number, difficulty, filters) for difficulty in difficulties]
 
     def _relabelled(self, number: int, past: Sequence[RoundRecord], rollbacks: int) -> list[tuple[int, Filtered]]:
@@ -257,7 +307,7 @@ class LabelPhase:
         total = sum(len(prompts) for _, _, prompts in asked)
         self.listener.phase(number, self.settings.rounds.count, "relabel", total)
         filters = stricter(self.settings.watch, self.settings.rounds.filters, rollbacks)
-        labeller = self._labeller()
+        labeller = self._scoring(number)
         return [(of, labeller.relabel(number, difficulty, prompts, filters)) for of, difficulty, prompts in asked]
 
     def _spoil(self, number: int, labels: Sequence[Filtered]) -> tuple[list[Filtered], list[Mask] | None]:

@@ -54,6 +54,10 @@ class RoundRecord(BaseModel):
     """Difficulties that kept fewer labels than wanted, and why topping up ended."""
     spoilt: int = 0
     """Kept labels that were spoilt on purpose (settings ``noise``)."""
+    averaged: list[int] = []
+    """The rounds whose weights' mean gave the labels (rounds.averaging); empty where one round's did."""
+    verifier: dict[str, Any] | None = None
+    """What a learned verifier saw, answers of the supervised range, and what it learned from them."""
     relabelled: list[dict[str, int]] = []
     """Of each older round whose prompts were answered afresh: its number, labels ``proposed`` and ``kept``."""
     restarts: list[dict[str, Any]] = []

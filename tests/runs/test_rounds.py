@@ -16,6 +16,7 @@ from easy2hard.config import PhaseSettings, Settings, load_recipe
 from easy2hard.errors import UserError
 from easy2hard.evaluation.exact_match import accuracy
 from easy2hard.improvement.filters import Filtered
+from easy2hard.improvement.labels import propose
 from easy2hard.improvement.watch import Signals
 from easy2hard.learning import trainer
 from easy2hard.learning.batches import LabelledSource, Mixture
@@ -23,7 +24,7 @@ from easy2hard.learning.trainer import Step
 from easy2hard.runs import label_phase, rounds
 from easy2hard.runs.integrity import problems
 from easy2hard.runs.manifest import Manifest
-from easy2hard.runs.store import Store
+from easy2hard.runs.store import Store, load_weights
 from easy2hard.tasks.prompts import evaluation_prompts
 
 MANIFEST = {
@@ -54,6 +55,8 @@ ROUND = {
     "readiness",
     "top_up",
     "relabelled",
+    "averaged",
+    "verifier",
     "spoilt",
     "member_seconds",
     "overlap",
@@ -438,6 +441,17 @@ def test_a_verifier_finds_right_samples_that_are_not_the_most_frequent(tmp_path:
     assert any(row["votes"] < row["runner_up"] for row in rows)
 
 
+def test_a_learned_verifier_sees_no_truth_beyond_the_supervised_range(tmp_path: Path) -> None:
+    settings = load_recipe("smoke", ["rounds.filters=[{name='learned-verifier', threshold=0.3}]", "rounds.count=1"])
+    store = rounds.start(settings, tmp_path / "run", Silent(), blindfold=True)
+    record = store.manifest.rounds[1]
+    assert store.manifest.supervised_signals == []
+    assert record.verifier is not None
+    assert record.verifier["truth"] == "of the supervised range"
+    assert 0 < record.verifier["right"] < record.verifier["seen"] <= 3 * 2 * 200
+    assert 0 < record.kept < record.proposed
+
+
 def test_noise_spoils_one_round_and_says_so(finished: Store, tmp_path: Path) -> None:
     noise = "noise={round=1, kind='random', share=0.5}"
     store = rounds.start(load_recipe("smoke", [noise]), tmp_path / "run", Silent())
@@ -510,13 +524,41 @@ def test_older_prompts_are_labelled_afresh(tmp_path: Path) -> None:
         rounds.resume(store, Silent())
 
 
+def test_the_mean_of_the_last_weights_labels(tmp_path: Path) -> None:
+    store = rounds.start(short("rounds.averaging=2", "rounds.count=3"), tmp_path / "run", Silent())
+    records = store.manifest.rounds
+    assert [record.averaged for record in records] == [[], [], [0, 1], [1, 2]]
+    one, two, mean = (rounds.build_members(store.settings, copy_task()[0]) for _ in range(3))
+    load_weights(store.weights_path(1), one)
+    load_weights(store.weights_path(2), two)
+    for weights in zip(
+        *([p for member in members for p in member.parameters()] for members in (one, two, mean)), strict=True
+    ):
+        weights[2].data = (weights[0].data + weights[1].data) / 2
+    ledger = pq.read_table(store.ledger_path(3)).to_pylist()
+    assert {row["weights_sha256"] for row in ledger}.isdisjoint({record.weights_sha256 for record in records})
+    prompts = copy_task()[0].vocabulary.encode_prompts([row["prompt"] for row in ledger])
+    proposals = propose(mean, copy_task()[0], 6, prompts)
+    assert copy_task()[0].vocabulary.decode_answers(proposals.answers) == [row["answer"] for row in ledger]
+    # Training goes on from the newest weights, not from the mean.
+    run = rounds._Run(store, Silent())
+    run._begin_training(2)
+    assert all(
+        torch.equal(p, q)
+        for m, n in zip(run.members, two, strict=True)
+        for p, q in zip(m.parameters(), n.parameters(), strict=True)
+    )
+
+
 VARIANTS = {
     "replace": ["rounds.data='replace'"],
     "scratch": ["rounds.start='scratch'"],
     "relabel": ["rounds.relabel=true"],
     "vote": ["rounds.temperature=1", "rounds.samples=3", "rounds.filters=[{name='vote', threshold=0.5}]"],
     "verifier": ["rounds.temperature=1.0", "rounds.samples=4", "rounds.filters=[{name='verifier'}]", "model.members=1"],
-    "all at once": ["rounds.temperature=0.5", "rounds.relabel=true", "rounds.start='scratch'"],
+    "averaging": ["rounds.averaging=2"],
+    "learned verifier": ["rounds.filters=[{name='learned-verifier', threshold=0.2, examples=30}]"],
+    "several": ["rounds.temperature=0.5", "rounds.relabel=true", "rounds.averaging=3"],
 }
 """Overrides of the shortened smoke recipe."""
 
