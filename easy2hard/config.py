@@ -265,6 +265,11 @@ class RoundsSettings(PhaseSettings):
         description="answers that each member gives to a prompt; each has a vote, and with the filter verifier any "
         "right one is the label",
     )
+    counter_examples: bool = Field(
+        False,
+        description="whether a round trains on the prompts that its members answer wrongly, with their true answers, "
+        "instead of on labels: SUPERVISED, not self-improvement",
+    )
     averaging: int = Field(
         1,
         ge=1,
@@ -294,6 +299,9 @@ class RoundsSettings(PhaseSettings):
             raise ValueError("relabel = true: data = 'replace' leaves no older labels to answer afresh")
         if sum(isinstance(each, LearnedVerifierFilter) for each in self.filters) > 1:
             raise ValueError("filters: one learned-verifier at most")
+        if self.counter_examples and (self.relabel or any(each.name != "none" for each in self.filters)):
+            other = "relabel = false" if self.relabel else "filters = [{name = 'none'}]"
+            raise ValueError(f"counter_examples = true needs {other}: the oracle says what is kept")
         if self.averaging > 1 and self.start == "scratch":
             raise ValueError(f"averaging = {self.averaging} needs start = 'continue': others share nothing to average")
         if self.samples > 1 and not self.temperature:
@@ -390,6 +398,8 @@ class Settings(_Settings):
         found = ["rounds.filters: verifier"] if self.verified else []
         if self.rounds.schedule == "accelerated" and self.readiness == "oracle":
             found.append("rounds.readiness = 'oracle'")
+        if self.rounds.counter_examples:
+            found.append("rounds.counter_examples")
         return found
 
     @model_validator(mode="after")

@@ -158,6 +158,7 @@ def test_an_unknown_key_is_named_with_the_keys_of_its_section(section: str, key:
             ["rounds.averaging=3", "storage.keep_weights=2"],
             ["storage.keep_weights = 2 must be at least 3", "averaging = 3"],
         ),
+        (["rounds.counter_examples=true"], ["rounds: counter_examples = true needs filters = [{name = 'none'}]"]),
         (["rounds.data=both"], ["rounds.data = 'both'", "'accumulate' or 'replace'"]),
         (["training.groups=65"], ["groups = 65 must be at most batch = 64"]),
         (["supervised.warmup=100"], ["supervised: warmup + decay + rest = 160 must be at most steps = 120"]),

@@ -78,6 +78,7 @@ anything = st.fixed_dictionaries(
                 start=st.sampled_from(["continue", "scratch"]),
                 relabel=st.booleans(),
                 averaging=small,
+                counter_examples=st.booleans(),
                 temperature=share,
                 samples=small,
             ),

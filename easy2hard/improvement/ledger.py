@@ -43,6 +43,7 @@ def write_ledger(
     number: int | Sequence[int],
     weights: str,
     spoilt: Sequence[Mask] | None = None,
+    solved: bool = False,
 ) -> None:
     """Write the labels of a round.
 
@@ -52,6 +53,7 @@ def write_ledger(
         vocabulary: turns tokens into texts.
         number: the round whose prompts these are; of each difficulty its own where older rounds are labelled afresh.
         weights: digest of the weights that gave the answers.
+        solved: what is kept are counter-examples, answered by the oracle (SUPERVISED); it stands for the digest.
         spoilt: for each difficulty, (count,) labels whose answer was spoilt on purpose.
     """
     pairs = any(isinstance(each.proposals.difficulty, tuple) for each in labels)
@@ -79,7 +81,7 @@ def write_ledger(
                     "confidence": proposals.confidence[rows],
                     "mean_log_probability": proposals.mean_log_probability[rows],
                     "twin": [None] * len(prompts) if proposals.twin is None else proposals.twin[rows],
-                    "weights_sha256": [weights] * len(prompts),
+                    "weights_sha256": ["oracle" if solved and kept else weights for kept in each.kept[rows]],
                 }
                 writer.write_table(pa.table(columns, schema=schema))
 

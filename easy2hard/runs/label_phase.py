@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from easy2hard import processes
 from easy2hard.config import LearnedVerifierFilter
+from easy2hard.evaluation.counter_examples import counter_examples
 from easy2hard.evaluation.exact_match import right
 from easy2hard.improvement.filters import Filtered, Mask, add_counts
 from easy2hard.improvement.labelling import Labelled, Labeller
@@ -125,10 +126,12 @@ class LabelPhase:
         return None if labels is None else self.world.from_main(lambda: self._write(number, labels))
 
     def _write(self, number: int, labels: _Labels) -> LabelRecord:
-        filtered, spoilt = self._spoil(number, labels.filtered)
+        failed = self.settings.rounds.counter_examples
+        solved = [counter_examples(self.oracle, each) if failed else each for each in labels.filtered]
+        filtered, spoilt = self._spoil(number, solved)
         weights, vocabulary = self.answers.weights, self.task.vocabulary
         with self.store.replacing(self.store.ledger_path(number)) as path:
-            write_ledger(path, filtered, vocabulary, number, weights, spoilt)
+            write_ledger(path, filtered, vocabulary, number, weights, spoilt, solved=failed)
         if labels.older:
             rounds, again = zip(*labels.older, strict=True)
             with self.store.replacing(self.store.relabelled_path(number)) as path:

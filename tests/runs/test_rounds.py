@@ -402,8 +402,12 @@ def test_a_blindfold_changes_no_weight(overrides: list[str], tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "override",
-    ['rounds.filters=[{name="verifier"}]', "rounds.readiness='oracle'"],
-    ids=["filter", "readiness"],
+    [
+        "rounds.filters=[{name='verifier'}]",
+        "rounds.readiness='oracle'",
+        "rounds={counter_examples=true, schedule='standard', count=1, steps=3, labels=20}",
+    ],
+    ids=["filter", "readiness", "counter-examples"],
 )
 def test_what_looks_at_true_answers_is_marked_and_not_for_a_blindfold(override: str, tmp_path: Path) -> None:
     settings = short("rounds.schedule='accelerated'", override)
@@ -450,6 +454,25 @@ def test_a_learned_verifier_sees_no_truth_beyond_the_supervised_range(tmp_path: 
     assert record.verifier["truth"] == "of the supervised range"
     assert 0 < record.verifier["right"] < record.verifier["seen"] <= 3 * 2 * 200
     assert 0 < record.kept < record.proposed
+
+
+def test_counter_examples_are_what_is_wrong_with_its_true_answer(tmp_path: Path) -> None:
+    overrides = ["rounds.filters=[{name='none'}]", "rounds.count=1"]
+    plain, solved = (
+        rounds.start(load_recipe("smoke", [*overrides, f"rounds.counter_examples={each}"]), tmp_path / each, Silent())
+        for each in ("false", "true")
+    )
+    before, after = (pq.read_table(store.ledger_path(1)).to_pylist() for store in (plain, solved))
+    members = {row["weights_sha256"] for row in before}
+    for said, row in zip(before, after, strict=True):
+        is_right = said["finished"] and said["prompt"] == said["answer"] + "="
+        assert row["kept"] != is_right
+        assert row["why"] == ("counter-examples" if is_right else "kept")
+        assert row["prompt"] == said["prompt"] == row["answer"] + "="
+        assert {row["weights_sha256"]} == (members if is_right else {"oracle"})
+    record = solved.manifest.rounds[1]
+    assert 0 < record.kept < record.proposed
+    assert record.filters == [{"name": "counter-examples", "supervised": True, "in": 100, "kept": record.kept}]
 
 
 def test_noise_spoils_one_round_and_says_so(finished: Store, tmp_path: Path) -> None:
@@ -557,6 +580,7 @@ VARIANTS = {
     "vote": ["rounds.temperature=1", "rounds.samples=3", "rounds.filters=[{name='vote', threshold=0.5}]"],
     "verifier": ["rounds.temperature=1.0", "rounds.samples=4", "rounds.filters=[{name='verifier'}]", "model.members=1"],
     "averaging": ["rounds.averaging=2"],
+    "counter-examples": ["rounds.counter_examples=true", "rounds.filters=[{name='none'}]"],
     "learned verifier": ["rounds.filters=[{name='learned-verifier', threshold=0.2, examples=30}]"],
     "several": ["rounds.temperature=0.5", "rounds.relabel=true", "rounds.averaging=3"],
 }
