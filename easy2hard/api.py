@@ -184,7 +184,7 @@ class Run:
 
         Raises:
             UserError: a file of the run is missing or changed, or another process is writing it.
-            CollapseError: the collapse watch stopped the run (``easy2hard.runs.rounds``).
+            CollapseError: the collapse watch stopped the run (``easy2hard.runs.label_phase``).
             DiskFullError: the disk is full (``easy2hard.runs.space``).
         """
         from easy2hard.runs import rounds, store
@@ -231,7 +231,8 @@ def run(
 
     Raises:
         UserError: a setting is not allowed or does not fit the task, or ``out`` is in use.
-        CollapseError: the collapse watch stopped the run (``easy2hard.runs.rounds``); ``Run(out)`` opens what there is.
+        CollapseError: the collapse watch stopped the run (``easy2hard.runs.label_phase``); ``Run(out)`` opens what
+            there is.
         DiskFullError: the disk is full; :meth:`Run.resume` goes on once there is room.
     """
     settings = settings_of(recipe, task_file=task_file, values=overrides, scale=scale)

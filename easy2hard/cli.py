@@ -228,7 +228,7 @@ def _train(work: Any, out: Path) -> None:
 
     from easy2hard.learning.trainer import NonFiniteLossError
     from easy2hard.progress import ProgressListener
-    from easy2hard.runs.rounds import CollapseError
+    from easy2hard.runs.label_phase import CollapseError
     from easy2hard.runs.space import DiskFullError
 
     _on_interrupt()
@@ -556,6 +556,11 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
                 oracle,
                 [each["name"] for each in record.filters if "name" in each],
             ),
+            **(
+                {"relabelled": audit_ledger(opened.intact(opened.relabelled_path(record.round)), oracle)}
+                if record.relabelled
+                else {}
+            ),
         }
         for record in opened.manifest.rounds[1:]
     ]
@@ -579,6 +584,13 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
                 for each in stages
             )
             print(f"round {row['round']}, {difficulty}: kept (precision, recall) after {', '.join(steps)}")
+        if "relabelled" in row:
+            again = row["relabelled"]
+            precision, recall = (_fraction(again[key]) for key in ("precision", "recall"))
+            print(
+                f"round {row['round']}, older rounds afresh: kept {again['kept']} of {again['proposed']}"
+                f" ({precision}, {recall})"
+            )
         for kind, count in row["errors"].items():
             print(f"round {row['round']}: {count} kept labels are wrong: {kind}")
     fallen = first_fall(rows)

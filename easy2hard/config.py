@@ -199,8 +199,23 @@ class VerifierFilter(_Settings):
     name: Literal["verifier"]
 
 
+class LearnedVerifierFilter(_Settings):
+    """Keep answers that a verifier takes for right, learned from right and wrong answers of the supervised range."""
+
+    name: Literal["learned-verifier"]
+    threshold: float = Field(0.5, gt=0, lt=1, description="estimated probability of being right")
+    examples: int = Field(
+        200,
+        ge=1,
+        le=1_000_000,
+        description="prompts of each supervised difficulty that it learns from in each round; their truth is D0's",
+    )
+    temperature: float = Field(1.0, gt=0, le=100, description="of the answers to them, some of which must be wrong")
+
+
 FilterSettings = Annotated[
-    NoFilter | VoteFilter | ConfidenceFilter | LengthFilter | TwinFilter | VerifierFilter, Field(discriminator="name")
+    NoFilter | VoteFilter | ConfidenceFilter | LengthFilter | TwinFilter | VerifierFilter | LearnedVerifierFilter,
+    Field(discriminator="name"),
 ]
 
 
@@ -233,6 +248,43 @@ class RoundsSettings(PhaseSettings):
         0.05, gt=0, le=1, description="share of labels kept below which topping up ends, with a report"
     )
     batch: int | None = Field(None, ge=2, description="examples in a step; default: training.batch")
+    data: Literal["accumulate", "replace"] = Field(
+        "accumulate",
+        description="which labels a round trains on beside D0: those of all rounds so far, or its own alone",
+    )
+    temperature: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="labels are sampled at this temperature, by the plain loop and not the compiled one; 0: greedy",
+    )
+    samples: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="answers that each member gives to a prompt; each has a vote, and with the filter verifier any "
+        "right one is the label",
+    )
+    counter_examples: bool = Field(
+        False,
+        description="whether a round trains on the prompts that its members answer wrongly, with their true answers, "
+        "instead of on labels: SUPERVISED, not self-improvement",
+    )
+    averaging: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="labels are given by the mean of the members' weights after so many rounds, the newest ones",
+    )
+    relabel: bool = Field(
+        False,
+        description="whether each round answers the prompts of older rounds afresh, filters them again, and trains on "
+        "that instead of the older labels",
+    )
+    start: Literal["continue", "scratch"] = Field(
+        "continue",
+        description="weights that a round's training begins with: the newest, or those before any training",
+    )
     newest_share: float = Field(0.5, gt=0, lt=1, description="share of a batch from the newest round's labels")
     learning_rate_scale: float = Field(
         1.0, gt=0, description="peak rates of the rounds relative to the supervised phase"
@@ -240,6 +292,21 @@ class RoundsSettings(PhaseSettings):
     filters: list[FilterSettings] = Field(
         [NoFilter(name="none")], description="which labels are kept, one filter after another (docs/labels.md)"
     )
+
+    @model_validator(mode="after")
+    def _variants_fit(self) -> Self:
+        if self.relabel and self.data == "replace":
+            raise ValueError("relabel = true: data = 'replace' leaves no older labels to answer afresh")
+        if sum(isinstance(each, LearnedVerifierFilter) for each in self.filters) > 1:
+            raise ValueError("filters: one learned-verifier at most")
+        if self.counter_examples and (self.relabel or any(each.name != "none" for each in self.filters)):
+            other = "relabel = false" if self.relabel else "filters = [{name = 'none'}]"
+            raise ValueError(f"counter_examples = true needs {other}: the oracle says what is kept")
+        if self.averaging > 1 and self.start == "scratch":
+            raise ValueError(f"averaging = {self.averaging} needs start = 'continue': others share nothing to average")
+        if self.samples > 1 and not self.temperature:
+            raise ValueError(f"samples = {self.samples} needs a temperature above 0: greedy answers are all the same")
+        return self
 
 
 class WatchSettings(_Settings):
@@ -347,24 +414,38 @@ class Settings(_Settings):
         return self.rounds.readiness or ("vote" if self.model.members > 1 else "confidence")
 
     @property
+    def verified(self) -> bool:
+        """Whether the oracle says which labels are right: the filter ``verifier``, which is supervised."""
+        return any(isinstance(each, VerifierFilter) for each in self.rounds.filters)
+
+    @property
     def supervised_signals(self) -> list[str]:
         """The settings, if any, that use true answers beyond the supervised phase."""
-        found = ["rounds.filters: verifier"] if any(f.name == "verifier" for f in self.rounds.filters) else []
+        found = ["rounds.filters: verifier"] if self.verified else []
         if self.rounds.schedule == "accelerated" and self.readiness == "oracle":
             found.append("rounds.readiness = 'oracle'")
+        if self.rounds.counter_examples:
+            found.append("rounds.counter_examples")
         return found
 
     @model_validator(mode="after")
     def _votes_need_members(self) -> Self:
-        if self.model.members == 1 and any(isinstance(f, VoteFilter) for f in self.rounds.filters):
-            raise ValueError("rounds.filters: a vote needs model.members of at least 2")
+        if self.model.members * self.rounds.samples == 1 and any(
+            isinstance(f, VoteFilter) for f in self.rounds.filters
+        ):
+            raise ValueError("rounds.filters: a vote needs model.members of at least 2, or rounds.samples")
         if self.model.members == 1 and self.rounds.schedule == "accelerated" and self.rounds.readiness == "vote":
             raise ValueError("rounds.readiness = 'vote' needs model.members of at least 2")
-        needed = (self.watch.holds + 2) * (self.watch.rollbacks + 1)
-        if self.storage.keep_weights and self.watch.enabled and self.storage.keep_weights < needed:
+        back = (self.watch.holds + 2) * (self.watch.rollbacks + 1) if self.watch.enabled else 1
+        needed = back + self.rounds.averaging - 1
+        if self.storage.keep_weights and self.storage.keep_weights < needed:
+            why = (
+                "the collapse watch has something to roll back to (or watch.enabled = false)"
+                if self.watch.enabled
+                else f"rounds.averaging = {self.rounds.averaging} has something to average"
+            )
             raise ValueError(
-                f"storage.keep_weights = {self.storage.keep_weights} must be at least {needed}, so that the collapse "
-                "watch has something to roll back to (or watch.enabled = false)"
+                f"storage.keep_weights = {self.storage.keep_weights} must be at least {needed}, so that {why}"
             )
         if self.model.pretrained and self.optimiser.name == "muon":
             raise ValueError("optimiser.name = 'muon': pretrained models train with adamw")
@@ -515,4 +596,5 @@ FILTERS: dict[str, type[BaseModel]] = {
     "length": LengthFilter,
     "twin": TwinFilter,
     "verifier": VerifierFilter,
+    "learned-verifier": LearnedVerifierFilter,
 }

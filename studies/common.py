@@ -8,6 +8,7 @@ from rich.console import Console
 from easy2hard.config import Settings, load_recipe
 from easy2hard.progress import ProgressListener
 from easy2hard.runs import rounds
+from easy2hard.runs.label_phase import CollapseError
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.store import Store
 
@@ -26,7 +27,7 @@ def bring_to_end(store: Store | None, out: Path, settings: Settings) -> RunDirec
                     rounds.start(settings, out, listener)
                 else:
                     rounds.resume(store, listener)
-            except rounds.CollapseError as error:
+            except CollapseError as error:
                 print(f"{out}: {error}")
     return RunDirectory(out)
 

@@ -35,7 +35,11 @@ def with_required(required: dict[str, st.SearchStrategy[Any]], section: st.Searc
 
 filters = st.lists(
     st.one_of(
-        st.builds(lambda name, more: {"name": name, **more}, st.sampled_from(["none", "twin", "verifier"]), some()),
+        st.builds(
+            lambda name, more: {"name": name, **more},
+            st.sampled_from(["none", "twin", "verifier", "learned-verifier"]),
+            some(),
+        ),
         st.builds(lambda more: {"name": "vote", **more}, some(threshold=share)),
         st.builds(lambda more: {"name": "length", **more}, some(threshold=small)),
         st.builds(lambda more: {"name": "confidence", **more}, some(keep=share, threshold=share)),
@@ -70,6 +74,13 @@ anything = st.fixed_dictionaries(
                 newest_share=share,
                 learning_rate_scale=share,
                 filters=filters,
+                data=st.sampled_from(["accumulate", "replace"]),
+                start=st.sampled_from(["continue", "scratch"]),
+                relabel=st.booleans(),
+                averaging=small,
+                counter_examples=st.booleans(),
+                temperature=share,
+                samples=small,
             ),
         ),
     },

@@ -1,6 +1,7 @@
 """Filters: each says which proposals to keep, and records its name, settings and counts.
 
-All are label-free but the one named ``verifier``, which is supervised and marked so wherever it appears.
+All are label-free but the one named ``verifier``, which is supervised and marked so wherever it appears, and
+``learned-verifier``, whose scores were learned from true answers of the supervised range.
 A filter is one function of its settings, the proposals of one difficulty and the mask of what is still kept. They are
 applied in order; a label names the first filter that dropped it.
 """
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from easy2hard.config import (
     ConfidenceFilter,
     FilterSettings,
+    LearnedVerifierFilter,
     LengthFilter,
     NoFilter,
     TwinFilter,
@@ -126,10 +128,17 @@ def _twin(settings: TwinFilter, proposals: Proposals, kept: Mask) -> Mask:
     return proposals.twin
 
 
+def _learned(settings: LearnedVerifierFilter, proposals: Proposals, kept: Mask) -> Mask:
+    assert proposals.score is not None
+    passed: Mask = proposals.score >= settings.threshold
+    return passed
+
+
 _FILTERS: dict[str, Callable[[Any, Proposals, Mask], Mask]] = {
     "none": _none,
     "vote": _vote,
     "confidence": _confidence,
     "length": _length,
     "twin": _twin,
+    "learned-verifier": _learned,
 }

@@ -1,4 +1,4 @@
-"""Prompts -> the members' greedy answers, their votes and confidence. Nothing here can see a true answer."""
+"""Prompts -> the members' answers, their votes and confidence. Nothing here can see a true answer."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easy2hard.errors import UserError
-from easy2hard.models.decoding import Answers, chunks, decode, decoded_tokens
+from easy2hard.models.decoding import Answers, Sampling, chunks, decode, decoded_tokens
 from easy2hard.models.member import Member
 from easy2hard.models.threads import map_chunks
+from easy2hard.seeding import derive
 from easy2hard.tasks.base import Difficulty, Task
 from easy2hard.vocabulary import PAD, Tokens
 
@@ -28,18 +29,23 @@ class Proposals:
     finished: NDArray[np.bool_]
     """(count,): the answer ended within its bound. One that did not is not a label."""
     votes: NDArray[np.int64]
-    """(count,): members that gave exactly this answer, cut at EOS; 0 where no member finished."""
+    """(count,): members' answers that are exactly this one, cut at EOS; 0 where no member finished."""
     runner_up: NDArray[np.int64]
     """(count,): votes of the most frequent other answer; equal to ``votes`` in a tie."""
     members: int
+    """How many answers each prompt got: one of each member, or ``samples`` of each."""
     confidence: NDArray[np.float32]
     """(count,): smallest token probability of the answer, the least of the members that gave it."""
     mean_log_probability: NDArray[np.float32]
     """(count,): mean log-probability of the answer's tokens, over the members that gave it."""
     twin: NDArray[np.bool_] | None = None
     """(count,): the answer to the prompt's twin says the same; None where nobody asked."""
+    score: NDArray[np.float64] | None = None
+    """(count,): the probability of being right, as a learned verifier sees it; None where there is none."""
     seconds: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0), compare=False)
     """(members,): processor time of each member's answers."""
+    samples: int = 1
+    """Answers of each member, drawn by chance where there are more than one."""
 
     @property
     def probability(self) -> NDArray[np.float64]:
@@ -53,6 +59,35 @@ class Proposals:
         """(count,) all members gave this answer."""
         same: NDArray[np.bool_] = self.votes == self.members
         return same
+
+    @property
+    def agreement(self) -> NDArray[np.float64]:
+        """(count,) 1 where all members gave this answer, else 0; of several samples, the share that is this answer."""
+        return self.unanimous.astype(np.float64) if self.samples == 1 else self.votes / self.members
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How answers are sampled: several of each member, instead of its greedy one."""
+
+    temperature: float
+    samples: int
+    """Answers of each member to each prompt."""
+    seed: int
+    """The run's seed."""
+    stream: tuple[str | int, ...]
+    """What the answers are for: another one gives others."""
+
+    def of(self, member: int) -> list[Sampling]:
+        """Return the sampling of each answer of a member."""
+        return [
+            Sampling(self.temperature, derive(self.seed, "samples", *self.stream, member, sample))
+            for sample in range(self.samples)
+        ]
+
+
+Prefer = Callable[[Proposals], NDArray[np.bool_]]
+"""Says which answers come before all others, whatever their votes; supervised (see :func:`propose`)."""
 
 
 BLOCK = 32
@@ -87,13 +122,26 @@ def propose(
     difficulty: Difficulty,
     prompts: Tokens,
     on_done: Callable[[int], None] = lambda count: None,
+    draws: Draws | None = None,
+    prefer: Prefer | None = None,
 ) -> Proposals:
     """Answer (count, length) prompts with every member and count their votes.
 
     The first prompts are answered by every member for itself. Where the members agree often enough, one member's
-    answers to the others are drafts for the rest, members taking turns; no answer depends on it. ``on_done`` is told
-    about prompts as they are done.
+    answers to the others are drafts for the rest, members taking turns; no answer depends on it.
+
+    Args:
+        members: the models.
+        task: bounds the answers.
+        difficulty: of the prompts.
+        prompts: (count, length).
+        on_done: told about prompts as they are done.
+        draws: how answers are sampled, each of which has a vote (self-consistency); default: one greedy answer each.
+        prefer: of sampled answers, choose these before those with more votes. Only the filter ``verifier``, which is
+            supervised, has this: any right sample is the label (STaR, ReST-EM).
     """
+    if draws:
+        return _sampled(members, task, difficulty, prompts, on_done, draws, prefer)
     if not len(prompts):
         return _counted(difficulty, prompts, _answer(members, task, prompts, None))
     device = members[0].device
@@ -120,6 +168,35 @@ def propose(
     return join(parts)
 
 
+def _sampled(
+    members: Sequence[Member],
+    task: Task,
+    difficulty: Difficulty,
+    prompts: Tokens,
+    on_done: Callable[[int], None],
+    draws: Draws,
+    prefer: Prefer | None,
+) -> Proposals:
+    def work(part: slice) -> Proposals:
+        own = prompts[part]
+        bounds = task.answer_bounds(own)
+        answers, seconds = [], []
+        for index, member in enumerate(members):
+            begin = time.thread_time()
+            answers += [decode(member, own, bounds, sampling=sampling) for sampling in draws.of(index)]
+            seconds.append(time.thread_time() - begin)
+        preferred = None
+        if prefer is not None:
+            preferred = np.stack([prefer(count_votes(difficulty, own, [each])) for each in answers])
+        counted = count_votes(difficulty, own, answers, preferred)
+        return replace(counted, seconds=np.array(seconds), samples=draws.samples)
+
+    if not len(prompts):
+        return work(slice(0, 0))
+    parts = _chunks(members, task, prompts)
+    return join(map_chunks(work, parts, members[0].device, lambda part: on_done(part.stop - part.start)))
+
+
 Timed = tuple[Answers, float]
 """A member's answers, and the seconds of processor time they took."""
 
@@ -144,7 +221,7 @@ def _counted(difficulty: Difficulty, prompts: Tokens, timed: Sequence[Timed]) ->
     return replace(proposals, seconds=np.array([seconds for _, seconds in timed]))
 
 
-def with_twins(proposals: Proposals, members: Sequence[Member], task: Task) -> Proposals:
+def with_twins(proposals: Proposals, members: Sequence[Member], task: Task, draws: Draws | None = None) -> Proposals:
     """Return the proposals with their twins answered and compared.
 
     Raises:
@@ -153,7 +230,7 @@ def with_twins(proposals: Proposals, members: Sequence[Member], task: Task) -> P
     prompts = task.twin(proposals.prompts)
     if prompts is None:
         raise UserError(f"task {task.name}: has no twin prompts; leave out the filter and the readiness named twin")
-    other = propose(members, task, proposals.difficulty, prompts)
+    other = propose(members, task, proposals.difficulty, prompts, draws=draws)
     length = max(proposals.answers.shape[1], other.answers.shape[1])
     same = task.agree(pad_answers(proposals.answers, length), pad_answers(other.answers, length))
     return replace(
@@ -179,17 +256,24 @@ def join(parts: Sequence[Proposals]) -> Proposals:
     )
 
 
-def count_votes(difficulty: Difficulty, prompts: Tokens, answers: Sequence[Answers]) -> Proposals:
+def count_votes(
+    difficulty: Difficulty,
+    prompts: Tokens,
+    answers: Sequence[Answers],
+    preferred: NDArray[np.bool_] | None = None,
+) -> Proposals:
     """Join the members' answers: the most frequent one wins, the earliest member's among equals.
+
+    Where (members, count) some are ``preferred``, the most frequent of these wins.
 
     Answers are padded after their EOS, so two rows are equal exactly when their texts are. An unfinished answer has no
     vote; the share of votes counts it all the same.
     """
     tokens = np.stack([each.tokens for each in answers])  # (members, count, length)
     finished = np.stack([each.finished for each in answers])
-    same = (tokens[:, None] == tokens[None, :]).all(axis=-1) & finished[:, None] & finished[None, :]
+    same = np.stack([(each == tokens).all(axis=-1) for each in tokens]) & finished[:, None] & finished[None, :]
     votes = same.sum(axis=1)  # (members, count): members that gave the same answer as this one
-    winner = votes.argmax(axis=0)
+    winner = (votes if preferred is None else votes + (len(answers) + 1) * preferred).argmax(axis=0)
     rows = np.arange(len(prompts))
     agree = same[winner, :, rows].T  # (members, count): gave the winning answer
     agree[winner, rows] = True  # an unfinished winner still has its own confidence

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from easy2hard.improvement.filters import Filtered, Mask
-from easy2hard.tasks.base import difficulty_text
+from easy2hard.tasks.base import Difficulty, difficulty_text, parse_difficulty
 from easy2hard.vocabulary import Vocabulary
 
 COLUMNS = [
@@ -40,9 +40,10 @@ def write_ledger(
     path: Path,
     labels: Sequence[Filtered],
     vocabulary: Vocabulary,
-    number: int,
+    number: int | Sequence[int],
     weights: str,
     spoilt: Sequence[Mask] | None = None,
+    solved: bool = False,
 ) -> None:
     """Write the labels of a round.
 
@@ -50,8 +51,9 @@ def write_ledger(
         path: the file.
         labels: kept and dropped, of each difficulty.
         vocabulary: turns tokens into texts.
-        number: the round.
+        number: the round whose prompts these are; of each difficulty its own where older rounds are labelled afresh.
         weights: digest of the weights that gave the answers.
+        solved: what is kept are counter-examples, answered by the oracle (SUPERVISED); it stands for the digest.
         spoilt: for each difficulty, (count,) labels whose answer was spoilt on purpose.
     """
     pairs = any(isinstance(each.proposals.difficulty, tuple) for each in labels)
@@ -59,12 +61,13 @@ def write_ledger(
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for index, each in enumerate(labels):
             proposals = each.proposals
+            of = number if isinstance(number, int) else number[index]
             difficulty = difficulty_text(proposals.difficulty) if pairs else proposals.difficulty
             for start in range(0, len(proposals.prompts), ROWS):
                 rows = slice(start, start + ROWS)
                 prompts = vocabulary.decode_prompts(proposals.prompts[rows])
                 columns = {
-                    "round": [number] * len(prompts),
+                    "round": [of] * len(prompts),
                     "difficulty": [difficulty] * len(prompts),
                     "prompt": prompts,
                     "answer": vocabulary.decode_answers(proposals.answers[rows]),
@@ -78,17 +81,31 @@ def write_ledger(
                     "confidence": proposals.confidence[rows],
                     "mean_log_probability": proposals.mean_log_probability[rows],
                     "twin": [None] * len(prompts) if proposals.twin is None else proposals.twin[rows],
-                    "weights_sha256": [weights] * len(prompts),
+                    "weights_sha256": ["oracle" if solved and kept else weights for kept in each.kept[rows]],
                 }
                 writer.write_table(pa.table(columns, schema=schema))
 
 
-def read_kept(path: Path) -> dict[int | str, tuple[list[str], list[str]]]:
-    """Return the kept prompts and answers of a round by difficulty, in the ledger's order."""
-    table = pq.read_table(path, columns=["difficulty", "prompt", "answer", "kept"])
+def read_kept(path: Path, number: int | None = None) -> dict[int | str, tuple[list[str], list[str]]]:
+    """Return the kept prompts and answers by difficulty, in the ledger's order; of one round where it is given."""
+    table = pq.read_table(path, columns=["round", "difficulty", "prompt", "answer", "kept"])
     table = table.filter(table["kept"])
-    kept: dict[int | str, tuple[list[str], list[str]]] = {}
-    for difficulty in table["difficulty"].unique().to_pylist():
-        rows = table.filter(pa.compute.equal(table["difficulty"], difficulty))
-        kept[difficulty] = (rows["prompt"].to_pylist(), rows["answer"].to_pylist())
-    return kept
+    if number is not None:
+        table = table.filter(pa.compute.equal(table["round"], number))
+    return {
+        difficulty: (rows["prompt"].to_pylist(), rows["answer"].to_pylist())
+        for difficulty, rows in _by_difficulty(table)
+    }
+
+
+def read_prompts(path: Path) -> list[tuple[Difficulty, list[str]]]:
+    """Return all prompts of a round, their labels kept or not, by difficulty."""
+    table = pq.read_table(path, columns=["difficulty", "prompt"])
+    return [
+        (parse_difficulty(str(difficulty)), rows["prompt"].to_pylist()) for difficulty, rows in _by_difficulty(table)
+    ]
+
+
+def _by_difficulty(table: pa.Table) -> list[tuple[int | str, pa.Table]]:
+    found = table["difficulty"].unique().to_pylist()
+    return [(each, table.filter(pa.compute.equal(table["difficulty"], each))) for each in found]

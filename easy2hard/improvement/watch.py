@@ -21,7 +21,7 @@ class Signals:
     """What the labels of a round show without a true answer."""
 
     agreement: float
-    """Share of prompts that all members answer alike; 1 where there is one member."""
+    """Share of prompts that all members answer alike, or of samples that are the label; 1 where there is one answer."""
     acceptance: float
     """Share of the labels that the filters keep."""
     unfinished: float
@@ -57,7 +57,7 @@ def signals_of(labels: Sequence[Filtered]) -> Signals:
         return float(np.concatenate(shares).mean())
 
     return Signals(
-        mean([each.proposals.unanimous if each.proposals.members > 1 else each.kept | True for each in labels]),
+        mean([each.proposals.agreement if each.proposals.members > 1 else each.kept | True for each in labels]),
         mean([each.kept for each in labels]),
         mean([~each.proposals.finished for each in labels]),
         mean([each.proposals.probability for each in labels]),

@@ -1,4 +1,4 @@
-"""Batched greedy decoding with a key/value cache, bounded by the prompt alone."""
+"""Batched decoding with a key/value cache, greedy or sampled, bounded by the prompt alone."""
 
 from dataclasses import dataclass
 
@@ -23,16 +23,54 @@ GPU_TOKENS, GPU_CACHED_BYTES = 1 << 19, 10_000_000_000
 
 @dataclass(frozen=True)
 class Answers:
-    """Greedy answers to (count,) prompts."""
+    """Answers to (count,) prompts."""
 
     tokens: Tokens
     """(count, length): each answer ended by EOS where it finished, padded on the right."""
     finished: NDArray[np.bool_]
     """(count,): EOS came within the bound. An answer without it is not a label."""
     confidence: NDArray[np.float32]
-    """(count,): smallest probability of a token of the answer, EOS included."""
+    """(count,): smallest probability of a token of the answer, EOS included; at temperature 1 where it was sampled."""
     mean_log_probability: NDArray[np.float32]
     """(count,): mean log-probability of the tokens of the answer, EOS included."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Draws each token with its probability at a temperature, instead of taking the most probable one.
+
+    The noise of a token is a hash of the seed, its prompt, its step and itself, and the token with the greatest sum of
+    logit and noise is a draw from the softmax (Gumbel-max; Maddison, Tarlow, Minka 2014, arXiv 1411.0030). So an answer
+    does not depend on the other prompts of its batch, their order, threads or processes.
+    """
+
+    temperature: float
+    seed: int
+    """Of one member's one sample (seeding.py)."""
+
+    def keys(self, prompts: Tokens) -> NDArray[np.uint64]:
+        """Return (count,) hashes of the seed and each of the (count, length) prompts."""
+        keys = np.full(len(prompts), self.seed, dtype=np.uint64)
+        for column in prompts.T.astype(np.uint64):
+            keys = _mixed(keys ^ column)
+        return keys
+
+    def noise(self, keys: NDArray[np.uint64], step: int, tokens: int) -> Tensor:
+        """Return (count, tokens) temperature times Gumbel noise, float32, for the tokens from EOS on."""
+        of_step = _mixed(keys + np.full(1, step + 1, dtype=np.uint64) * _ODD)
+        hashes = _mixed(of_step[:, None] + np.arange(1, tokens + 1, dtype=np.uint64) * _ODD)
+        uniform = ((hashes >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # neither 0 nor 1
+        return torch.from_numpy((-np.log(-np.log(uniform)) * self.temperature).astype(np.float32))
+
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return well mixed bits, one to one: SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable … generators")."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
 
 
 def greedy(logits: Tensor) -> Tensor:
@@ -55,8 +93,14 @@ def chunks(count: int, length: int, model: Member, tokens: int) -> list[slice]:
 
 
 @torch.inference_mode()
-def decode(model: Member, prompts: Tokens, bounds: NDArray[np.int64], draft: Tokens | None = None) -> Answers:
-    """Answer prompts of one length greedily.
+def decode(
+    model: Member,
+    prompts: Tokens,
+    bounds: NDArray[np.int64],
+    draft: Tokens | None = None,
+    sampling: Sampling | None = None,
+) -> Answers:
+    """Answer prompts of one length, greedily or with sampled tokens.
 
     Args:
         model: the member that answers.
@@ -64,7 +108,8 @@ def decode(model: Member, prompts: Tokens, bounds: NDArray[np.int64], draft: Tok
         bounds: (count,) greatest number of answer tokens of each prompt, EOS included.
         draft: (count, any) answers guessed by somebody else, padded on the right. They change no token of the answers:
             one pass over a draft shows whether it is exactly what decoding would give, and only where it is not the
-            prompt is decoded (lossless speculative decoding with whole answers as drafts).
+            prompt is decoded (lossless speculative decoding with whole answers as drafts). Only for greedy answers.
+        sampling: how tokens are drawn; the compiled loop, which is greedy, is not used then. Default: greedily.
     """
     length = int(bounds.max(initial=0))
     answers = Answers(
@@ -79,13 +124,13 @@ def decode(model: Member, prompts: Tokens, bounds: NDArray[np.int64], draft: Tok
         for part in chunks(len(prompts), whole, model, PASSED_TOKENS):
             confirmed[part] = _confirm_rows(model, prompts[part], bounds[part], draft[part], answers, part)
     rest = np.flatnonzero(~confirmed)
-    packed = model.packed()
+    packed = model.packed() if sampling is None else None
     if packed is not None:
         _decode_compiled(packed, prompts, bounds, answers, rest)
         return answers
     for part in chunks(len(rest), whole, model, decoded_tokens(model)):
         rows = rest[part]
-        _decode_rows(model, prompts[rows], bounds[rows], answers, rows)
+        _decode_rows(model, prompts[rows], bounds[rows], answers, rows, sampling)
     return answers
 
 
@@ -102,9 +147,15 @@ def _decode_compiled(
 
 
 def _decode_rows(
-    model: Member, prompts: Tokens, bounds: NDArray[np.int64], answers: Answers, rows: NDArray[np.int64]
+    model: Member,
+    prompts: Tokens,
+    bounds: NDArray[np.int64],
+    answers: Answers,
+    rows: NDArray[np.int64],
+    sampling: Sampling | None,
 ) -> None:
     device = model.device
+    keys = sampling.keys(prompts) if sampling else np.zeros(len(prompts), dtype=np.uint64)
     tokens = torch.from_numpy(prompts).to(device, torch.int64)
     limit = torch.from_numpy(bounds).to(device)
     count, longest = len(prompts), int(bounds.max())
@@ -116,7 +167,7 @@ def _decode_rows(
     written, least, summed = chosen.clone(), torch.full_like(smallest, torch.inf), total.clone()
     for step in range(longest):
         logits = model(tokens, first=tokens.shape[1] - 1, cache=cache)[:, -1].float()
-        token = greedy(logits)
+        token = greedy(logits) if sampling is None else _drawn(logits, sampling, keys, step)
         log_probability = logits.log_softmax(dim=-1).gather(1, token[:, None])[:, 0]
         written[:, step] = token
         least = torch.minimum(least, log_probability)
@@ -126,6 +177,7 @@ def _decode_rows(
             ended = ~going
             chosen[at[ended]], smallest[at[ended]], total[at[ended]] = written[ended], least[ended], summed[ended]
             at, token, limit = at[going], token[going], limit[going]
+            keys = keys[going.cpu().numpy()]
             if not len(at):
                 break
             written, least, summed = written[going], least[going], summed[going]
@@ -135,6 +187,12 @@ def _decode_rows(
     answers.finished[rows] = (chosen == EOS).any(dim=1).cpu().numpy()
     answers.confidence[rows] = smallest.exp().cpu().numpy()
     answers.mean_log_probability[rows] = (total / (chosen != PAD).sum(dim=1)).cpu().numpy()
+
+
+def _drawn(logits: Tensor, sampling: Sampling, keys: NDArray[np.uint64], step: int) -> Tensor:
+    """Return (count,) tokens drawn from (count, vocabulary) logits; padding and BOS are never drawn."""
+    said = logits[:, EOS:]
+    return (said + sampling.noise(keys, step, said.shape[1]).to(logits.device)).argmax(dim=-1) + EOS
 
 
 def _confirm_rows(

@@ -26,7 +26,7 @@ from typing_extensions import override
 
 from easy2hard import processes
 from easy2hard.improvement.labelling import AnswerCheckpoints
-from easy2hard.improvement.labels import Proposals
+from easy2hard.improvement.labels import Draws, Proposals
 from easy2hard.learning.trainer import Checkpoints, Progress
 from easy2hard.models.sharding import placed, whole
 from easy2hard.runs.manifest import read_sealed
@@ -50,10 +50,13 @@ class LabelRecord(BaseModel):
     """More of the round's record, as it is."""
     seconds: float
     ledger_sha256: str
+    relabelled_sha256: str = ""
+    """Of the file of older rounds' prompts that were answered afresh; empty where there is none."""
 
 
 class LabelCheckpoints(AnswerCheckpoints):
-    """Keeps the answers of a label phase, in files named by all that they depend on: members, difficulty, prompts.
+    """Keeps the answers of a label phase, in files named by all that they depend on: members, difficulty, prompts,
+    and how they are sampled.
 
     Args:
         path: gives the file of a name.
@@ -79,23 +82,25 @@ class LabelCheckpoints(AnswerCheckpoints):
         self._kept = clock()
         self._waiting: list[tuple[Path, Proposals]] = []
 
-    def _file(self, difficulty: Difficulty, prompts: Tokens, twins: bool) -> Path:
-        digest = hashlib.sha256(repr((self.weights, difficulty, twins, prompts.shape)).encode())
+    def _file(self, difficulty: Difficulty, prompts: Tokens, twins: bool, draws: Draws | None) -> Path:
+        digest = hashlib.sha256(repr((self.weights, difficulty, twins, draws, prompts.shape)).encode())
         digest.update(prompts.tobytes())
         return self._path(digest.hexdigest()[:32])
 
     @override
-    def load(self, difficulty: Difficulty, prompts: Tokens, twins: bool) -> Proposals | None:
-        path = self._file(difficulty, prompts, twins)
+    def load(self, difficulty: Difficulty, prompts: Tokens, twins: bool, draws: Draws | None) -> Proposals | None:
+        path = self._file(difficulty, prompts, twins, draws)
         content = processes.current().from_main(lambda: read_sealed(path) if path.exists() else None)
         if content is None:
             return None
         arrays: dict[str, Any] = safetensors.numpy.load(content)
-        return Proposals(difficulty=difficulty, prompts=prompts, members=self._members, **arrays)
+        samples = draws.samples if draws else 1
+        members = self._members * samples
+        return Proposals(difficulty=difficulty, prompts=prompts, members=members, samples=samples, **arrays)
 
     @override
-    def save(self, proposals: Proposals) -> None:
-        path = self._file(proposals.difficulty, proposals.prompts, proposals.twin is not None)
+    def save(self, proposals: Proposals, draws: Draws | None) -> None:
+        path = self._file(proposals.difficulty, proposals.prompts, proposals.twin is not None, draws)
         self._waiting.append((path, proposals))
         if self._clock() - self._kept >= self._seconds:
             self.flush()

@@ -269,7 +269,8 @@ class _Probe:
         ends = [difficulties[0], difficulties[-1]] if len(difficulties) > 1 else difficulties
         per_prompt = float(np.mean([self._seconds_of_prompt(difficulty) for difficulty in ends]))
         asked = settings.probe if settings.schedule == "accelerated" else 0
-        return per_prompt * len(difficulties) * (self._prompts() + asked)
+        older = sum(map(len, self.plan[: number - 1])) if settings.relabel else 0
+        return per_prompt * (len(difficulties) * (self._prompts() + asked) + older * self._prompts())
 
     def _prompts(self) -> int:
         """Return how many prompts of a difficulty are labelled, topping up included."""
@@ -284,15 +285,16 @@ class _Probe:
         task = _ending(self.task, self.oracle.solve)
         labeller = Labeller(self.members, task, settings.seed, self.reserved, settings.rounds)
         twins = any(each.name == "twin" for each in settings.rounds.filters)
+        draws = labeller.draws(0, difficulty)
         count = min(64, self._prompts())  # with fewer, the start of the work costs more than the work
         generator = numpy_generator(settings.seed, "estimate", difficulty_text(difficulty))
-        with _never_ending(self.members):
+        with _never_ending(self.members, compiled=draws is None):
             # What compiles at its first call must not count for every prompt.
-            labeller.propose(difficulty, self.task.sample(generator, difficulty, count), twins)
+            labeller.propose(difficulty, self.task.sample(generator, difficulty, count), twins, draws)
             while True:
                 begin = time.perf_counter()
                 prompts = fresh_prompts(self.task, generator, difficulty, count, self.reserved.prompts(difficulty))
-                labeller.propose(difficulty, prompts, twins)
+                labeller.propose(difficulty, prompts, twins, draws)
                 seconds = time.perf_counter() - begin
                 if seconds >= 2 * SECONDS or count >= self._prompts() or len(prompts) < count:
                     return seconds / max(1, len(prompts))
@@ -329,11 +331,11 @@ class _Probe:
 
 
 @contextmanager
-def _never_ending(members: Sequence[Member]) -> Iterator[None]:
+def _never_ending(members: Sequence[Member], compiled: bool) -> Iterator[None]:
     """Keep members from ending an answer by themselves: their bounds end it where the true one ends."""
     with ExitStack() as hooks, torch.no_grad():
         for member in members:
-            if isinstance(member, Transformer):
+            if isinstance(member, Transformer) and compiled:
                 member.lm_head.weight[EOS] = 0  # a logit of 0 is hardly ever the greatest
             else:
                 hooks.callback(member.register_forward_hook(_without_end).remove)

@@ -19,7 +19,9 @@ def problems(run: RunDirectory, manifest: Manifest, weights: bool = True) -> dic
     if run_wide:
         found[-1] = run_wide
     for position, record in enumerate(manifest.rounds):
-        expected = [str(path.relative_to(run.path)) for path in run.files(position, record.pruned)]
+        expected = [
+            str(path.relative_to(run.path)) for path in run.files(position, bool(record.relabelled), record.pruned)
+        ]
         wrong = [] if record.round == position else [f"manifest.json: record {position} is of round {record.round}"]
         if sorted(record.files) != sorted(expected):
             wrong.append(f"manifest.json: round {position} lists files that are not its own")

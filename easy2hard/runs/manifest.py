@@ -4,6 +4,7 @@ settings.toml                    the recipe with everything filled in
 manifest.json                    status and one record for each committed round
 weights/round-000.safetensors    all members after a round
 ledger/round-001.parquet         every label of a round
+ledger/round-002-relabelled.parquet  older rounds' prompts, answered afresh (rounds.relabel)
 training/round-000.csv           step, loss, learning rate, tokens
 checkpoint/                      what is kept within a round; empty between rounds (runs/checkpoint.py)
 tracking/                        what trackers keep, where there are some (runs/tracking.py); never read
@@ -61,6 +62,12 @@ class RoundRecord(BaseModel):
     """Difficulties that kept fewer labels than wanted, and why topping up ended."""
     spoilt: int = 0
     """Kept labels that were spoilt on purpose (settings ``noise``)."""
+    averaged: list[int] = []
+    """The rounds whose weights' mean gave the labels (rounds.averaging); empty where one round's did."""
+    verifier: dict[str, Any] | None = None
+    """What a learned verifier saw, answers of the supervised range, and what it learned from them."""
+    relabelled: list[dict[str, int]] = []
+    """Of each older round whose prompts were answered afresh: its number, labels ``proposed`` and ``kept``."""
     restarts: list[dict[str, Any]] = []
     """Steps whose loss was not a number: the member, the step, and its batch."""
     member_seconds: list[float] = []
@@ -238,10 +245,12 @@ class RunDirectory:
         except ValidationError as error:
             raise UserError(f"{path}: damaged: {error.errors()[0]['msg']}") from error
 
-    def files(self, number: int, pruned: bool = False) -> list[Path]:
+    def files(self, number: int, relabelled: bool, pruned: bool = False) -> list[Path]:
         """Return the files that round ``number`` has once it is committed, or has left once it is pruned."""
         weights = [] if pruned else [self.weights_path(number)]
-        return [*weights, *([self.ledger_path(number)] if number else []), self.training_path(number)]
+        ledgers = [self.ledger_path(number)] if number else []
+        ledgers += [self.relabelled_path(number)] if relabelled else []
+        return [*weights, *ledgers, self.training_path(number)]
 
     def intact(self, path: Path) -> Path:
         """Return a file of a committed round, if it is as it was written.
@@ -264,6 +273,10 @@ class RunDirectory:
     def ledger_path(self, number: int) -> Path:
         """Return the file of the labels of round ``number``."""
         return self.path / "ledger" / f"round-{number:03d}.parquet"
+
+    def relabelled_path(self, number: int) -> Path:
+        """Return the file of the labels that round ``number`` gave the prompts of older rounds."""
+        return self.path / "ledger" / f"round-{number:03d}-relabelled.parquet"
 
     def training_path(self, number: int) -> Path:
         """Return the file of the training steps of round ``number``."""

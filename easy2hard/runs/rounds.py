@@ -3,7 +3,7 @@
 import copy
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,13 +17,9 @@ from easy2hard import __version__, processes
 from easy2hard.config import PhaseSettings, Settings
 from easy2hard.errors import UserError
 from easy2hard.evaluation.blindfold import Blindfold, refuse_supervised_signals
-from easy2hard.evaluation.exact_match import accuracy, right
-from easy2hard.improvement.filters import Filtered, Mask, add_counts
-from easy2hard.improvement.labelling import Labelled, Labeller
-from easy2hard.improvement.ledger import read_kept, write_ledger
-from easy2hard.improvement.noise import inject
-from easy2hard.improvement.schedules import next_difficulties, readiness_of
-from easy2hard.improvement.watch import Past, decide, good_before, signals_of, stricter, trouble
+from easy2hard.evaluation.exact_match import accuracy
+from easy2hard.improvement.ledger import read_kept
+from easy2hard.improvement.schedules import next_difficulties
 from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
 from easy2hard.learning.trainer import NonFiniteLossError, Step, fit
 from easy2hard.models.member import Member
@@ -31,17 +27,18 @@ from easy2hard.models.pretrained import Pretrained, load_base, trained_weights
 from easy2hard.models.sharding import check_sharding, in_parts
 from easy2hard.models.threads import give_back_freed_memory, keep_freed_memory
 from easy2hard.models.transformer import Transformer
-from easy2hard.runs.checkpoint import LabelCheckpoints, LabelRecord, PhaseCheckpoints
+from easy2hard.runs.checkpoint import PhaseCheckpoints
 from easy2hard.runs.integrity import check_intact
+from easy2hard.runs.label_phase import LabelPhase
 from easy2hard.runs.live import shown
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, environment, file_digest, read_sealed
 from easy2hard.runs.space import check_room, needed, pausing, require, require_memory
 from easy2hard.runs.store import Store, load_weights
 from easy2hard.runs.tracking import check_tracking, tracked
-from easy2hard.seeding import numpy_generator, torch_generator
-from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest, span
+from easy2hard.seeding import torch_generator
+from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
 from easy2hard.tasks.contract import check_contract
-from easy2hard.tasks.prompts import Reserved, fresh_prompts
+from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import is_built_in, load_oracle, load_task
 
 RESERVED = 1000
@@ -104,7 +101,7 @@ def build_mixture(
     Args:
         settings: of the run.
         supervised: D0.
-        older: labels of earlier rounds.
+        older: labels of earlier rounds; left out where a round's own replace them (``rounds.data``).
         newest: the round's own, None in the supervised phase.
         number: the round.
         member: whose batches.
@@ -112,6 +109,7 @@ def build_mixture(
     """
     batch = (number > 0 and settings.rounds.batch) or settings.training.batch
     stream: tuple[str | int, ...] = ("batches", number, member)
+    older = [] if settings.rounds.data == "replace" else older
     return Mixture(
         seed=settings.seed,
         stream=(*stream, "again", again) if again else stream,
@@ -203,7 +201,7 @@ def start(settings: Settings, out: Path, listener: Listener, blindfold: bool = F
 
     Raises:
         UserError: a setting does not fit the task, or ``out`` is in use.
-        CollapseError: the collapse watch stopped the run.
+        CollapseError: the collapse watch stopped the run (label_phase.py).
     """
     check(settings)
     if blindfold:
@@ -229,7 +227,7 @@ def resume(store: Store, listener: Listener) -> None:
 
     Raises:
         UserError: a file of the run is missing or changed, or another process is writing it.
-        CollapseError: the collapse watch stopped the run.
+        CollapseError: the collapse watch stopped the run (label_phase.py).
         DiskFullError: the disk is full; what was kept is on it.
     """
     world = processes.current()
@@ -300,27 +298,6 @@ class _Clock:
         self.seconds[name] = time.perf_counter() - begin
 
 
-class CollapseError(Exception):
-    """The labels are no longer to be trusted, and holding and rolling back did not help."""
-
-
-@dataclass(frozen=True)
-class _Labels:
-    """What the label phase of a round ends with."""
-
-    difficulties: list[Difficulty]
-    filtered: list[Filtered]
-    past: list[RoundRecord]
-    """The rounds that the labels build on, the newest weights last."""
-    notes: dict[str, Any]
-    """For the round's record."""
-
-
-def _remembered(record: RoundRecord) -> Past:
-    held = record.watch is not None and record.watch["action"] == "hold"
-    return Past(record.round, record.difficulties, record.signals.get("confidence", 0.0), held)
-
-
 class _Run:
     """Every process runs this alike; what is written goes through ``world.from_main``."""
 
@@ -342,9 +319,11 @@ class _Run:
         self.members = build_members(self.settings, self.task)
         if base := _check_base(store, self.members):
             self.world.from_main(lambda: store.save(store.manifest.model_copy(update={"base_sha256": base})))
+        scratch = self.settings.rounds.start == "scratch"
+        self.untrained = [copy.deepcopy(each.state_dict()) for each in self.members] if scratch else []
         self.labelled: dict[int, LabelledSource] = {}
         self.warned = False
-        self.answers: LabelCheckpoints  # of the label phase that goes on
+        self.labels = LabelPhase(store, self.task, self.oracle, self.reserved, self.members, listener)
 
     def finish(self) -> None:
         manifest = self.store.manifest
@@ -400,16 +379,15 @@ class _Run:
 
     def _round(self, manifest: Manifest, number: int) -> RoundRecord | None:
         clock = _Clock()
-        labels = self.world.from_main(lambda: self._kept_labels(number))
+        labels = self.world.from_main(lambda: self.labels.kept(number))
         if labels is None:
             with clock.phase("label"):
-                labels = self._new_labels(manifest, number)
+                labels = self.labels.run(manifest, number)
             if labels is None:
                 return None
             labels = labels.model_copy(update={"seconds": clock.seconds["label"]})
             self.world.from_main(partial(self.store.save_labels, number, labels))
-        elif labels.past != manifest.rounds[-1].round:
-            load_weights(self.store.weights_path(labels.past), self.members)
+        self._begin_training(labels.past)
         clock.seconds["label"] = labels.seconds
         past = [record for record in manifest.lineage if record.round <= labels.past]
         with clock.phase("train"):
@@ -417,180 +395,40 @@ class _Run:
         counted = labels.model_dump(include={"proposed", "kept", "filters"})
         return self._record(clock, number, labels.difficulties, {**counted, **labels.notes, **trained})
 
-    def _kept_labels(self, number: int) -> LabelRecord | None:
-        """Return what the label phase came to, if it is over and its ledger is whole."""
-        path, ledger = self.store.labels_path(number), self.store.ledger_path(number)
-        if not path.exists() or not ledger.exists():
-            return None
-        labels = LabelRecord.model_validate_json(read_sealed(path))
-        return labels if file_digest(ledger) == labels.ledger_sha256 else None
-
-    def _new_labels(self, manifest: Manifest, number: int) -> LabelRecord | None:
-        """Label a round, write its ledger, and say what it came to."""
-        self.answers = LabelCheckpoints(
-            partial(self.store.answers_path, number),
-            manifest.rounds[-1].weights_sha256,
-            len(self.members),
-            60 * self.settings.storage.checkpoint_minutes,
-        )
-        try:
-            labels = self._label(manifest, number)
-        except KeyboardInterrupt:
-            self.answers.flush()
-            raise
-        return None if labels is None else self.world.from_main(lambda: self._write_labels(number, labels))
-
-    def _write_labels(self, number: int, labels: _Labels) -> LabelRecord:
-        filtered, spoilt = self._spoil(number, labels.filtered)
-        with self.store.replacing(self.store.ledger_path(number)) as path:
-            weights = labels.past[-1].weights_sha256
-            write_ledger(path, filtered, self.task.vocabulary, number, weights, spoilt)
-        return LabelRecord(
-            difficulties=labels.difficulties,
-            past=labels.past[-1].round,
-            proposed=sum(len(each.kept) for each in filtered),
-            kept=sum(int(each.kept.sum()) for each in filtered),
-            filters=add_counts(filtered),
-            notes={**labels.notes, "spoilt": sum(int(each.sum()) for each in spoilt or [])},
-            seconds=0.0,
-            ledger_sha256=file_digest(self.store.ledger_path(number)),
-        )
-
-    def _label(self, manifest: Manifest, number: int) -> _Labels | None:
-        """Label the next difficulties, or what the collapse watch says instead."""
-        watch, past = self.settings.watch, manifest.lineage
-        rollbacks = sum(record.from_round is not None for record in manifest.rounds)
-        asked: dict[Difficulty, dict[str, float]] = {}
-        difficulties = self._next(number, past, asked)
-        if not difficulties:
-            return None
-        labelled = self._label_all(number, difficulties, rollbacks)
-        signals = signals_of([each.filtered for each in labelled])
-        notes: dict[str, Any] = {}
-        while problem := trouble(watch, signals, memory := [_remembered(record) for record in past]):
-            # What was held was tried already: a held difficulty in trouble means that the weights are.
-            action = decide(watch, memory, rollbacks, may_hold=not notes)
-            where = f"round {number}, difficulty {span(difficulties)}: {problem}"
-            if action == "go on":
-                break
-            if action == "stop":
-                self.listener.note(f"{where}; the run stops")
-                raise CollapseError(where)
-            notes["watch"] = {
-                "action": action,
-                "reason": problem,
-                "difficulties": [difficulty_text(difficulty) for difficulty in difficulties],
-                "signals": signals.rounded(),
-            }
-            if action == "hold":
-                difficulties = past[-1].difficulties
-                self.listener.note(f"{where}; difficulty {span(difficulties)} is labelled afresh")
-            else:
-                past = past[: len(good_before(memory))]
-                rollbacks += 1
-                notes["from_round"] = past[-1].round
-                load_weights(self.store.weights_path(past[-1].round), self.members)
-                self.answers.weights = past[-1].weights_sha256
-                difficulties = self._next(number, past, asked)
-                self.listener.note(f"{where}; back to the weights of round {past[-1].round}, with a stricter filter")
-            labelled = self._label_all(number, difficulties, rollbacks)
-            signals = signals_of([each.filtered for each in labelled])
-            if action == "roll back":
-                break  # its labels are trained on, whatever they look like; the next round is judged again
-        ended = {
-            difficulty_text(difficulty): each.ended
-            for difficulty, each in zip(difficulties, labelled, strict=True)
-            if each.ended
-        }
-        for text, reason in ended.items():
-            self.listener.note(f"round {number}, difficulty {text}: {reason}")
-        filtered = [each.filtered for each in labelled]
-        seconds = np.sum([each.proposals.seconds for each in filtered], axis=0)
-        notes |= {
-            "signals": signals.rounded(),
-            "top_up": ended,
-            "readiness": {difficulty_text(difficulty): values for difficulty, values in asked.items()},
-            "member_seconds": [round(float(value), 3) for value in seconds],
-        }
-        return _Labels(difficulties, filtered, past, notes)
-
-    def _next(
-        self, number: int, past: Sequence[RoundRecord], asked: dict[Difficulty, dict[str, float]]
-    ) -> list[Difficulty]:
-        """Return the difficulties after those of ``past``; what the schedule asked on the way goes into ``asked``."""
-
-        def ready(difficulty: Difficulty) -> bool:
-            if difficulty not in asked:
-                asked[difficulty] = self._readiness(number, difficulty)
-            return asked[difficulty][self.settings.readiness] >= self.settings.rounds.ready
-
-        history = [record.difficulties for record in past]
-        return next_difficulties(self.settings.rounds, self.task, history, ready)
-
-    def _readiness(self, number: int, difficulty: Difficulty) -> dict[str, float]:
-        settings = self.settings
-        generator = numpy_generator(settings.seed, "readiness", number, difficulty_text(difficulty))
-        reserved = self.reserved.prompts(difficulty)
-        prompts = fresh_prompts(self.task, generator, difficulty, settings.rounds.probe, reserved)
-        proposals = self._labeller().propose(difficulty, prompts, twins=settings.readiness == "twin")
-        values = readiness_of(proposals)
-        if not self.blindfold:  # for comparison; nothing but the diagnostic readiness = "oracle" reads it
-            values["oracle"] = float(right(self.oracle, proposals).mean()) if len(prompts) else 0.0
-        return {name: round(value, 4) for name, value in values.items()}
-
-    def _labeller(self) -> Labeller:
-        verify = (lambda proposals: right(self.oracle, proposals)) if self.settings.supervised_signals else None
-        return Labeller(
-            self.members,
-            self.task,
-            self.settings.seed,
-            self.reserved,
-            self.settings.rounds,
-            verify,
-            self.listener.advance,
-            self.answers,
-        )
-
-    def _label_all(self, number: int, difficulties: Sequence[Difficulty], rollbacks: int) -> list[Labelled]:
-        settings = self.settings
-        self.listener.phase(number, settings.rounds.count, "label", len(difficulties) * settings.rounds.labels)
-        filters = stricter(settings.watch, settings.rounds.filters, rollbacks)
-        labeller = self._labeller()
-        return [labeller.label(number, difficulty, filters) for difficulty in difficulties]
-
-    def _spoil(self, number: int, labels: Sequence[Filtered]) -> tuple[list[Filtered], list[Mask] | None]:
-        noise = self.settings.noise
-        if noise is None or noise.round != number:
-            return list(labels), None
-        spoilt = [
-            inject(
-                noise,
-                each,
-                self.task.vocabulary,
-                numpy_generator(
-                    self.settings.seed, "noise", number, difficulty_text(each.proposals.difficulty), noise.kind
-                ),
-            )
-            for each in labels
-        ]
-        return [each for each, _ in spoilt], [mask for _, mask in spoilt]
+    def _begin_training(self, past: int) -> None:
+        """Bring the members to the weights that a round's training begins with; ``past`` labelled it."""
+        if self.settings.rounds.start == "continue":
+            load_weights(self.store.weights_path(past), self.members)
+            return
+        for member, state in zip(self.members, self.untrained, strict=True):
+            member.load_state_dict(state)
 
     def _labels_of(self, number: int) -> LabelledSource:
         """Return the kept labels of a round, read from its ledger: a resumed run trains on exactly the same data."""
         if number not in self.labelled:
-            vocabulary = self.task.vocabulary
-            groups = [
-                Group.join(vocabulary.encode_prompts(prompts), vocabulary.encode_answers(answers))
-                for prompts, answers in read_kept(self.store.ledger_path(number)).values()
-            ]
-            self.labelled[number] = LabelledSource(groups, self.store.path)
+            self.labelled[number] = self._source(read_kept(self.store.ledger_path(number)))
         return self.labelled[number]
+
+    def _older_labels(self, number: int, past: Sequence[RoundRecord]) -> list[LabelledSource]:
+        """Return the labels of the ``past`` rounds that round ``number`` trains on."""
+        if not self.settings.rounds.relabel:
+            return [self._labels_of(record.round) for record in past]
+        again = self.store.relabelled_path(number)
+        return [self._source(read_kept(again, record.round)) for record in past if record.proposed]
+
+    def _source(self, kept: Mapping[int | str, tuple[list[str], list[str]]]) -> LabelledSource:
+        vocabulary = self.task.vocabulary
+        groups = [
+            Group.join(vocabulary.encode_prompts(prompts), vocabulary.encode_answers(answers))
+            for prompts, answers in kept.values()
+        ]
+        return LabelledSource(groups, self.store.path)
 
     def _train(
         self, number: int, phase: PhaseSettings, past: Sequence[RoundRecord], newest: int | None
     ) -> dict[str, Any]:
         settings = self.settings
-        sources = [self._labels_of(record.round) for record in past[1:]]
+        sources = self._older_labels(number, past[1:])
         new = self._labels_of(newest) if newest is not None else None
         restarts = self._restarts(number)
 
@@ -685,6 +523,9 @@ class _Run:
             phase_seconds={name: round(value, 3) for name, value in clock.seconds.items()},
             accuracy=scores,
             weights_sha256=weights,
-            files={str(path.relative_to(self.store.path)): file_digest(path) for path in self.store.files(number)},
+            files={
+                str(path.relative_to(self.store.path)): file_digest(path)
+                for path in self.store.files(number, bool(known.get("relabelled")))
+            },
             **known,
         )

@@ -33,6 +33,8 @@ def needed(settings: Settings, parameters: int, tokens: int, first: int = 0, las
     rounds = (settings.rounds.count if last is None else last) - first + 1
     labelled = rounds - (first == 0)
     weights = members * min(rounds, settings.storage.keep_weights or rounds)
+    if settings.rounds.relabel:  # as many ledgers again as there are older rounds
+        labelled += sum(number - 1 for number in range(max(first, 1), first + rounds))
     ledgers = labelled * settings.rounds.step * settings.rounds.labels * (_LABEL_BYTES + tokens)
     # Members' weights with two moments, and a new one beside the old; or the answers of a label phase.
     checkpoint = max(3 * members + members, settings.rounds.step * settings.rounds.labels * (_LABEL_BYTES + 4 * tokens))

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class Store(RunDirectory):
         )
         with new_folder(path, RUN_FOLDERS) as begun:
             for record in kept:
-                for source in self.files(record.round, record.pruned):
+                for source in self.files(record.round, bool(record.relabelled), record.pruned):
                     shutil.copy2(source, begun / source.parent.name)
             _write_settings(begun, settings, manifest)
         return type(self)(path)
@@ -103,12 +103,7 @@ class Store(RunDirectory):
 
     def save_weights(self, number: int, members: Iterable[torch.nn.Module]) -> str:
         """Write all members' weights; return the file's SHA-256."""
-        tensors = {
-            f"{index}.{name}": tensor.detach().cpu().contiguous()
-            for index, member in enumerate(members)
-            for name, tensor in member.state_dict().items()
-        }
-        content = safetensors.torch.save(tensors)
+        content = _weights(members)
         write_file(self.weights_path(number), content)
         return hashlib.sha256(content).hexdigest()
 
@@ -208,6 +203,38 @@ def load_weights(path: Path, members: Iterable[torch.nn.Module]) -> None:
             member.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise UserError(f"{path}: damaged, or of other settings: {str(error).splitlines()[0]}") from error
+
+
+def load_mean(paths: Sequence[Path], members: Sequence[torch.nn.Module]) -> str:
+    """Load the mean of all members' weights over files of :meth:`Store.save_weights`, in place.
+
+    Sums are float64, in the order of the files. Returns the SHA-256 that the mean would have as such a file.
+
+    Raises:
+        UserError: one is no such file.
+    """
+    sums: list[dict[str, torch.Tensor]] = []
+    for path in paths:
+        load_weights(path, members)
+        states = [member.state_dict() for member in members]
+        if not sums:
+            sums = [{name: torch.zeros_like(each, dtype=torch.float64) for name, each in s.items()} for s in states]
+        for total, state in zip(sums, states, strict=True):
+            for name, each in state.items():
+                total[name] += each
+    for member, total in zip(members, sums, strict=True):
+        member.load_state_dict({name: each / len(paths) for name, each in total.items()})
+    return hashlib.sha256(_weights(members)).hexdigest()
+
+
+def _weights(members: Iterable[torch.nn.Module]) -> bytes:
+    """Return all members' weights as one file."""
+    tensors = {
+        f"{index}.{name}": tensor.detach().cpu().contiguous()
+        for index, member in enumerate(members)
+        for name, tensor in member.state_dict().items()
+    }
+    return safetensors.torch.save(tensors)
 
 
 def _umask() -> int:

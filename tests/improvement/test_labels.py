@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from easy2hard.config import VoteFilter
 from easy2hard.improvement import labels
 from easy2hard.improvement.filters import apply_filters
-from easy2hard.improvement.labels import Proposals, count_votes, pad_answers, propose
+from easy2hard.improvement.labels import Draws, Proposals, count_votes, pad_answers, propose
 from easy2hard.models import decoding
 from easy2hard.models.decoding import Answers, decode
 from easy2hard.tasks.prompts import fresh_prompts
@@ -55,7 +55,7 @@ polls = st.integers(1, 6).flatmap(
 """A list of prompts, each with one ballot of every member."""
 
 
-def vote(poll: list[list[Ballot]], extra_padding: int = 0) -> Proposals:
+def answers_of(poll: list[list[Ballot]], extra_padding: int = 0) -> list[Answers]:
     answers = []
     for member in range(len(poll[0])):
         column = [row[member] for row in poll]
@@ -63,7 +63,11 @@ def vote(poll: list[list[Ballot]], extra_padding: int = 0) -> Proposals:
         tokens = padded([ballot.tokens for ballot in column], BOUND + extra_padding)
         finished = np.array([ballot.finished for ballot in column])
         answers.append(Answers(tokens, finished, confidence, np.log(confidence)))
-    return count_votes(1, np.zeros((len(poll), 3), dtype=np.int32), answers)
+    return answers
+
+
+def vote(poll: list[list[Ballot]], extra_padding: int = 0) -> Proposals:
+    return count_votes(1, np.zeros((len(poll), 3), dtype=np.int32), answers_of(poll, extra_padding))
 
 
 @properties
@@ -116,6 +120,37 @@ def test_padding_changes_no_vote(poll: list[list[Ballot]], extra: int) -> None:
     assert pad_answers(short.answers, BOUND + extra).tolist() == long.answers.tolist()
     for name in ("finished", "votes", "runner_up", "confidence", "mean_log_probability"):
         np.testing.assert_array_equal(getattr(short, name), getattr(long, name))
+
+
+@properties
+@given(poll=polls, data=st.data())
+def test_what_is_preferred_wins_over_any_votes(poll: list[list[Ballot]], data: st.DataObject) -> None:
+    answers, prompts = answers_of(poll), np.zeros((len(poll), 3), dtype=np.int32)
+    preferred = np.array(
+        [[data.draw(st.booleans()) and each.finished[row] for row in range(len(poll))] for each in answers]
+    )
+    plain, chosen = (count_votes(1, prompts, answers, each) for each in (None, preferred))
+    for row in range(len(poll)):
+        wanted = {tuple(each.tokens[row]) for each, mask in zip(answers, preferred, strict=True) if mask[row]}
+        assert tuple(chosen.answers[row]) in (wanted or {tuple(plain.answers[row])})
+
+
+def test_every_sample_of_every_member_has_a_vote() -> None:
+    (task, _), members = copy_task(), half_trained()
+    prompts, draws = prompts_of(4, 90), Draws(1.0, 3, 7, (1, "4"))
+    proposals = propose(members, task, 4, prompts, draws=draws)
+    bounds = task.answer_bounds(prompts)
+    each = [decode(member, prompts, bounds, sampling=one) for at, member in enumerate(members) for one in draws.of(at)]
+    expected = count_votes(4, prompts, each)
+    assert (proposals.members, proposals.samples, len(proposals.seconds)) == (6, 3, 2)
+    np.testing.assert_array_equal(proposals.answers, expected.answers)
+    np.testing.assert_array_equal(proposals.votes, expected.votes)
+    np.testing.assert_array_equal(proposals.agreement, expected.votes / 6)
+    assert len({answers.tokens.tobytes() for answers in each}) == 6
+    half = propose(members, task, 4, prompts[::2], draws=draws)
+    np.testing.assert_array_equal(half.answers, proposals.answers[::2])
+    np.testing.assert_array_equal(half.votes, proposals.votes[::2])
+    assert propose(members, task, 4, prompts[:0], draws=draws).members == 6
 
 
 @properties

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easy2hard.models import decoding
-from easy2hard.models.decoding import Answers, decode
+from easy2hard.models.decoding import Answers, Sampling, decode
 from easy2hard.models.transformer import Transformer
+from easy2hard.seeding import derive
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
 
@@ -103,6 +104,48 @@ def test_an_answer_does_not_depend_on_its_batch(case: int, monkeypatch: pytest.M
         )
     monkeypatch.setattr(decoding, "decoded_tokens", lambda model: 200)
     assert_same(decode(model, prompts, bounds), together)
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_a_sampled_answer_does_not_depend_on_its_batch(case: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, model, difficulty = models()[case]
+    prompts, sampling = prompts_of(difficulty, 200), Sampling(1.0, derive(0, "test"))
+    bounds = np.random.default_rng(0).integers(1, difficulty + 3, len(prompts))
+    together = decode(model, prompts, bounds, sampling=sampling)
+    order = np.random.default_rng(1).permutation(len(prompts))
+    assert_same(decode(model, prompts[order], bounds[order], sampling=sampling), rows_of(together, order))
+    monkeypatch.setattr(decoding, "decoded_tokens", lambda model: 50)
+    assert_same(decode(model, prompts, bounds, sampling=sampling), together)
+    assert (together.tokens != decode(model, prompts, bounds).tokens).any()
+    other = decode(model, prompts, bounds, sampling=Sampling(1.0, derive(0, "another")))
+    assert (together.tokens != other.tokens).any()
+
+
+def test_a_cold_sample_is_the_greedy_answer() -> None:
+    prompts = prompts_of(HARDEST, 60)
+    bounds = bounds_of(prompts, HARDEST + 3)
+    cold = decode(half_trained()[0], prompts, bounds, sampling=Sampling(1e-6, 0))
+    assert_same(cold, decode(half_trained()[0], prompts, bounds))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_tokens_are_drawn_with_their_probabilities(temperature: float) -> None:
+    """Over seeds, over prompts and over steps alike, and independently."""
+    logits = torch.tensor([9.0, 9.0, 0.0, 1.0, 0.3, -2.0])[None]  # padding and BOS first
+    expected = (logits[0, EOS:] / temperature).softmax(dim=0).numpy()
+    count = 40_000
+    some = np.random.default_rng(0).integers(0, 10, (count, 7)).astype(np.int32)
+    one = Sampling(temperature, derive(0, "test"))
+    keys, few = one.keys(some), one.keys(some[:1])
+    by_prompt = decoding._drawn(logits.expand(count, -1), one, keys, 3).numpy()
+    after = decoding._drawn(logits.expand(count, -1), one, keys, 4).numpy()
+    by_seed = [decoding._drawn(logits, s, s.keys(some[:1]), 0) for s in (Sampling(temperature, i) for i in range(4000))]
+    by_step = [decoding._drawn(logits, one, few, step) for step in range(4000)]
+    for drawn in (by_prompt, after, torch.cat(by_seed).numpy(), torch.cat(by_step).numpy()):
+        shares = np.bincount(drawn - EOS, minlength=len(expected)) / len(drawn)
+        assert (np.abs(shares - expected) < 4 * np.sqrt(expected * (1 - expected) / len(drawn)) + 1e-9).all()
+    together = np.histogram2d(by_prompt, after, bins=np.arange(EOS, EOS + 5))[0] / count
+    np.testing.assert_allclose(together, np.outer(expected, expected), atol=0.01)
 
 
 @properties

@@ -9,18 +9,22 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from helpers import Silent, copy_task
 
-from easy2hard.config import Settings, load_recipe
+from easy2hard.config import PhaseSettings, Settings, load_recipe
 from easy2hard.errors import UserError
 from easy2hard.evaluation.exact_match import accuracy
 from easy2hard.improvement.filters import Filtered
+from easy2hard.improvement.labels import propose
 from easy2hard.improvement.watch import Signals
 from easy2hard.learning import trainer
+from easy2hard.learning.batches import LabelledSource, Mixture
 from easy2hard.learning.trainer import Step
-from easy2hard.runs import rounds
+from easy2hard.runs import label_phase, rounds
+from easy2hard.runs.integrity import problems
 from easy2hard.runs.manifest import Manifest
-from easy2hard.runs.store import Store
+from easy2hard.runs.store import Store, load_weights
 from easy2hard.tasks.prompts import evaluation_prompts
 
 MANIFEST = {
@@ -50,6 +54,9 @@ ROUND = {
     "from_round",
     "readiness",
     "top_up",
+    "relabelled",
+    "averaged",
+    "verifier",
     "spoilt",
     "member_seconds",
     "overlap",
@@ -297,7 +304,7 @@ class Moods:
 
 
 def moody(monkeypatch: pytest.MonkeyPatch, out: Path, bad: tuple[int, ...], *overrides: str) -> tuple[Store, Noted]:
-    monkeypatch.setattr(rounds, "signals_of", Moods(*bad))
+    monkeypatch.setattr(label_phase, "signals_of", Moods(*bad))
     listener = Noted()
     return rounds.start(short("watch.enabled=true", *overrides), out, listener), listener
 
@@ -347,7 +354,7 @@ def test_a_run_that_rolled_back_is_resumed_to_the_same_end(
     stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Trouble whenever two rounds count already: the run goes back again and again.
-    monkeypatch.setattr(rounds, "trouble", lambda settings, signals, past: "made up" if len(past) == 3 else None)
+    monkeypatch.setattr(label_phase, "trouble", lambda settings, signals, past: "made up" if len(past) == 3 else None)
     settings = short("watch.enabled=true", "watch.holds=0", "watch.rollbacks=9", "rounds.count=4")
     whole = rounds.start(settings, tmp_path / "whole", Silent())
     assert [record.from_round for record in whole.manifest.rounds] == [None, None, None, 1, 1]
@@ -359,7 +366,7 @@ def test_a_run_that_rolled_back_is_resumed_to_the_same_end(
 
 
 def test_a_run_stops_where_nothing_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(rounds.CollapseError, match="round 2, difficulty 5: agreement"):
+    with pytest.raises(label_phase.CollapseError, match="round 2, difficulty 5: agreement"):
         moody(monkeypatch, tmp_path / "run", (2,), "watch.holds=0", "watch.rollbacks=0")
     store = Store(tmp_path / "run")
     assert store.manifest.status.startswith("stopped: CollapseError: round 2, difficulty 5: agreement 0.00")
@@ -395,8 +402,12 @@ def test_a_blindfold_changes_no_weight(overrides: list[str], tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "override",
-    ['rounds.filters=[{name="verifier"}]', "rounds.readiness='oracle'"],
-    ids=["filter", "readiness"],
+    [
+        "rounds.filters=[{name='verifier'}]",
+        "rounds.readiness='oracle'",
+        "rounds={counter_examples=true, schedule='standard', count=1, steps=3, labels=20}",
+    ],
+    ids=["filter", "readiness", "counter-examples"],
 )
 def test_what_looks_at_true_answers_is_marked_and_not_for_a_blindfold(override: str, tmp_path: Path) -> None:
     settings = short("rounds.schedule='accelerated'", override)
@@ -417,6 +428,53 @@ def test_a_verifier_keeps_what_is_right(tmp_path: Path) -> None:
     assert all(row["kept"] == (row["finished"] and row["prompt"] == row["answer"] + "=") for row in rows)
 
 
+def test_a_verifier_finds_right_samples_that_are_not_the_most_frequent(tmp_path: Path) -> None:
+    one, many = (
+        rounds.start(
+            load_recipe("smoke", ["rounds.filters=[{name='verifier'}]", "rounds.count=1", *overrides]),
+            tmp_path / str(len(overrides)),
+            Silent(),
+        )
+        for overrides in ([], ["rounds.temperature=1.0", "rounds.samples=8"])
+    )
+    assert many.manifest.supervised_signals == ["rounds.filters: verifier"]
+    assert many.manifest.rounds[1].kept > one.manifest.rounds[1].kept
+    rows = [row for row in pq.read_table(many.ledger_path(1)).to_pylist() if row["kept"]]
+    assert all(row["prompt"] == row["answer"] + "=" for row in rows)
+    assert {row["members"] for row in rows} == {16}
+    assert any(row["votes"] < row["runner_up"] for row in rows)
+
+
+def test_a_learned_verifier_sees_no_truth_beyond_the_supervised_range(tmp_path: Path) -> None:
+    settings = load_recipe("smoke", ["rounds.filters=[{name='learned-verifier', threshold=0.3}]", "rounds.count=1"])
+    store = rounds.start(settings, tmp_path / "run", Silent(), blindfold=True)
+    record = store.manifest.rounds[1]
+    assert store.manifest.supervised_signals == []
+    assert record.verifier is not None
+    assert record.verifier["truth"] == "of the supervised range"
+    assert 0 < record.verifier["right"] < record.verifier["seen"] <= 3 * 2 * 200
+    assert 0 < record.kept < record.proposed
+
+
+def test_counter_examples_are_what_is_wrong_with_its_true_answer(tmp_path: Path) -> None:
+    overrides = ["rounds.filters=[{name='none'}]", "rounds.count=1"]
+    plain, solved = (
+        rounds.start(load_recipe("smoke", [*overrides, f"rounds.counter_examples={each}"]), tmp_path / each, Silent())
+        for each in ("false", "true")
+    )
+    before, after = (pq.read_table(store.ledger_path(1)).to_pylist() for store in (plain, solved))
+    members = {row["weights_sha256"] for row in before}
+    for said, row in zip(before, after, strict=True):
+        is_right = said["finished"] and said["prompt"] == said["answer"] + "="
+        assert row["kept"] != is_right
+        assert row["why"] == ("counter-examples" if is_right else "kept")
+        assert row["prompt"] == said["prompt"] == row["answer"] + "="
+        assert {row["weights_sha256"]} == (members if is_right else {"oracle"})
+    record = solved.manifest.rounds[1]
+    assert 0 < record.kept < record.proposed
+    assert record.filters == [{"name": "counter-examples", "supervised": True, "in": 100, "kept": record.kept}]
+
+
 def test_noise_spoils_one_round_and_says_so(finished: Store, tmp_path: Path) -> None:
     noise = "noise={round=1, kind='random', share=0.5}"
     store = rounds.start(load_recipe("smoke", [noise]), tmp_path / "run", Silent())
@@ -429,6 +487,128 @@ def test_noise_spoils_one_round_and_says_so(finished: Store, tmp_path: Path) -> 
     assert store.manifest.rounds[2].spoilt == 0
     assert store.manifest.rounds[0].weights_sha256 == finished.manifest.rounds[0].weights_sha256
     assert store.manifest.rounds[1].weights_sha256 != finished.manifest.rounds[1].weights_sha256
+
+
+def test_labels_that_replace_older_ones_are_trained_on_alone(
+    finished: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = rounds.start(load_recipe("smoke", ["rounds.data='replace'"]), tmp_path / "run", Silent())
+    ours, others = ([each.weights_sha256 for each in run.manifest.rounds] for run in (store, finished))
+    assert ours[:2] == others[:2]  # the first round has nothing older
+    assert ours[2] != others[2]
+    sources: list[list[int]] = []  # rows of each round beside D0
+
+    def fit(members: Any, mixtures: list[Mixture], phase: PhaseSettings, *rest: Any) -> None:
+        sources.extend(
+            [len(each) for each in (*mix.sources, mix.newest) if isinstance(each, LabelledSource)] for mix in mixtures
+        )
+        rest[3](Step(0, 0.0, 0.0, 0))
+
+    monkeypatch.setattr(rounds, "fit", fit)
+    run = rounds._Run(store, Silent())
+    run._train(2, run.settings.rounds, store.manifest.rounds[:2], 2)
+    assert sources == [[store.manifest.rounds[2].kept]] * 2
+
+
+def test_a_round_can_begin_from_scratch(tmp_path: Path) -> None:
+    store = rounds.start(short("rounds.start='scratch'", "rounds.data='replace'"), tmp_path / "run", Silent())
+    continued = rounds.start(short("rounds.data='replace'"), tmp_path / "continued", Silent())
+    ledgers = [pq.read_table(run.ledger_path(1)) for run in (store, continued)]
+    assert ledgers[0].equals(ledgers[1])  # the trained members label
+    # What round 2 trains does not depend on the weights of round 1, only on its own labels.
+    run = rounds._Run(store, Silent())
+    run._begin_training(1)
+    untrained = rounds.build_members(store.settings, run.task)
+    for member, fresh in zip(run.members, untrained, strict=True):
+        assert all(torch.equal(one, two) for one, two in zip(member.parameters(), fresh.parameters(), strict=True))
+    assert store.manifest.rounds[1].weights_sha256 != continued.manifest.rounds[1].weights_sha256
+
+
+def test_older_prompts_are_labelled_afresh(tmp_path: Path) -> None:
+    store = rounds.start(load_recipe("smoke", ["rounds.relabel=true", "rounds.count=3"]), tmp_path / "run", Silent())
+    records = store.manifest.rounds
+    assert [[each["round"] for each in record.relabelled] for record in records] == [[], [], [1], [1, 2]]
+    assert not store.relabelled_path(1).exists()
+    for record in records[2:]:
+        again = pq.read_table(store.relabelled_path(record.round)).to_pylist()
+        assert {row["weights_sha256"] for row in again} == {records[record.round - 1].weights_sha256}
+        for counts in record.relabelled:
+            rows = [row for row in again if row["round"] == counts["round"]]
+            first = pq.read_table(store.ledger_path(counts["round"])).to_pylist()
+            assert [row["prompt"] for row in rows] == [row["prompt"] for row in first]
+            assert (len(rows), sum(row["kept"] for row in rows)) == (counts["proposed"], counts["kept"])
+            assert [row["answer"] for row in rows] != [row["answer"] for row in first]
+    # Round 3 trains on what it said itself.
+    sources = rounds._Run(store, Silent())._older_labels(3, records[1:3])
+    assert [len(source) for source in sources] == [each["kept"] for each in records[3].relabelled]
+    assert str(store.relabelled_path(2).relative_to(store.path)) in records[2].files
+    store.relabelled_path(2).unlink()
+    with pytest.raises(UserError, match=r"round-002-relabelled\.parquet: missing"):
+        rounds.resume(store, Silent())
+
+
+def test_the_mean_of_the_last_weights_labels(tmp_path: Path) -> None:
+    store = rounds.start(short("rounds.averaging=2", "rounds.count=3"), tmp_path / "run", Silent())
+    records = store.manifest.rounds
+    assert [record.averaged for record in records] == [[], [], [0, 1], [1, 2]]
+    one, two, mean = (rounds.build_members(store.settings, copy_task()[0]) for _ in range(3))
+    load_weights(store.weights_path(1), one)
+    load_weights(store.weights_path(2), two)
+    for weights in zip(
+        *([p for member in members for p in member.parameters()] for members in (one, two, mean)), strict=True
+    ):
+        weights[2].data = (weights[0].data + weights[1].data) / 2
+    ledger = pq.read_table(store.ledger_path(3)).to_pylist()
+    assert {row["weights_sha256"] for row in ledger}.isdisjoint({record.weights_sha256 for record in records})
+    prompts = copy_task()[0].vocabulary.encode_prompts([row["prompt"] for row in ledger])
+    proposals = propose(mean, copy_task()[0], 6, prompts)
+    assert copy_task()[0].vocabulary.decode_answers(proposals.answers) == [row["answer"] for row in ledger]
+    # Training goes on from the newest weights, not from the mean.
+    run = rounds._Run(store, Silent())
+    run._begin_training(2)
+    assert all(
+        torch.equal(p, q)
+        for m, n in zip(run.members, two, strict=True)
+        for p, q in zip(m.parameters(), n.parameters(), strict=True)
+    )
+
+
+VARIANTS = {
+    "replace": ["rounds.data='replace'"],
+    "scratch": ["rounds.start='scratch'"],
+    "relabel": ["rounds.relabel=true"],
+    "vote": ["rounds.temperature=1", "rounds.samples=3", "rounds.filters=[{name='vote', threshold=0.5}]"],
+    "verifier": ["rounds.temperature=1.0", "rounds.samples=4", "rounds.filters=[{name='verifier'}]", "model.members=1"],
+    "averaging": ["rounds.averaging=2"],
+    "counter-examples": ["rounds.counter_examples=true", "rounds.filters=[{name='none'}]"],
+    "learned verifier": ["rounds.filters=[{name='learned-verifier', threshold=0.2, examples=30}]"],
+    "several": ["rounds.temperature=0.5", "rounds.relabel=true", "rounds.averaging=3"],
+}
+"""Overrides of the shortened smoke recipe."""
+
+
+class StopLabelling(StopWithin):
+    """Interrupts round ``number`` once some labels are there."""
+
+    def advance(self, count: int) -> None:
+        if self.now == self.number:
+            raise self.error
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_is_resumed_to_the_same_end(name: str, tmp_path: Path) -> None:
+    """Stopped within the labels of its first and within the training of its second round."""
+    settings = short(*VARIANTS[name], "storage.checkpoint_minutes=0")
+    whole = rounds.start(settings, tmp_path / "whole", Silent())
+    with pytest.raises(KeyboardInterrupt):
+        rounds.start(settings, tmp_path / "part", StopLabelling(1, KeyboardInterrupt))
+    part = Store(tmp_path / "part")
+    with pytest.raises(KeyboardInterrupt):
+        rounds.resume(part, StopWithin(2, KeyboardInterrupt))
+    assert [record.round for record in part.manifest.rounds] == [0, 1]
+    rounds.resume(part, Silent())
+    assert_same_run(part, whole)
+    assert not problems(part, part.manifest)
 
 
 def test_a_schedule_that_has_come_to_the_end_ends_the_run(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from helpers import Silent
 
 from easy2hard.config import load_recipe
 from easy2hard.errors import UserError
-from easy2hard.runs import rounds, space
+from easy2hard.runs import label_phase, rounds, space
 from easy2hard.runs.manifest import Manifest
 from easy2hard.runs.space import DiskFullError, usage
 from easy2hard.runs.store import Store
@@ -62,8 +62,8 @@ def test_a_full_disk_pauses_and_loses_no_committed_round(
 ) -> None:
     disk = Full(Path.open, matching, after)
     monkeypatch.setattr(Path, "open", lambda path, *a, **n: disk(path, *a, **n))
-    real = rounds.write_ledger
-    monkeypatch.setattr(rounds, "write_ledger", lambda path, *rest: (path.open("wb").close(), real(path, *rest)))
+    real = label_phase.write_ledger
+    monkeypatch.setattr(label_phase, "write_ledger", lambda path, *rest: (path.open("wb").close(), real(path, *rest)))
     out, settings = tmp_path / "run", load_recipe("smoke", [*QUICK, "storage.checkpoint_minutes=0"])
     with pytest.raises(DiskFullError, match=r"the disk of .* is full .* the last state is kept"):
         rounds.start(settings, out, Silent())
