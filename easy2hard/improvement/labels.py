@@ -177,24 +177,34 @@ def _sampled(
     draws: Draws,
     prefer: Prefer | None,
 ) -> Proposals:
-    def work(part: slice) -> Proposals:
-        own = prompts[part]
-        bounds = task.answer_bounds(own)
-        answers, seconds = [], []
-        for index, member in enumerate(members):
-            begin = time.thread_time()
-            answers += [decode(member, own, bounds, sampling=sampling) for sampling in draws.of(index)]
-            seconds.append(time.thread_time() - begin)
-        preferred = None
-        if prefer is not None:
-            preferred = np.stack([prefer(count_votes(difficulty, own, [each])) for each in answers])
-        counted = count_votes(difficulty, own, answers, preferred)
-        return replace(counted, seconds=np.array(seconds), samples=draws.samples)
+    parts = _chunks(members, task, prompts) if len(prompts) else [slice(0, 0)]
+    each = [(member, sampling) for index, member in enumerate(members) for sampling in draws.of(index)]
 
-    if not len(prompts):
-        return work(slice(0, 0))
-    parts = _chunks(members, task, prompts)
-    return join(map_chunks(work, parts, members[0].device, lambda part: on_done(part.stop - part.start)))
+    def work(number: int) -> Timed:
+        member, sampling = each[number % len(each)]
+        own = prompts[parts[number // len(each)]]
+        begin = time.thread_time()
+        answers = decode(member, own, task.answer_bounds(own), sampling=sampling)
+        return answers, time.thread_time() - begin
+
+    def done(number: int) -> None:
+        if number % len(each) == len(each) - 1:
+            on_done(len(prompts[parts[number // len(each)]]))
+
+    timed = map_chunks(work, range(len(parts) * len(each)), members[0].device, done)
+    counted = []
+    for part, begin in zip(parts, range(0, len(timed), len(each)), strict=True):
+        own, answers = prompts[part], [answer for answer, _ in timed[begin : begin + len(each)]]
+        seconds = np.array([seconds for _, seconds in timed[begin : begin + len(each)]])
+        preferred = np.stack([prefer(count_votes(difficulty, own, [one])) for one in answers]) if prefer else None
+        counted.append(
+            replace(
+                count_votes(difficulty, own, answers, preferred),
+                seconds=seconds.reshape(len(members), draws.samples).sum(axis=1),
+                samples=draws.samples,
+            )
+        )
+    return join(counted)
 
 
 Timed = tuple[Answers, float]

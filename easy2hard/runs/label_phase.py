@@ -14,13 +14,15 @@ from easy2hard.evaluation.counter_examples import counter_examples
 from easy2hard.evaluation.exact_match import right
 from easy2hard.improvement.filters import Filtered, Mask, add_counts
 from easy2hard.improvement.labelling import Labelled, Labeller
-from easy2hard.improvement.labels import Draws, Proposals, propose
+from easy2hard.improvement.labels import Draws, Proposals, count_votes
 from easy2hard.improvement.ledger import read_prompts, write_ledger
 from easy2hard.improvement.noise import inject
 from easy2hard.improvement.schedules import next_difficulties, readiness_of
 from easy2hard.improvement.verifier import Verifier, learn
 from easy2hard.improvement.watch import Past, decide, good_before, signals_of, stricter, trouble
+from easy2hard.models.decoding import decode
 from easy2hard.models.member import Member
+from easy2hard.models.threads import map_chunks
 from easy2hard.runs.checkpoint import LabelCheckpoints, LabelRecord
 from easy2hard.runs.manifest import Manifest, RoundRecord, file_digest, read_sealed
 from easy2hard.runs.store import Store, load_mean, load_weights
@@ -265,14 +267,22 @@ class LabelPhase:
         return None
 
     def _learn(self, number: int, settings: LearnedVerifierFilter) -> Verifier:
-        proposals = []
-        for difficulty in self.task.supervised_difficulties(self.settings.supervised.difficulty):
-            stream = ("verifier", number, difficulty_text(difficulty))
-            generator = numpy_generator(self.settings.seed, *stream)
-            prompts = self.reserved.sample(generator, difficulty, settings.examples)
-            for index, member in enumerate(self.members):
-                draws = Draws(settings.temperature, 1, self.settings.seed, (*stream, index))
-                proposals.append(propose([member], self.task, difficulty, prompts, draws=draws))
+        easy = self.task.supervised_difficulties(self.settings.supervised.difficulty)
+        seed, prompts = self.settings.seed, {}
+        for difficulty in easy:
+            generator = numpy_generator(seed, "verifier", number, difficulty_text(difficulty))
+            prompts[difficulty] = self.reserved.sample(generator, difficulty, settings.examples)
+
+        def answer(work: tuple[Difficulty, int]) -> Proposals:
+            difficulty, member = work
+            own = prompts[difficulty]
+            draws = Draws(settings.temperature, 1, seed, ("verifier", number, difficulty_text(difficulty)))
+            (sampling,) = draws.of(member)
+            answers = decode(self.members[member], own, self.task.answer_bounds(own), sampling=sampling)
+            return count_votes(difficulty, own, [answers])
+
+        work = [(difficulty, member) for difficulty in easy for member in range(len(self.members))]
+        proposals = map_chunks(answer, work, self.members[0].device)
         return learn(proposals, [right(self.oracle, each) for each in proposals])
 
     def _labeller(self, score: Score | None = None) -> Labeller:
