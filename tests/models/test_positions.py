@@ -106,6 +106,30 @@ def test_decoding_with_a_cache_is_decoding_without_and_one_pass(case: str, monke
 
 
 @every_case
+def test_a_cache_fed_piece_by_piece_gives_the_same_logits(case: str) -> None:
+    """The prompt whole, then an answer in pieces; half of the rows leave on the way."""
+    task = load_task("reverse-addition")
+    model = member(CASES[case], task)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1.5)  # sharp attention
+    prompts = np.concatenate([task.sample(numpy_generator(0, "test", a), (a, 12 - a), 2) for a in range(4, 9)])
+    answers = numpy_generator(0, "answers").integers(SPECIAL, SPECIAL + 10, (10, 7))
+    tokens = torch.from_numpy(np.concatenate([prompts, answers], axis=1)).long()
+    prompt, first = prompts.shape[1], prompts.shape[1] - 1
+    keep = torch.arange(10) % 2 == 0
+    with torch.no_grad():
+        whole = model(tokens, first=first)
+        cache = model.make_cache(tokens.shape[1])
+        parts = [model(tokens[:, :prompt], first=first, cache=cache)]
+        parts += [model(tokens[:, prompt + at : prompt + at + 1], cache=cache) for at in range(2)]
+        torch.testing.assert_close(torch.cat(parts, dim=1), whole[:, :3], rtol=1e-4, atol=1e-4)
+        cache.keep(keep)
+        piece = model(tokens[keep, prompt + 2 :], first=2, cache=cache)
+        torch.testing.assert_close(piece, whole[keep, 5:], rtol=1e-4, atol=1e-4)
+
+
+@every_case
 def test_logits_from_first_on_are_the_last_of_all(case: str) -> None:
     task = load_task("copy")
     model = member({**CASES[case], "loops_per": None}, task)  # whose number of loops depends on where the prompt ends
@@ -246,6 +270,14 @@ def test_an_interrupted_run_ends_with_the_same_bits(case: str, tmp_path: Path) -
     with pytest.raises(UserError, match=f"model.positions = '{case}'.*none, rope"):
         export_model(whole, tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
+
+
+def test_a_run_trains_on_drawn_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_recipe("smoke", [*QUICK, "rounds.count=0", "model.positions=abacus"])
+    drawn = rounds.start(settings, tmp_path / "drawn", Silent())
+    monkeypatch.setattr(Transformer, "place", None)
+    fixed = rounds.start(settings, tmp_path / "fixed", Silent())
+    assert drawn.manifest.rounds[0].weights_sha256 != fixed.manifest.rounds[0].weights_sha256
 
 
 # RoPE
