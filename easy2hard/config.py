@@ -41,6 +41,10 @@ PRESETS = {
 }
 
 
+POSITION_CAPACITY = 128
+"""Entries of a table of positions where nothing else is said: enough for what the recipes of a laptop climb to."""
+
+
 class LoraSettings(_Settings):
     """Low-rank adapters beside the frozen weights of a pretrained model."""
 
@@ -65,6 +69,24 @@ class ModelSettings(_Settings):
         description="a causal language model of transformers to start from: hub name or folder",
     )
     lora: LoraSettings | None = Field(None, description="train adapters instead of all weights of a pretrained model")
+    positions: Literal["none", "rope", "alibi", "fire", "randomized", "abacus", "coupled", "learned"] = Field(
+        "none", description="how tokens know their places (docs/positions.md); none: by the causal mask alone"
+    )
+    position_capacity: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="places there are for randomized, abacus, coupled and learned positions; default: 128",
+    )
+    randomized_table: Literal["sinusoidal", "learned"] | None = Field(
+        None, description="where the vectors of randomized positions come from; default: sinusoidal"
+    )
+    loops: int = Field(
+        1, ge=1, le=1000, description="times that all blocks are applied, their weights shared, the input added anew"
+    )
+    loops_per: int | None = Field(
+        None, ge=1, description="tokens of a prompt for each of which there is one loop more; default: no more"
+    )
     members: int = Field(1, ge=1, le=1000, description="models of different seeds that train in lockstep and vote")
 
     @property
@@ -73,11 +95,20 @@ class ModelSettings(_Settings):
         replaced = {key: getattr(self, key) for key in ModelSize.model_fields if getattr(self, key) is not None}
         return PRESETS[self.preset].model_copy(update=replaced)
 
+    @property
+    def capacity(self) -> int:
+        """Places that a table of positions has."""
+        return self.position_capacity or POSITION_CAPACITY
+
     @model_validator(mode="after")
     def _pretrained_has_a_size(self) -> Self:
         given = [key for key in ModelSize.model_fields if getattr(self, key) is not None]
         if self.pretrained and given:
             raise ValueError(f"{given[0]} and pretrained: a pretrained model has its own size")
+        if self.pretrained and self.positions != "none":
+            raise ValueError(f"positions = {self.positions!r} and pretrained: a pretrained model has its own positions")
+        if self.pretrained and (self.loops > 1 or self.loops_per):
+            raise ValueError("loops and pretrained: a pretrained model has its own depth")
         if self.lora and not self.pretrained:
             raise ValueError("lora needs model.pretrained")
         return self
@@ -86,6 +117,22 @@ class ModelSettings(_Settings):
     def _heads_divide_width(self) -> Self:
         if self.size.width % self.size.heads:
             raise ValueError(f"heads = {self.size.heads} must divide width = {self.size.width}")
+        if self.positions == "rope" and self.size.width // self.size.heads % 2:
+            raise ValueError(
+                f"positions = 'rope' turns pairs of features: width / heads = {self.size.width // self.size.heads} "
+                "must be even"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _positions_have_a_table(self) -> Self:
+        if self.position_capacity is not None and self.positions not in ("randomized", "abacus", "coupled", "learned"):
+            raise ValueError(
+                f"position_capacity = {self.position_capacity}: positions = {self.positions!r} have no table (those "
+                "that do: randomized, abacus, coupled, learned)"
+            )
+        if self.randomized_table is not None and self.positions != "randomized":
+            raise ValueError(f"randomized_table = {self.randomized_table!r} needs positions = 'randomized'")
         return self
 
 

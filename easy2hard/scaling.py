@@ -36,7 +36,8 @@ def laptop(values: dict[str, Any]) -> dict[str, Any]:
     difficulty, options, count = EASY.get(values["task"]["name"], (None, {}, 7))
     supervised, training, optimiser = dict(values["supervised"]), dict(values["training"]), dict(values["optimiser"])
 
-    model = {"preset": "tiny", "members": min(2, model["members"])}
+    kept = ("positions", "position_capacity", "randomized_table", "loops", "loops_per")
+    model = {"preset": "tiny", "members": min(2, model["members"]), **{key: model[key] for key in kept if key in model}}
     if "pretrained" in values["model"]:
         model["pretrained"] = SMALL_BASE
         if "lora" in values["model"]:

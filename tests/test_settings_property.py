@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from easy2hard.config import Settings, parse_settings, recipe_names
 from easy2hard.errors import UserError
-from easy2hard.models.transformer import Transformer
+from easy2hard.models.transformer import build_transformer
 from easy2hard.runs import rounds
 from easy2hard.seeding import torch_generator
 from easy2hard.tasks.registry import load_task, task_names
@@ -88,7 +88,16 @@ anything = st.fixed_dictionaries(
         "seed": small,
         "description": st.text(max_size=5),
         "model": some(
-            preset=st.sampled_from(["tiny", "small", "huge"]), width=small, layers=small, heads=small, members=small
+            preset=st.sampled_from(["tiny", "small", "huge"]),
+            width=small,
+            layers=small,
+            heads=small,
+            members=small,
+            positions=st.sampled_from(["none", "rope", "alibi", "fire", "randomized", "abacus", "coupled", "learned"]),
+            position_capacity=st.integers(-1, 200),
+            randomized_table=st.sampled_from(["sinusoidal", "learned"]),
+            loops=small,
+            loops_per=small,
         ),
         "training": some(batch=small, groups=small, precision=st.sampled_from(["float32", "bfloat16", "int8"])),
         "optimiser": some(name=st.sampled_from(["muon", "adamw", "sgd"]), learning_rate=share, floor=share, clip=share),
@@ -122,7 +131,7 @@ def test_settings_are_accepted_and_built_or_refused_in_a_line(values: dict[str, 
         return
     task = load_task(found.task.name, found.task.options)
     for member in range(min(found.model.members, 2)):
-        Transformer(found.model.size, len(task.vocabulary), torch_generator(found.seed, "weights", member))
+        build_transformer(found.model, task, torch_generator(found.seed, "weights", member))
     assert parse_settings(found.model_dump(exclude_none=True)) == found
 
 

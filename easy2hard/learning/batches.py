@@ -3,7 +3,7 @@
 import mmap
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from easy2hard.models.member import Place
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty
 from easy2hard.tasks.oracle import Oracle
@@ -24,12 +25,18 @@ class Group:
 
     tokens: NDArray[Any]
     prompt_length: int
+    positions: NDArray[np.int64] | None = None
+    """(rows, time - 1) numbers of the places of all tokens but the last, where they are drawn."""
 
     @classmethod
     def join(cls, prompts: Tokens, answers: Tokens) -> "Group":
         """Return the group of (rows, length) prompts and their answers, cut at the longest answer."""
         longest = int((answers != PAD).any(axis=0).sum())
         return cls(np.concatenate([prompts, answers[:, :longest]], axis=1), prompts.shape[1])
+
+    def rows(self, rows: slice) -> "Group":
+        """Return some of the examples."""
+        return Group(self.tokens[rows], self.prompt_length, None if self.positions is None else self.positions[rows])
 
 
 class Source(Protocol):
@@ -170,6 +177,7 @@ class Mixture:
         batch: examples in a step.
         groups: length groups that the part of a batch from D0 and older rounds is drawn from.
         newest_share: share of a batch from the newest labels.
+        place: draws the numbers of the examples' places, from a stream of its own; None where they are not drawn.
     """
 
     def __init__(
@@ -182,9 +190,11 @@ class Mixture:
         batch: int,
         groups: int,
         newest_share: float = 0.5,
+        place: Place | None = None,
     ) -> None:
         self.seed = seed
         self.stream = stream
+        self.place = place
         self.sources = [supervised[0], *(source for source, _ in older)]
         self._shares = np.cumsum([supervised[1], *(weight for _, weight in older)])
         self._shares = self._shares / self._shares[-1]
@@ -209,7 +219,10 @@ class Mixture:
             inside = (points[owners == owner] - below) / (self._shares[owner] - below)
             rows = int(sizes[owners == owner].sum())
             batch += self.sources[owner].draw(generator, rows, inside.tolist(), progress)
-        return batch
+        if self.place is None:
+            return batch
+        places = numpy_generator(self.seed, *self.stream, step, "positions")
+        return [replace(g, positions=self.place(g.tokens[:, :-1], g.prompt_length, places)) for g in batch]
 
 
 def _spread(generator: np.random.Generator, count: int) -> list[float]:

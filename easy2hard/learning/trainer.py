@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -238,7 +239,8 @@ def _train_step(
 
     def of(group: Group) -> tuple[float, Sequence[Tensor]]:
         rows = torch.from_numpy(group.tokens).to(device, torch.int64)
-        return gradients.of(rows, group.prompt_length, 1 / tokens)
+        positions = None if group.positions is None else torch.from_numpy(group.positions).to(device)
+        return gradients.of(rows, group.prompt_length, 1 / tokens, positions)
 
     # Pieces are computed side by side but added up in their own order: the sum does not depend on the cores.
     if model.in_parts:
@@ -267,7 +269,7 @@ def rows_of(batch: Sequence[Group], rank: int, count: int, blank: bool = False) 
     """
     if count == 1:
         return list(batch)
-    own = [Group(group.tokens[rank::count], group.prompt_length) for group in batch]
+    own = [group.rows(slice(rank, None, count)) for group in batch]
     if not blank:
         return [group for group in own if len(group.tokens)]
     return [mine if len(mine.tokens) else _blank(group) for mine, group in zip(own, batch, strict=True)]
@@ -291,5 +293,6 @@ def split(batch: Sequence[Group], device: torch.device, limit: int) -> list[Grou
     for group in batch:
         rows, time = group.tokens.shape
         count = -(-rows // max(1, limit // time))
-        pieces += [Group(part, group.prompt_length) for part in np.array_split(group.tokens, count)]
+        ends = [part[-1] + 1 for part in np.array_split(np.arange(rows), count)]
+        pieces += [group.rows(slice(begin, end)) for begin, end in pairwise([0, *ends])]
     return pieces

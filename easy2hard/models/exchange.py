@@ -1,9 +1,9 @@
 """Members as checkpoints of transformers, with a tokenizer, that its auto classes load without any code of ours.
 
-Our decoder is a SmolLM3 whose layers all leave the rotary embedding out. Its tokenizer reads the task's symbols, one
-token each, and puts BOS first. A pretrained member goes out as it came, with the adapters merged into its weights or
-beside them, and with its own tokenizer, made to read the task's symbols one by one. Either generates the tokens that it
-generates here: ``generation_config.json`` suppresses every token that is no answer of the task.
+Our decoder is a SmolLM3 whose layers all leave the rotary embedding out, or all have it. Its tokenizer reads the task's
+symbols, one token each, and puts BOS first. A pretrained member goes out as it came, with the adapters merged into its
+weights or beside them, and with its own tokenizer, made to read the task's symbols one by one. Either generates the
+tokens that it generates here: ``generation_config.json`` suppresses every token that is no answer of the task.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ import torch
 
 from easy2hard.errors import UserError
 from easy2hard.models.kernels import NORM_EPS
+from easy2hard.models.positions import BASE, Rope
 from easy2hard.models.pretrained import Pretrained, load_library, load_tokenizer
 from easy2hard.models.transformer import Transformer
 from easy2hard.vocabulary import BOS, EOS, PAD, Vocabulary
@@ -24,7 +25,9 @@ SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
 
 
 def export_transformer(member: Transformer, vocabulary: Vocabulary, folder: Path) -> None:
-    """Write a member of our own making as a SmolLM3 without rotary embedding, and its tokenizer.
+    """Write a member of our own making as a SmolLM3, without rotary embedding or with it, and its tokenizer.
+
+    Other position schemes, and loops, are beyond it; runs/export.py refuses them.
 
     Args:
         member: the model.
@@ -40,7 +43,8 @@ def export_transformer(member: Transformer, vocabulary: Vocabulary, folder: Path
         num_hidden_layers=size.layers,
         num_attention_heads=size.heads,
         num_key_value_heads=size.heads,
-        no_rope_layers=[0] * size.layers,
+        no_rope_layers=[int(isinstance(member.positions, Rope))] * size.layers,  # 1 where there is one
+        rope_parameters={"rope_type": "default", "rope_theta": BASE},
         rms_norm_eps=NORM_EPS,
         max_position_embeddings=POSITIONS,
         tie_word_embeddings=False,

@@ -8,13 +8,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from easy2hard import processes
 from easy2hard.models.stepping import Packed
 from easy2hard.vocabulary import PAD
+
+Place = Callable[[NDArray[Any], int, np.random.Generator], NDArray[np.int64]]
+"""Draws the (batch, time) numbers of the places of (batch, time) tokens; also given: tokens of each prompt."""
 
 
 class KeyValueCache(Protocol):
@@ -36,7 +41,8 @@ class Member(nn.Module, ABC):
 
         Args:
             tokens: (batch, time) token ids, int64; with a cache, the tokens after those it holds.
-            first: first position whose next token is wanted.
+            first: first position whose next token is wanted: the last of the prompt, where a member makes use of its
+                length.
             cache: one of :meth:`make_cache`, extended in place.
         """
 
@@ -56,6 +62,11 @@ class Member(nn.Module, ABC):
             precision: ``float32`` or ``bfloat16``, for the matrix products.
         """
         return Gradients(self, precision)
+
+    @property
+    def place(self) -> Place | None:
+        """What draws the places of training examples (models/positions.py); None where nothing is drawn."""
+        return None
 
     def packed(self) -> Packed | None:
         """Return the weights for compiled decoding (models/stepping.py), or None where it does not apply."""
@@ -80,13 +91,16 @@ class Gradients:
         self.precision = precision
         self.parameters = [weight for weight in model.parameters() if weight.requires_grad]
 
-    def of(self, tokens: Tensor, prompt_length: int, scale: float) -> tuple[float, Sequence[Tensor]]:
+    def of(
+        self, tokens: Tensor, prompt_length: int, scale: float, positions: Tensor | None = None
+    ) -> tuple[float, Sequence[Tensor]]:
         """Return ``scale`` times the summed cross-entropy of the answers, and gradients; callable from any thread.
 
         Args:
             tokens: (batch, time) prompts and answers, int64, padded on the right.
             prompt_length: tokens of each prompt.
             scale: of loss and gradients.
+            positions: (batch, time - 1) numbers of places, for members that have them drawn.
         """
         with self.autocast():
             loss = answer_loss(self.model, tokens, prompt_length) * scale

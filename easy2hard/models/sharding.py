@@ -154,7 +154,9 @@ class _ShardedGradients(Gradients):
             weight.grad = None
 
     @override
-    def of(self, tokens: Tensor, prompt_length: int, scale: float) -> tuple[float, Sequence[Tensor]]:
+    def of(
+        self, tokens: Tensor, prompt_length: int, scale: float, positions: Tensor | None = None
+    ) -> tuple[float, Sequence[Tensor]]:
         with self.autocast():
             loss = answer_loss(self.model, tokens, prompt_length) * scale
         loss.backward()

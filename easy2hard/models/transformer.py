@@ -1,7 +1,9 @@
-"""The whole model: a Llama-style decoder without positional encoding (NoPE).
+"""The whole model: a Llama-style decoder, by default without positional encoding (NoPE).
 
 RMSNorm, SwiGLU, no biases; names of the weights are those of Llama in transformers, so that the two can be compared
-tensor by tensor (method.md, "Model and optimiser"). Order is visible to the model through the causal mask alone.
+tensor by tensor (method.md, "Model and optimiser"). Order is visible to the model through the causal mask, and through
+a scheme of models/positions.py where it has one. With a scheme, or with blocks that are applied several times, a member
+is *plain*: computed by torch's operations and derivatives (models/plain.py) instead of the compiled loops.
 
 Prompts of one batch have one length, so there is no padding on the left and no mask but the causal one. The last
 block computes queries, feed-forward and logits only from position ``first`` on: earlier positions are prompt, and
@@ -12,17 +14,21 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from easy2hard.config import ModelSize
+from easy2hard.config import ModelSettings, ModelSize
 from easy2hard.models import whole
 from easy2hard.models.block import BlockFunction, Cache, Folded, Layout, block_forward, fold
 from easy2hard.models.kernels import NORM_EPS, fused
-from easy2hard.models.member import Gradients, Member, answer_loss
+from easy2hard.models.member import Gradients, Member, Place, answer_loss
+from easy2hard.models.plain import Places, PlainCache, attention
+from easy2hard.models.positions import Positions, build_positions
 from easy2hard.models.prefixes import Rows, own_rows, shared_rows
 from easy2hard.models.stepping import Packed, pack
 from easy2hard.models.vectors import LANES
+from easy2hard.tasks.base import Task
 
 
 class Attention(nn.Module):
@@ -78,6 +84,17 @@ class Block(nn.Module):
                 cache.folded.append(Folded(*(each.to(dtype) for each in self.fold())))
             return block_forward(x, layout, cache.folded[block], cache, block)[0]
 
+    def plain(self, x: Tensor, first: int, places: Places | None, block: int, cache: Cache | None, slot: int) -> Tensor:
+        """Map (batch, time, width) to (batch, time - first, width) in torch's operations."""
+        normed, own = self.input_layernorm(x), self.self_attn
+        query, key, value = (
+            each(normed).unflatten(-1, (self.heads, -1)) for each in (own.q_proj, own.k_proj, own.v_proj)
+        )
+        x = x[:, first:] + own.o_proj(attention((query, key, value), first, places, block, cache, slot).flatten(2))
+        normed = self.post_attention_layernorm(x)
+        added: Tensor = self.mlp.down_proj(F.silu(self.mlp.gate_proj(normed)) * self.mlp.up_proj(normed))
+        return x + added
+
 
 class Transformer(Member):
     """A member of our own making.
@@ -86,16 +103,37 @@ class Transformer(Member):
         size: width, depth, heads, feed-forward width.
         vocabulary: number of token ids.
         generator: draws the initial weights.
+        positions: the position scheme; None for the causal mask alone.
+        loops: times that the blocks are applied; each time the embeddings are added to what they gave before (Yang et
+            al. 2024, "Looped Transformers are Better at Learning Learning Algorithms", section 4).
+        loops_per: tokens of a prompt for each of which there is one loop more; None for the same number for all. So the
+            number grows with the difficulty, of which decoding knows the prompt alone (Fan et al. 2024, "Looped
+            Transformers for Length Generalization").
     """
 
-    def __init__(self, size: ModelSize, vocabulary: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        size: ModelSize,
+        vocabulary: int,
+        generator: torch.Generator,
+        positions: Positions | None = None,
+        loops: int = 1,
+        loops_per: int | None = None,
+    ) -> None:
         super().__init__()
         self.size = size
+        self.loops = loops
+        self.loops_per = loops_per
+        self.plain = positions is not None or loops > 1 or loops_per is not None
         self.embed_tokens = nn.Embedding(vocabulary, size.width)
         self.layers = nn.ModuleList(Block(size) for _ in range(size.layers))
         self.norm = nn.RMSNorm(size.width, eps=NORM_EPS)
         self.lm_head = nn.Linear(size.width, vocabulary, bias=False)
         self._initialise(generator)
+        # Last, so that all other weights are those that a member without a scheme begins with.
+        self.positions = positions
+        if positions is not None:
+            positions.initialise(generator)
 
     def _initialise(self, generator: torch.Generator) -> None:
         """Normal weights of variance 1 / inputs; what writes into the residual stream is scaled down by its depth."""
@@ -110,18 +148,33 @@ class Transformer(Member):
 
     @override
     def make_cache(self, capacity: int) -> Cache:
-        return Cache(capacity)
+        return PlainCache(capacity) if self.plain else Cache(capacity)
 
     @property
     @override
     def cached_bytes(self) -> int:
-        return 2 * 4 * self.size.width * self.size.layers
+        return 2 * 4 * self.size.width * self.size.layers * self.loops  # of a short prompt
+
+    @property
+    @override
+    def place(self) -> Place | None:
+        return self.positions.ids if self.positions is not None and self.positions.drawn else None
 
     @override
     def forward(
-        self, tokens: Tensor, first: int = 0, cache: Cache | None = None, folded: Sequence[Folded] | None = None
+        self,
+        tokens: Tensor,
+        first: int = 0,
+        cache: Cache | None = None,
+        folded: Sequence[Folded] | None = None,
+        positions: Tensor | None = None,
     ) -> Tensor:
-        """The same; ``folded`` are the blocks' weights where they have been folded already."""
+        """The same; ``folded`` are the blocks' weights where they have been folded already.
+
+        ``positions`` are (batch, time) numbers of places that were drawn for training.
+        """
+        if self.plain:
+            return self._plain(tokens, first, cache, positions)
         batch, time = tokens.shape
         plain = cache is not None or self._head_width % LANES
         rows = own_rows(tokens) if plain or not fused(self.lm_head.weight) else shared_rows(tokens, first)
@@ -133,6 +186,33 @@ class Transformer(Member):
             cache.length += time
         return self.lm_head(self.norm(x)).view(batch, time - first, -1)  # type: ignore[no-any-return]
 
+    def _plain(self, tokens: Tensor, first: int, cache: Cache | None, positions: Tensor | None) -> Tensor:
+        """Return the logits by models/plain.py; the prompt is what comes before ``first``, and the token there."""
+        time, prompt_length, past = tokens.shape[1], first + 1, 0
+        seen = tokens
+        if isinstance(cache, PlainCache):
+            cache.see(tokens, prompt_length)
+            seen, prompt_length, past = cache.tokens, cache.prompt_length, cache.length
+        x = embedded = self.embed_tokens(tokens)
+        places = None
+        if self.positions is not None:
+            if positions is None:
+                positions = torch.from_numpy(self.positions.ids(seen.cpu().numpy(), prompt_length)).to(tokens.device)
+            places = Places(self.positions, positions)
+            x = embedded = self.positions.embed(embedded, positions[:, past:])
+        loops = self.loops + (prompt_length // self.loops_per if self.loops_per else 0)
+        last = loops * len(self.layers) - 1
+        for slot in range(last + 1):
+            index = slot % len(self.layers)
+            if slot and not index:
+                x = x + embedded
+            block = self.layers[index]
+            assert isinstance(block, Block)
+            x = block.plain(x, first if slot == last else 0, places, index, cache, slot)
+        if cache is not None:
+            cache.length += time
+        return self.lm_head(self.norm(x))  # type: ignore[no-any-return]
+
     @property
     def _head_width(self) -> int:
         return self.size.width // self.size.heads
@@ -140,7 +220,7 @@ class Transformer(Member):
     @override
     def packed(self) -> Packed | None:
         size, weight = self.size, self.lm_head.weight
-        if not whole.applies(size.width, size.feed_forward, size.heads, weight):
+        if self.plain or not whole.applies(size.width, size.feed_forward, size.heads, weight):
             return None
         return pack(self.embed_tokens.weight, self.fold(), weight * self.norm.weight, self.size.heads)
 
@@ -150,10 +230,34 @@ class Transformer(Member):
 
     @override
     def gradients(self, precision: str) -> Gradients:
+        if self.plain:
+            return PlainGradients(self, precision)
         size, weight = self.size, self.lm_head.weight
         if precision == "float32" and whole.applies(size.width, size.feed_forward, size.heads, weight):
             return WholeGradients(self)
         return FoldedGradients(self, precision)
+
+
+def build_transformer(model: ModelSettings, task: Task, generator: torch.Generator) -> Transformer:
+    """Return an untrained member of the settings, for a task.
+
+    Raises:
+        UserError: the position scheme does not fit the task.
+    """
+    scheme = build_positions(model, task)
+    return Transformer(model.size, len(task.vocabulary), generator, scheme, model.loops, model.loops_per)
+
+
+class PlainGradients(Gradients):
+    """The same for numbers of places that were drawn."""
+
+    @override
+    def of(
+        self, tokens: Tensor, prompt_length: int, scale: float, positions: Tensor | None = None
+    ) -> tuple[float, Sequence[Tensor]]:
+        with self.autocast():
+            loss = answer_loss(partial(self.model, positions=positions), tokens, prompt_length) * scale
+        return float(loss.detach()), torch.autograd.grad(loss, self.parameters)
 
 
 class FoldedGradients(Gradients):
@@ -168,7 +272,9 @@ class FoldedGradients(Gradients):
         self._rest = [model.embed_tokens.weight, model.norm.weight, model.lm_head.weight]
 
     @override
-    def of(self, tokens: Tensor, prompt_length: int, scale: float) -> tuple[float, Sequence[Tensor]]:
+    def of(
+        self, tokens: Tensor, prompt_length: int, scale: float, positions: Tensor | None = None
+    ) -> tuple[float, Sequence[Tensor]]:
         with self.autocast():
             loss = answer_loss(partial(self.model, folded=self._leaves), tokens, prompt_length) * scale
         return float(loss.detach()), torch.autograd.grad(loss, [*self._rest, *self._wanted])
@@ -192,7 +298,9 @@ class WholeGradients(Gradients):
         self._pass = whole.Pass(model.embed_tokens.weight, blocks, head, model.size.heads)
 
     @override
-    def of(self, tokens: Tensor, prompt_length: int, scale: float) -> tuple[float, Sequence[Tensor]]:
+    def of(
+        self, tokens: Tensor, prompt_length: int, scale: float, positions: Tensor | None = None
+    ) -> tuple[float, Sequence[Tensor]]:
         return self._pass(tokens, prompt_length, scale)
 
     @override

@@ -244,8 +244,11 @@ class _Probe:
         self, number: int, older: Sequence[LabelledSource], newest: LabelledSource | None, progress: float
     ) -> float:
         mixtures = [
-            _At(build_mixture(self.settings, self.supervised, older, newest, number, member), progress)
-            for member in range(len(self.members))
+            _At(
+                build_mixture(self.settings, self.supervised, older, newest, number, index, place=member.place),
+                progress,
+            )
+            for index, member in enumerate(self.members)
         ]
 
         def seconds(steps: int) -> float:

@@ -32,11 +32,19 @@ def export_model(run: RunDirectory, out: Path, member: int = 0, adapter: bool = 
         What the user should know, if anything.
 
     Raises:
-        UserError: ``out`` is in use, there is no such member, or no adapters; or a file of the run is damaged.
+        UserError: ``out`` is in use, there is no such member, or no adapters; transformers has no such decoder; or a
+            file of the run is damaged.
     """
     settings = run.settings
     if member >= settings.model.members:
         raise UserError(f"--member {member}: the run has members 0 to {settings.model.members - 1}")
+    if settings.model.positions not in ("none", "rope"):
+        raise UserError(
+            f"model.positions = {settings.model.positions!r}: transformers has no such decoder (what can be exported: "
+            "none, rope)"
+        )
+    if settings.model.loops > 1 or settings.model.loops_per:
+        raise UserError(f"model.loops = {settings.model.loops}: transformers has no decoder with loops to export to")
     _refuse_used(out)
     check_intact(run)
 

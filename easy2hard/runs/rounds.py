@@ -22,11 +22,12 @@ from easy2hard.improvement.ledger import read_kept
 from easy2hard.improvement.schedules import next_difficulties
 from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
 from easy2hard.learning.trainer import NonFiniteLossError, Step, fit
-from easy2hard.models.member import Member
+from easy2hard.models.member import Member, Place
+from easy2hard.models.positions import Tabled, build_positions
 from easy2hard.models.pretrained import Pretrained, load_base, trained_weights
 from easy2hard.models.sharding import check_sharding, in_parts
 from easy2hard.models.threads import give_back_freed_memory, keep_freed_memory
-from easy2hard.models.transformer import Transformer
+from easy2hard.models.transformer import build_transformer
 from easy2hard.runs.checkpoint import PhaseCheckpoints
 from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.label_phase import LabelPhase
@@ -84,7 +85,7 @@ def build_members(settings: Settings, task: Task, device: torch.device | None = 
         home = device if model.lora else torch.device("cpu")
         base = load_base(model, settings.training.precision, task.name, task.vocabulary, home)
         return [Pretrained(base, model.lora, generator).to(device) for generator in generators]
-    return [Transformer(model.size, len(task.vocabulary), generator).to(device) for generator in generators]
+    return [build_transformer(model, task, generator).to(device) for generator in generators]
 
 
 def build_mixture(
@@ -95,6 +96,7 @@ def build_mixture(
     number: int,
     member: int,
     again: int = 0,
+    place: Place | None = None,
 ) -> Mixture:
     """Return the batches of a member in a round.
 
@@ -106,6 +108,7 @@ def build_mixture(
         number: the round.
         member: whose batches.
         again: how often its training had to begin again, with other batches.
+        place: draws the places of its examples, where they are drawn.
     """
     batch = (number > 0 and settings.rounds.batch) or settings.training.batch
     stream: tuple[str | int, ...] = ("batches", number, member)
@@ -120,6 +123,7 @@ def build_mixture(
         batch=batch,
         groups=settings.training.groups,
         newest_share=settings.rounds.newest_share,
+        place=place,
     )
 
 
@@ -188,6 +192,34 @@ def check(settings: Settings) -> None:
         raise UserError(f"noise: only digits are spoilt, and the answers of task {task.name} have none")
     if not is_built_in(task.name):
         check_contract(task, load_oracle(task))
+    _check_positions(settings, task)
+
+
+def _check_positions(settings: Settings, task: Task) -> None:
+    """Refuse position schemes that do not fit the task, or whose tables the run could outgrow.
+
+    Raises:
+        UserError: naming the setting and what would be right.
+    """
+    scheme = build_positions(settings.model, task)
+    if not isinstance(scheme, Tabled):
+        return
+    easy = task.evaluated_difficulties(settings.supervised.difficulty)
+    history = [easy]
+    for _ in range(settings.rounds.count):  # as if the members were ready for everything
+        history.append(next_difficulties(settings.rounds, task, history, lambda difficulty: True))
+    reached = max(hardest(difficulty) for difficulties in history for difficulty in difficulties)
+    evaluated = task.evaluated_difficulties(task.capped(reached + settings.evaluation.beyond))
+    needed_places = {}
+    for difficulty in (*evaluated[-1:], *history[-1]):
+        prompts = task.sample(np.random.default_rng(0), difficulty, 1)
+        needed_places[difficulty] = scheme.places(prompts, int(task.answer_bounds(prompts).max()))
+    difficulty = max(needed_places, key=lambda each: needed_places[each])
+    if needed_places[difficulty] > settings.model.capacity:
+        raise UserError(
+            f"model.position_capacity = {settings.model.capacity}: difficulty {difficulty_text(difficulty)}, which the "
+            f"run could come to, needs {needed_places[difficulty]} places"
+        )
 
 
 def start(settings: Settings, out: Path, listener: Listener, blindfold: bool = False) -> Store:
@@ -263,7 +295,7 @@ def _parameters(settings: Settings, task: Task) -> int:
     if settings.model.pretrained:
         return trained_weights(settings.model, task.name, task.vocabulary)
     with torch.device("meta"):
-        member = Transformer(settings.model.size, len(task.vocabulary), torch_generator(0, "space"))
+        member = build_transformer(settings.model, task, torch_generator(0, "space"))
     return sum(weight.numel() for weight in member.parameters())
 
 
@@ -434,7 +466,8 @@ class _Run:
 
         def mixture(member: int) -> Mixture:
             again = sum(restart["member"] == member for restart in restarts)
-            return build_mixture(settings, self.supervised, sources, new, number, member, again)
+            place = self.members[member].place
+            return build_mixture(settings, self.supervised, sources, new, number, member, again, place)
 
         kept = PhaseCheckpoints(
             lambda member: self.store.member_path(number, member),

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from easy2hard.errors import UserError
 from easy2hard.tasks.arithmetic import TwoOperands, TwoOperandsOracle, carry, tokens_of
-from easy2hard.tasks.base import Difficulty, digits
+from easy2hard.tasks.base import Difficulty, digits, placed
 from easy2hard.vocabulary import PAD, SPECIAL, Tokens, Vocabulary
 
 
@@ -49,6 +50,25 @@ class Addition(TwoOperands):
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
         bounds: NDArray[np.int64] = np.maximum(*self.operand_lengths(prompts)) + 2
         return bounds
+
+    @override
+    def coupled_ids(self, prompts: Tokens, length: int) -> NDArray[np.int64]:
+        """Digits of one power of ten have one number, the more the less they are worth; the signs have the last one."""
+        if not self.padded:
+            raise UserError(
+                f"model.positions = 'coupled': the digits of task {self.name} have their places only once the sum's "
+                f"length is known; {self.name}-padded has them"
+            )
+        a, b = (each[:, None] for each in self.operand_lengths(prompts))
+        signs = np.maximum(a, b) + 2
+        at = np.arange(prompts.shape[1])
+        in_first = at <= a
+        power = np.where(in_first, at - 1, at - a - 2) if self.backwards else np.where(in_first, a, a + b + 1) - at
+        ids = np.where((at == a + 1) | (at == a + b + 2), signs, signs - 1 - power)
+        ids[:, 0] = 0
+        number = np.arange(1, int(signs.max(initial=2)))  # of the digits of the longest sum
+        answer = np.where(number < signs, signs - number if self.backwards else number, 0)
+        return placed(ids, answer, length)
 
 
 class AdditionOracle(TwoOperandsOracle):

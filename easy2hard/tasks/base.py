@@ -97,6 +97,17 @@ class Task(ABC):
         same: NDArray[np.bool_] = (answers == twins).all(axis=1)
         return same
 
+    def coupled_ids(self, prompts: Tokens, length: int) -> NDArray[np.int64]:
+        """Return (count, length) numbers of the places of prompt and answer, known from the prompts alone.
+
+        Tokens that belong together, such as the digits of one power of ten, have one number, from 1 on; 0 is for those
+        that belong to none, BOS and what comes after a whole answer (Cho et al. 2024, "Position Coupling", section 3).
+
+        Raises:
+            UserError: the task does not say what belongs together.
+        """
+        raise UserError(f"model.positions = 'coupled': task {self.name} does not say which of its tokens are coupled")
+
     def check_prompt(self, text: str) -> None:
         """Refuse a text that is no prompt of this task.
 
@@ -132,6 +143,12 @@ class Task(ABC):
             else:
                 columns.append(part.astype(np.int32, copy=False))
         return np.concatenate(columns, axis=1)
+
+
+def placed(prompt: NDArray[np.int64], answer: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """Return (count, length) numbers of places from those of the prompts and of the answers; 0 after their end."""
+    whole = np.concatenate([prompt, answer], axis=1)
+    return np.pad(whole, ((0, 0), (0, max(0, length - whole.shape[1]))))[:, :length]
 
 
 def digits(generator: np.random.Generator, count: int, length: int) -> NDArray[np.int32]:

@@ -89,6 +89,7 @@ def _check_difficulty(task: Task, oracle: Oracle, difficulty: Difficulty) -> Non
     bounds = _call("answer_bounds must not raise", task.answer_bounds, prompts)
     _check_array(bounds, (COUNT,), np.integer, "answer_bounds must return (count,) whole numbers")
     _require((bounds >= 1).all(), "answer_bounds must be at least 1: EOS counts")
+    _check_coupled(task, prompts, prompts.shape[1] + int(bounds.max()))
     answers = _call("solve must not raise", oracle.solve, prompts)
     _check_array(answers, (COUNT, None), np.integer, "solve must return (count, length) token ids")
     _require(
@@ -128,6 +129,22 @@ def _check_difficulty(task: Task, oracle: Oracle, difficulty: Difficulty) -> Non
     checker = Checker(oracle)
     _require(checker.check(texts, written) == [None] * COUNT, "the checker must find the true answer right")
     _check_corruptions(task, checker, texts[:4], answers[:4])
+
+
+def _check_coupled(task: Task, prompts: Any, length: int) -> None:
+    def ids_of(some: Any, length: int) -> Any:
+        try:
+            return task.coupled_ids(some, length)
+        except UserError:
+            return None
+
+    ids = _call("coupled_ids must not raise", ids_of, prompts, length)
+    if ids is None:  # the task says that nothing is coupled
+        return
+    _check_array(ids, (COUNT, length), np.integer, "coupled_ids must return (count, length) whole numbers")
+    _require((ids >= 0).all(), "coupled_ids must be 0 or more")
+    _require((ids_of(prompts[:1], length) == ids[:1]).all(), "coupled_ids must not depend on the rest of the batch")
+    _require((ids_of(prompts, length - 1) == ids[:, :-1]).all(), "coupled_ids must not depend on the length asked for")
 
 
 def _check_corruptions(task: Task, checker: Checker, texts: Sequence[str], answers: Tokens) -> None:

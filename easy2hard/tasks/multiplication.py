@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from easy2hard.tasks.arithmetic import TwoOperands, TwoOperandsOracle, carry, tokens_of
-from easy2hard.tasks.base import Difficulty, digits
+from easy2hard.tasks.base import Difficulty, digits, placed
 from easy2hard.vocabulary import PAD, SPECIAL, Tokens, Vocabulary
 
 
@@ -27,6 +27,11 @@ class Part:
     """Which partial product, from 0."""
     start: int
     length: int
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is a number and not a symbol."""
+        return self.kind not in "+()="
 
 
 def layout(a: int, b: int) -> list[Part]:
@@ -93,6 +98,24 @@ class Multiplication(TwoOperands):
             bounds[a == first] = last.start + last.length + 1
         return bounds
 
+    @override
+    def coupled_ids(self, prompts: Tokens, length: int) -> NDArray[np.int64]:
+        """Digits of one power of ten have one number, the more the less they are worth; all signs have the last one.
+
+        So it is for operands and product in the source (N x 2 multiplication). That it is so for the work between them,
+        which the source does not write out, is ours.
+        """
+        lengths = np.stack(self.operand_lengths(prompts), axis=1)
+        ids = np.zeros((len(prompts), length), dtype=np.int64)
+        for a, b in np.unique(lengths, axis=0).tolist():
+            sign = a + b + 1
+            down = sign - 1 - np.arange(a + b)
+            prompt = [0, *down[:a], sign, *down[:b], sign]
+            answer = [x for part in layout(a, b) for x in (down[: part.length] if part.is_number else [sign])]
+            row = placed(np.array([prompt]), np.array([answer]), length)
+            ids[(lengths == (a, b)).all(axis=1)] = row
+        return ids
+
 
 def _product(task: Multiplication, answer: Tokens) -> list[int] | None:
     """Return what follows the last equals sign of an answer; None where there is none."""
@@ -137,7 +160,7 @@ class MultiplicationOracle(TwoOperandsOracle):
         )
         for part in layout(a, len(prompt) - 2 - a):
             if wrong < part.start + part.length:
-                if part.length == 1 and part.kind in "+()=":
+                if not part.is_number:
                     return f"{general} (where {part.kind!r} stands)"
                 return f"{general} (in the {_ordinal(part)})"
         return general

@@ -36,7 +36,7 @@ _BUILT_IN = {
         partial(StringOracle, step=1),
     ),
     "reverse": Entry(
-        partial(StringTask, "reverse", "write a number backwards"),
+        partial(StringTask, "reverse", "write a number backwards", backwards=True),
         partial(StringOracle, step=-1),
     ),
     "reverse-addition": Entry(partial(Addition, "reverse-addition", backwards=True, padded=True), AdditionOracle),

@@ -6,21 +6,29 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from easy2hard.tasks.base import Difficulty, Task, digits
+from easy2hard.tasks.base import Difficulty, Task, digits, placed
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.vocabulary import EOS, SPECIAL, Tokens, Vocabulary
 
 
 class StringTask(Task):
-    """A number is the prompt; the answer is as long as the number."""
+    """A number is the prompt; the answer is as long as the number.
+
+    Args:
+        name: name of the task.
+        summary: what is done to the number.
+        backwards: the answer begins with the number's last digit.
+    """
 
     vocabulary = Vocabulary("0123456789=")
     grammar = re.compile(r"[1-9][0-9]*=")
     example = "8631="
+    backwards = False
 
-    def __init__(self, name: str, summary: str) -> None:
+    def __init__(self, name: str, summary: str, backwards: bool = False) -> None:
         self.name = name
         self.summary = summary
+        self.backwards = backwards
 
     @override
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
@@ -31,6 +39,16 @@ class StringTask(Task):
     @override
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
         return np.full(len(prompts), prompts.shape[1] - 1)
+
+    @override
+    def coupled_ids(self, prompts: Tokens, length: int) -> NDArray[np.int64]:
+        """A digit and its copy have one number; ``=`` has the one that comes before the answer's first (appendix)."""
+        count, digits = len(prompts), prompts.shape[1] - 2
+        numbers = np.arange(1, digits + 1)
+        # Copy: 0 | 2 3 4 | 1 | 2 3 4. Reverse: 0 | 1 2 3 | 4 | 3 2 1.
+        row = [0, *numbers, digits + 1] if self.backwards else [0, *(numbers + 1), 1]
+        answer = numbers[::-1] if self.backwards else numbers + 1
+        return placed(np.tile(np.array(row), (count, 1)), np.tile(answer, (count, 1)), length)
 
 
 class StringOracle(Oracle):
