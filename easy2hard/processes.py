@@ -38,10 +38,12 @@ class Processes:
     Attributes:
         rank: this process, from 0.
         count: how many there are.
+        sharded: members train in parts over the processes (models/sharding.py).
     """
 
     rank = 0
     count = 1
+    sharded = False
 
     @property
     def main(self) -> bool:
@@ -88,7 +90,7 @@ class LaunchedProcesses(Processes):
     """Processes that were launched together, in one process group.
 
     Raises:
-        UserError: accelerate is missing, or asked to split the model itself.
+        UserError: accelerate is missing, or asked to split the model in a way that there is not.
     """
 
     def __init__(self) -> None:
@@ -98,12 +100,12 @@ class LaunchedProcesses(Processes):
             from accelerate import PartialState
         except ImportError as error:
             raise UserError("several processes need accelerate: pip install 'easy2hard[scale]'") from error
-        for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
-            if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
-                raise UserError(
-                    f"accelerate is set to use {name}: every process holds whole members here, a model that does not "
-                    "fit into one is not supported (docs/scale.md); use --multi_gpu"
-                )
+        for name in ("DEEPSPEED", "MEGATRON_LM"):
+            if _asked(name):
+                raise UserError(f"accelerate is set to use {name}, which is not supported; use --multi_gpu or --use_fsdp")
+        self.sharded = _asked("FSDP")
+        # Else transformers leaves the weights of all processes but the first one empty, for accelerate to fill.
+        os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
         gpu = torch.cuda.is_available()
         # Gradients go between GPUs, everything else between the processors: no step waits for a flag on a GPU.
         state = PartialState(cpu=not gpu, timeout=TIMEOUT, backend="cuda:nccl,cpu:gloo" if gpu else "gloo")
@@ -177,6 +179,11 @@ class LaunchedProcesses(Processes):
 
         for tensor in tensors:
             distributed.broadcast(tensor, 0)
+
+
+def _asked(name: str) -> bool:
+    """Return whether accelerate is set to split models in this way."""
+    return os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true"
 
 
 def launched() -> bool:

@@ -16,6 +16,44 @@ from easy2hard.tasks.registry import load_task
 
 CPU = torch.device("cpu")
 LORA = LoraSettings(rank=4, alpha=8)
+LORA_OVERRIDES = ["model.lora.rank=4", "model.lora.alpha=8", "optimiser.learning_rate=0.01"]
+QUICK = """
+description = "One round of a pretrained model, for tests."
+
+[task]
+name = "copy"
+
+[model]
+members = 2
+
+[optimiser]
+name = "adamw"
+learning_rate = 0.001
+
+[training]
+batch = 32
+groups = 2
+
+[supervised]
+difficulty = 3
+steps = 8
+
+[rounds]
+count = 1
+labels = 40
+steps = 6
+filters = [{ name = "confidence", keep = 0.8 }]
+
+[watch]
+enabled = false
+
+[storage]
+checkpoint_minutes = 0.0
+
+[evaluation]
+examples = 10
+beyond = 1
+"""
 
 
 def subword_tokenizer() -> PreTrainedTokenizerFast:
@@ -80,3 +118,9 @@ def base_of(folder: Path, task: Task, lora: LoraSettings | None = None, precisio
 def member_of(base: Base, lora: LoraSettings | None = None, seed: int = 0) -> Pretrained:
     """Return a member that starts from a model."""
     return Pretrained(base, lora, torch_generator(seed, "weights"))
+
+
+def quick_recipe(folder: Path) -> str:
+    """Write a recipe for a pretrained model; it lacks ``model.pretrained``."""
+    (folder / "quick.toml").write_text(QUICK)
+    return str(folder / "quick.toml")

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import safetensors.numpy
+from bases import LORA_OVERRIDES, quick_recipe, save_base
 from helpers import Silent
 
 from easy2hard import processes
@@ -24,8 +25,10 @@ CHILD = TESTS / "faults" / "child.py"
 # Adam divides by the gradient's size: with its tiny eps a gradient that is nothing but rounding moves a weight as far
 # as any other, in a direction of its own.
 SMALL = ["optimiser.eps=1e-4", "supervised.steps=60"]
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
-LAUNCH += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
+BOTH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=2", "--num_machines=1"]
+BOTH += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
+LAUNCH = [*BOTH, "--multi_gpu"]
+SHARDED = [*BOTH, "--use_fsdp", "--fsdp_version=2", "--fsdp_auto_wrap_policy=TRANSFORMER_BASED_WRAP"]
 ENVIRONMENT = {
     **os.environ,
     "CUDA_VISIBLE_DEVICES": "",
@@ -42,7 +45,7 @@ def call(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 def launch(out: Path, deadly: int = 10**9, how: str = "kill") -> subprocess.CompletedProcess[str]:
     """Begin or resume a run in two processes; something happens to them at a moment of its life."""
-    return call(*LAUNCH, CHILD, out, str(deadly), how, *SMALL)
+    return call(*LAUNCH, CHILD, out, str(deadly), how, "smoke", *SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +165,7 @@ def test_an_ordinary_run_is_one_process_without_accelerate() -> None:
     assert call(sys.executable, "-c", lines).stdout.split() == ["1", "False"]
 
 
-@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
+@pytest.mark.parametrize("name", ["DEEPSPEED", "MEGATRON_LM"])
 def test_splitting_a_model_is_refused_not_ignored(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
     with pytest.raises(UserError, match=f"accelerate is set to use {name}"):
@@ -175,3 +178,80 @@ def test_one_process_does_everything_itself() -> None:
     assert world.from_main(lambda: 3) == 3
     assert world.gather(lambda: 3) == [3]
     assert [world.any(True), world.any(False)] == [True, False]
+
+
+class Pretrained:
+    """The same run of a pretrained model, alone and launched.
+
+    Args:
+        folder: to work in.
+        overrides: of the recipe.
+    """
+
+    def __init__(self, folder: Path, overrides: Sequence[str]) -> None:
+        folder.mkdir()
+        few = ["optimiser.eps=1e-4", "supervised.steps=12", "supervised.decay=4"]
+        few += ["rounds.count=2", "rounds.labels=100", "rounds.steps=5"]
+        self.folder = folder
+        self.recipe = quick_recipe(folder)
+        self.overrides = [*few, f"model.pretrained={save_base('subwords', folder / 'base')}", *overrides]
+        self.settings = load_recipe(self.recipe, self.overrides)
+        self.alone = rounds.start(self.settings, folder / "alone", Silent())
+
+    def launch(self, how: Sequence[str], name: str, deadly: int = 10**9) -> subprocess.CompletedProcess[str]:
+        """Begin or resume a run in two processes; the main one is killed at a moment of its life."""
+        return call(*how, CHILD, self.folder / name, str(deadly), "kill", self.recipe, *self.overrides)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
+    """All weights of a pretrained model are trained."""
+    return Pretrained(tmp_path_factory.mktemp("pretrained") / "full", [])
+
+
+@pytest.fixture(scope="module")
+def moments(full: Pretrained) -> int:
+    """Moments in the life of the main process of a pretrained run."""
+    result = full.launch(LAUNCH, "two")
+    assert result.returncode == 0, result.stderr
+    return int(result.stdout.split()[-1])
+
+
+def test_two_processes_train_all_of_a_pretrained_model_as_one_does(full: Pretrained, moments: int) -> None:
+    assert_same(full.alone, Store(full.folder / "two"))
+    assert all(record.kept for record in full.alone.manifest.rounds[1:])
+
+
+def test_two_processes_that_train_adapters_are_killed_and_resumed_by_one(moments: int, tmp_path: Path) -> None:
+    lora = Pretrained(tmp_path / "lora", LORA_OVERRIDES)
+    assert lora.launch(LAUNCH, "killed", moments * 3 // 4).returncode != 0
+    assert_resumed(lora, "killed")
+
+
+def test_a_model_in_parts_is_killed_and_resumed_whole_by_one(full: Pretrained, moments: int) -> None:
+    assert full.launch(SHARDED, "parts", moments * 3 // 4).returncode != 0
+    assert_resumed(full, "parts")
+
+
+def test_a_whole_model_that_is_interrupted_is_resumed_in_parts(full: Pretrained) -> None:
+    class Interrupting(Silent):
+        def step(self, step: Step) -> None:
+            if step.step == 3 and store.manifest.rounds:
+                raise KeyboardInterrupt
+
+    store = Store.create(full.folder / "whole", full.settings, processes.current().device)
+    with pytest.raises(KeyboardInterrupt):
+        rounds.resume(store, Interrupting())
+    assert list(store.checkpoint_folder.glob("*-member-0.safetensors"))
+    second = full.launch(SHARDED, "whole")
+    assert second.returncode == 0, second.stderr
+    assert_same(full.alone, store)
+
+
+def assert_resumed(pretrained: Pretrained, name: str) -> None:
+    """What was killed in a round's training ends as if nothing had happened."""
+    store = Store(pretrained.folder / name)
+    assert 0 < len(store.manifest.rounds) < 3
+    assert list(store.checkpoint_folder.glob("*-member-0.safetensors"))
+    rounds.resume(store, Silent())
+    assert_same(pretrained.alone, store)

@@ -17,6 +17,7 @@ from easy2hard.config import OptimiserSettings, PhaseSettings, TrainingSettings
 from easy2hard.learning.batches import Group, Mixture
 from easy2hard.learning.optimisers import build_optimisers, learning_rate
 from easy2hard.models.member import Member
+from easy2hard.models.sharding import whole
 from easy2hard.models.threads import Workers
 from easy2hard.vocabulary import PAD
 
@@ -134,7 +135,8 @@ def fit(
         device = next(members[index].parameters()).device
         for step, (loss, tokens) in enumerate(zip(progress.losses, progress.tokens, strict=True)):
             lockstep.done(Step(step, loss, rate_of(step), tokens))
-        with Workers(torch.get_num_threads() if device.type == "cpu" else 1) as workers:
+        threads = device.type == "cpu" and not members[index].in_parts
+        with Workers(torch.get_num_threads() if threads else 1) as workers:
             for step in range(len(progress.losses), phase.steps):
                 if processes.current().any(lockstep.stopped):
                     kept.save(index, members[index], own, progress)
@@ -239,20 +241,17 @@ def _train_step(
         return gradients.of(rows, group.prompt_length, 1 / tokens)
 
     # Pieces are computed side by side but added up in their own order: the sum does not depend on the cores.
-    own = split(rows_of(batch, world.rank, world.count), device, PIECE_TOKENS)
+    if model.in_parts:
+        own = rows_of(batch, world.rank, world.count, blank=True)
+    else:
+        own = split(rows_of(batch, world.rank, world.count), device, PIECE_TOKENS)
     pieces = workers.map(of, own, size=lambda group: group.tokens.size)
-    totals = [torch.zeros_like(parameter) for parameter in parameters]
-    if pieces:
-        sums = list(pieces[0][1])
-        for _, gradient in pieces[1:]:
-            torch._foreach_add_(sums, list(gradient))
-        totals = list(gradients.of_parameters(sums))
     losses = torch.tensor([math.fsum(loss for loss, _ in pieces)], dtype=torch.float64)
-    world.add_up(totals)
+    totals = gradients.summed([gradient for _, gradient in pieces])
     world.add_up([losses])
     for parameter, total in zip(parameters, totals, strict=True):
         parameter.grad = total
-    norm = float(nn.utils.clip_grad_norm_(parameters, clip))
+    norm = float(whole(nn.utils.clip_grad_norm_(parameters, clip)))
     loss = float(losses)
     if math.isfinite(norm) and math.isfinite(loss):
         for optimiser in optimisers:
@@ -260,12 +259,24 @@ def _train_step(
     return loss, norm
 
 
-def rows_of(batch: Sequence[Group], rank: int, count: int) -> list[Group]:
-    """Return the rows of a batch that are process ``rank``'s: one in ``count`` of each group."""
+def rows_of(batch: Sequence[Group], rank: int, count: int, blank: bool = False) -> list[Group]:
+    """Return the rows of a batch that are process ``rank``'s: one in ``count`` of each group.
+
+    A group that has none for it is left out, or has one without an answer, where ``blank`` asks for it: so all
+    processes have as many groups.
+    """
     if count == 1:
         return list(batch)
     own = [Group(group.tokens[rank::count], group.prompt_length) for group in batch]
-    return [group for group in own if len(group.tokens)]
+    if not blank:
+        return [group for group in own if len(group.tokens)]
+    return [mine if len(mine.tokens) else _blank(group) for mine, group in zip(own, batch, strict=True)]
+
+
+def _blank(group: Group) -> Group:
+    tokens = group.tokens[:1].copy()
+    tokens[:, group.prompt_length :] = PAD
+    return Group(tokens, group.prompt_length)
 
 
 PIECE_TOKENS = 1024

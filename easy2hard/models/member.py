@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from easy2hard import processes
 from easy2hard.models.stepping import Packed
 from easy2hard.vocabulary import PAD
 
@@ -25,6 +26,9 @@ class KeyValueCache(Protocol):
 
 class Member(nn.Module, ABC):
     """One model that learns, answers and votes."""
+
+    in_parts = False
+    """Its weights lie in parts over the processes, and every pass is one of all of them together (models/sharding.py)."""
 
     @abstractmethod
     def forward(self, tokens: Tensor, first: int = 0, cache: Any | None = None) -> Tensor:
@@ -95,6 +99,21 @@ class Gradients:
     def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return the gradients of the parameters that train, from sums of what :meth:`of` returned."""
         return sums
+
+    def summed(self, pieces: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """Return the gradients of the parameters that train, over all pieces of all processes.
+
+        Args:
+            pieces: what :meth:`of` returned for each piece of this process.
+        """
+        totals = [torch.zeros_like(parameter) for parameter in self.parameters]
+        if pieces:
+            sums = list(pieces[0])
+            for gradient in pieces[1:]:
+                torch._foreach_add_(sums, list(gradient))
+            totals = list(self.of_parameters(sums))
+        processes.current().add_up(totals)
+        return totals
 
 
 def answer_loss(model: Callable[..., Tensor], tokens: Tensor, prompt_length: int) -> Tensor:

@@ -28,6 +28,7 @@ from easy2hard import processes
 from easy2hard.improvement.labelling import AnswerCheckpoints
 from easy2hard.improvement.labels import Proposals
 from easy2hard.learning.trainer import Checkpoints, Progress
+from easy2hard.models.sharding import placed, whole
 from easy2hard.runs.manifest import read_sealed
 from easy2hard.runs.store import write_sealed
 from easy2hard.tasks.base import Difficulty
@@ -118,7 +119,7 @@ class PhaseCheckpoints(Checkpoints):
         path: gives a member's file.
         seconds: how long a member trains before its state is kept again.
         clock: tells the seconds.
-        writes: keep them; a process that is not the main one only loads.
+        writes: keep them; a process that is not the main one only loads, and gives its parts of what lies in parts.
     """
 
     def __init__(
@@ -144,9 +145,10 @@ class PhaseCheckpoints(Checkpoints):
         model.load_state_dict(_part(tensors, "model."))
         for index, optimiser in enumerate(optimisers):
             states: dict[int, dict[str, Tensor]] = {}
+            weights = [weight for group in optimiser.param_groups for weight in group["params"]]
             for name, tensor in _part(tensors, f"optimiser.{index}.").items():
                 parameter, _, key = name.partition(".")
-                states.setdefault(int(parameter), {})[key] = tensor
+                states.setdefault(int(parameter), {})[key] = placed(tensor, weights[int(parameter)])
             optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
         return Progress(tensors["losses"].tolist(), tensors["tokens"].tolist())
 
@@ -154,13 +156,17 @@ class PhaseCheckpoints(Checkpoints):
     def save(
         self, member: int, model: nn.Module, optimisers: Sequence[torch.optim.Optimizer], progress: Progress
     ) -> None:
-        if not self._writes:
-            return
-        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        parts = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         for index, optimiser in enumerate(optimisers):
             for parameter, state in optimiser.state_dict()["state"].items():
-                tensors |= {f"optimiser.{index}.{parameter}.{key}": tensor for key, tensor in state.items()}
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+                parts |= {f"optimiser.{index}.{parameter}.{key}": tensor for key, tensor in state.items()}
+        tensors = {}
+        for name, part in parts.items():
+            tensor = whole(part.detach())  # of all processes together, one after another: they need not fit at once
+            if self._writes:
+                tensors[name] = tensor.cpu().contiguous()
+        if not self._writes:
+            return
         tensors["losses"] = torch.tensor(progress.losses, dtype=torch.float64)
         tensors["tokens"] = torch.tensor(progress.tokens, dtype=torch.int64)
         write_sealed(self._path(member), safetensors.torch.save(tensors))
@@ -168,7 +174,8 @@ class PhaseCheckpoints(Checkpoints):
 
     @override
     def due(self, member: int) -> bool:
-        return self._writes and self._clock() - self._kept[member] >= self._seconds
+        # The main process's clock decides: what lies in parts is kept by all processes together.
+        return processes.current().any(self._writes and self._clock() - self._kept[member] >= self._seconds)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

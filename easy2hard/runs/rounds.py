@@ -28,6 +28,7 @@ from easy2hard.learning.batches import Group, LabelledSource, Mixture, Supervise
 from easy2hard.learning.trainer import NonFiniteLossError, Step, fit
 from easy2hard.models.member import Member
 from easy2hard.models.pretrained import Pretrained, load_base, trained_weights
+from easy2hard.models.sharding import check_sharding, in_parts
 from easy2hard.models.threads import give_back_freed_memory, keep_freed_memory
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs.checkpoint import LabelCheckpoints, LabelRecord, PhaseCheckpoints
@@ -82,7 +83,9 @@ def build_members(settings: Settings, task: Task, device: torch.device | None = 
     generators = [torch_generator(settings.seed, "weights", member) for member in range(settings.model.members)]
     model = settings.model
     if model.pretrained:
-        base = load_base(model, settings.training.precision, task.name, task.vocabulary, device)
+        # Whoever trains all weights copies them, and needs the first ones no more.
+        home = device if model.lora else torch.device("cpu")
+        base = load_base(model, settings.training.precision, task.name, task.vocabulary, home)
         return [Pretrained(base, model.lora, generator).to(device) for generator in generators]
     return [Transformer(model.size, len(task.vocabulary), generator).to(device) for generator in generators]
 
@@ -160,6 +163,7 @@ def check(settings: Settings) -> None:
         UserError: naming the setting and what would be right.
     """
     check_tracking(settings.tracking)
+    check_sharding(settings.model)
     task = load_task(settings.task.name, settings.task.options)
     if not task.supervised_difficulties(settings.supervised.difficulty):
         raise UserError(
@@ -229,6 +233,7 @@ def resume(store: Store, listener: Listener) -> None:
         DiskFullError: the disk is full; what was kept is on it.
     """
     world = processes.current()
+    check_sharding(store.settings.model)
 
     def say(status: str) -> None:
         store.save(store.manifest.model_copy(update={"status": status}))
@@ -588,27 +593,28 @@ class _Run:
             writes=self.world.main,
         )
         scale = 1.0 if number == 0 else settings.rounds.learning_rate_scale
-        begin = [copy.deepcopy(member.state_dict()) for member in self.members]
-        while True:
-            rows: list[tuple[int, float, float, int]] = []
+        with in_parts(self.members) as members:
+            begin = [copy.deepcopy(member.state_dict()) for member in members]
+            while True:
+                rows: list[tuple[int, float, float, int]] = []
 
-            def on_step(step: Step, rows: list[tuple[int, float, float, int]] = rows) -> None:
-                rows.append((step.step, round(step.loss, 6), round(step.learning_rate, 6), step.tokens))
-                self.listener.step(step)
+                def on_step(step: Step, rows: list[tuple[int, float, float, int]] = rows) -> None:
+                    rows.append((step.step, round(step.loss, 6), round(step.learning_rate, 6), step.tokens))
+                    self.listener.step(step)
 
-            self.listener.phase(number, settings.rounds.count, "train", phase.steps)
-            mixtures = [mixture(member) for member in range(len(self.members))]
-            try:
-                fit(self.members, mixtures, phase, settings.optimiser, settings.training, scale, on_step, kept)
-                break
-            except NonFiniteLossError as error:
-                if len(restarts) >= settings.training.restarts:
-                    raise
-                restarts.append({"member": error.member, "step": error.step, "what": str(error)})
-                self.world.from_main(lambda: self.store.save_restarts(number, restarts))
-                self.listener.note(f"round {number}, {error}: back to the last checkpoint, with other batches")
-                for member, state in zip(self.members, begin, strict=True):
-                    member.load_state_dict(state)  # where there is a checkpoint, it takes its place
+                self.listener.phase(number, settings.rounds.count, "train", phase.steps)
+                mixtures = [mixture(member) for member in range(len(members))]
+                try:
+                    fit(members, mixtures, phase, settings.optimiser, settings.training, scale, on_step, kept)
+                    break
+                except NonFiniteLossError as error:
+                    if len(restarts) >= settings.training.restarts:
+                        raise
+                    restarts.append({"member": error.member, "step": error.step, "what": str(error)})
+                    self.world.from_main(lambda: self.store.save_restarts(number, restarts))
+                    self.listener.note(f"round {number}, {error}: back to the last checkpoint, with other batches")
+                    for member, state in zip(members, begin, strict=True):
+                        member.load_state_dict(state)  # where there is a checkpoint, it takes its place
         # Processors of another kind may differ in the last bits.
         self.world.copy_from_main([tensor for member in self.members for tensor in member.state_dict().values()])
         self.world.from_main(lambda: self.store.save_training(number, rows))

@@ -1,6 +1,6 @@
 """Runs or resumes a run, by the command line, and kills or interrupts itself at the n-th of all moments that matter.
 
-    python child.py OUT [N [kill|interrupt|interrupt-twice|launcher]]
+    python child.py OUT [N [kill|interrupt|interrupt-twice|launcher [RECIPE [SETTING...]]]]
 
 Moments are before and after each flush, rename and removal of a file, each training step and each block of answers; a
 label phase has several blocks. With `launcher` the process that launched this one is terminated. Without N it lives and
@@ -56,8 +56,9 @@ labelling.propose = around(labelling.propose)
 labelling.blocks = lambda members, task, prompts: [slice(at, at + 30) for at in range(0, len(prompts), 30)]
 
 out = sys.argv[1]
-few = ["storage.checkpoint_minutes=0", "supervised.steps=40", "supervised.decay=20", *sys.argv[4:]]
-begin = ["run", "smoke", "--out", out, *[part for each in few for part in ("--set", each)]]
+recipe = sys.argv[4] if len(sys.argv) > 4 else "smoke"
+few = ["storage.checkpoint_minutes=0", "supervised.steps=40", "supervised.decay=20", *sys.argv[5:]]
+begin = ["run", recipe, "--out", out, *[part for each in few for part in ("--set", each)]]
 # Killed early there is no run yet.
 sys.argv[1:] = ["resume", out] if (pathlib.Path(out) / "manifest.json").exists() else begin
 atexit.register(lambda: print(moments))

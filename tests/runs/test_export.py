@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from bases import save_base, save_llama, subword_tokenizer
+from bases import quick_recipe, save_base, save_llama, subword_tokenizer
+from bases import LORA_OVERRIDES as LORA
 from helpers import Silent
 from huggingface_hub import DatasetCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -27,51 +28,6 @@ from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.registry import load_task
 
 Cli = Callable[..., CompletedProcess[str]]
-
-QUICK = """
-description = "One round of a pretrained model, for tests."
-
-[task]
-name = "copy"
-
-[model]
-members = 2
-
-[optimiser]
-name = "adamw"
-learning_rate = 0.001
-
-[training]
-batch = 32
-groups = 2
-
-[supervised]
-difficulty = 3
-steps = 8
-
-[rounds]
-count = 1
-labels = 40
-steps = 6
-filters = [{ name = "confidence", keep = 0.8 }]
-
-[watch]
-enabled = false
-
-[storage]
-checkpoint_minutes = 0.0
-
-[evaluation]
-examples = 10
-beyond = 1
-"""
-LORA = ["model.lora.rank=4", "model.lora.alpha=8", "optimiser.learning_rate=0.01"]
-
-
-def recipe(folder: Path) -> str:
-    (folder / "quick.toml").write_text(QUICK)
-    return str(folder / "quick.toml")
-
 
 class Deadly(Silent):
     """Kills its process at a step of the round."""
@@ -106,7 +62,7 @@ def test_killed_resumed_exported_and_reloaded_it_says_the_same(
     kind: str, overrides: list[str], tmp_path: Path, cli: Cli
 ) -> None:
     base = save_base(kind, tmp_path / "base")
-    settings = load_recipe(recipe(tmp_path), [f"model.pretrained={base}", *overrides])
+    settings = load_recipe(quick_recipe(tmp_path), [f"model.pretrained={base}", *overrides])
     expected = rounds.start(settings, tmp_path / "whole", Silent())
     live_until_killed(settings, tmp_path / "run")
     store = Store(tmp_path / "run")
@@ -129,7 +85,7 @@ def test_killed_resumed_exported_and_reloaded_it_says_the_same(
     assert generated(tmp_path / "exported", texts, int(task.answer_bounds(prompts)[0])) == answers
     # And it can be started from again: it is what it was.
     again = load_recipe(
-        recipe(tmp_path), [f"model.pretrained={tmp_path / 'exported'}", "supervised.steps=1", "rounds.count=0"]
+        quick_recipe(tmp_path), [f"model.pretrained={tmp_path / 'exported'}", "supervised.steps=1", "rounds.count=0"]
     )
     (fresh, _) = rounds.build_members(again, task)
     reloaded = decode(fresh, prompts, task.answer_bounds(prompts))
@@ -139,7 +95,7 @@ def test_killed_resumed_exported_and_reloaded_it_says_the_same(
 def test_adapters_alone_are_loaded_beside_their_model(tmp_path: Path, cli: Cli) -> None:
     base = save_base("subwords", tmp_path / "base")
     out = str(tmp_path / "run")
-    settings = load_recipe(recipe(tmp_path), [f"model.pretrained={base}", *LORA, "rounds.count=0"])
+    settings = load_recipe(quick_recipe(tmp_path), [f"model.pretrained={base}", *LORA, "rounds.count=0"])
     store = rounds.start(settings, Path(out), Silent())
     assert store.weights_path(0).stat().st_size < (base / "model.safetensors").stat().st_size
     done = cli("export", out, str(tmp_path / "adapter"), "--adapter")
@@ -157,7 +113,7 @@ def test_adapters_alone_are_loaded_beside_their_model(tmp_path: Path, cli: Cli) 
 def test_another_model_under_the_same_name_is_refused(tmp_path: Path, cli: Cli) -> None:
     base = save_base("subwords", tmp_path / "base")
     out = str(tmp_path / "run")
-    settings = load_recipe(recipe(tmp_path), [f"model.pretrained={base}", *LORA, "rounds.count=0"])
+    settings = load_recipe(quick_recipe(tmp_path), [f"model.pretrained={base}", *LORA, "rounds.count=0"])
     rounds.start(settings, Path(out), Silent())
     assert cli("solve", out, "12=").returncode == 0
     save_llama(base, subword_tokenizer(), seed=1)
@@ -186,7 +142,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     base = save_base("subwords", tmp_path / "base")
     named = [each.format(base=base) for each in overrides]
     out = tmp_path / "run"
-    done = cli("run", recipe(tmp_path), "--out", str(out), *[part for each in named for part in ("--set", each)])
+    done = cli("run", quick_recipe(tmp_path), "--out", str(out), *[part for each in named for part in ("--set", each)])
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -197,7 +153,7 @@ def test_the_labels_are_a_dataset_with_a_card(tmp_path: Path, cli: Cli, monkeypa
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     import datasets
 
-    settings = load_recipe(recipe(tmp_path), ["model.width=32", "model.layers=2", "rounds.count=2"])
+    settings = load_recipe(quick_recipe(tmp_path), ["model.width=32", "model.layers=2", "rounds.count=2"])
     store = rounds.start(settings, tmp_path / "run", Silent())
     done = cli("export", str(store.path), str(tmp_path / "labels"), "--labels")
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'labels'}: 80 labels\n")
@@ -222,7 +178,7 @@ def test_the_labels_are_a_dataset_with_a_card(tmp_path: Path, cli: Cli, monkeypa
     ],
 )
 def test_what_cannot_be_exported_is_a_line(options: list[str], said: str, tmp_path: Path, cli: Cli) -> None:
-    settings = load_recipe(recipe(tmp_path), ["model.width=32", "model.layers=2", "rounds.count=0"])
+    settings = load_recipe(quick_recipe(tmp_path), ["model.width=32", "model.layers=2", "rounds.count=0"])
     store = rounds.start(settings, tmp_path / "run", Silent())
     done = cli("export", str(store.path), str(tmp_path / "exported"), *options)
     assert (done.returncode, said in done.stderr, len(done.stderr.splitlines())) == (2, True, 1)
