@@ -199,8 +199,16 @@ class Pretrained:
         self.alone = rounds.start(self.settings, folder / "alone", Silent())
 
     def launch(self, how: Sequence[str], name: str, deadly: int = 10**9) -> subprocess.CompletedProcess[str]:
-        """Begin or resume a run in two processes; the main one is killed at a moment of its life."""
-        return call(*how, CHILD, self.folder / name, str(deadly), "kill", self.recipe, *self.overrides)
+        """Begin or resume a run in two processes; the main one is killed at a training step of a member."""
+        return call(*how, CHILD, self.folder / name, str(deadly), "kill-step", self.recipe, *self.overrides)
+
+    def killed(self, how: Sequence[str], name: str) -> Store:
+        """Begin a run in two processes; they die in the last round's training."""
+        assert self.launch(how, name, 2 * (12 + 5) + 6).returncode != 0
+        store = Store(self.folder / name)
+        assert len(store.manifest.rounds) == 2
+        assert list(store.checkpoint_folder.glob("*-member-0.safetensors"))
+        return store
 
 
 @pytest.fixture(scope="module")
@@ -209,28 +217,24 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
     return Pretrained(tmp_path_factory.mktemp("pretrained") / "full", [])
 
 
-@pytest.fixture(scope="module")
-def moments(full: Pretrained) -> int:
-    """Moments in the life of the main process of a pretrained run."""
+def test_two_processes_train_all_of_a_pretrained_model_as_one_does(full: Pretrained) -> None:
     result = full.launch(LAUNCH, "two")
     assert result.returncode == 0, result.stderr
-    return int(result.stdout.split()[-1])
-
-
-def test_two_processes_train_all_of_a_pretrained_model_as_one_does(full: Pretrained, moments: int) -> None:
     assert_same(full.alone, Store(full.folder / "two"))
     assert all(record.kept for record in full.alone.manifest.rounds[1:])
 
 
-def test_two_processes_that_train_adapters_are_killed_and_resumed_by_one(moments: int, tmp_path: Path) -> None:
+def test_two_processes_that_train_adapters_are_killed_and_resumed_by_one(tmp_path: Path) -> None:
     lora = Pretrained(tmp_path / "lora", LORA_OVERRIDES)
-    assert lora.launch(LAUNCH, "killed", moments * 3 // 4).returncode != 0
-    assert_resumed(lora, "killed")
+    store = lora.killed(LAUNCH, "killed")
+    rounds.resume(store, Silent())
+    assert_same(lora.alone, store)
 
 
-def test_a_model_in_parts_is_killed_and_resumed_whole_by_one(full: Pretrained, moments: int) -> None:
-    assert full.launch(SHARDED, "parts", moments * 3 // 4).returncode != 0
-    assert_resumed(full, "parts")
+def test_a_model_in_parts_is_killed_and_resumed_whole_by_one(full: Pretrained) -> None:
+    store = full.killed(SHARDED, "parts")
+    rounds.resume(store, Silent())
+    assert_same(full.alone, store)
 
 
 def test_a_whole_model_that_is_interrupted_is_resumed_in_parts(full: Pretrained) -> None:
@@ -246,12 +250,3 @@ def test_a_whole_model_that_is_interrupted_is_resumed_in_parts(full: Pretrained)
     second = full.launch(SHARDED, "whole")
     assert second.returncode == 0, second.stderr
     assert_same(full.alone, store)
-
-
-def assert_resumed(pretrained: Pretrained, name: str) -> None:
-    """What was killed in a round's training ends as if nothing had happened."""
-    store = Store(pretrained.folder / name)
-    assert 0 < len(store.manifest.rounds) < 3
-    assert list(store.checkpoint_folder.glob("*-member-0.safetensors"))
-    rounds.resume(store, Silent())
-    assert_same(pretrained.alone, store)

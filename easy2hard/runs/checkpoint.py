@@ -161,8 +161,9 @@ class PhaseCheckpoints(Checkpoints):
             for parameter, state in optimiser.state_dict()["state"].items():
                 parts |= {f"optimiser.{index}.{parameter}.{key}": tensor for key, tensor in state.items()}
         tensors = {}
-        for name, part in parts.items():
-            tensor = whole(part.detach())  # of all processes together, one after another: they need not fit at once
+        # Of all processes together, in one order (a loaded state has none), one at a time: they need not fit at once.
+        for name in sorted(parts):
+            tensor = whole(parts[name].detach())
             if self._writes:
                 tensors[name] = tensor.cpu().contiguous()
         if not self._writes:

@@ -1,10 +1,10 @@
 """Runs or resumes a run, by the command line, and kills or interrupts itself at the n-th of all moments that matter.
 
-    python child.py OUT [N [kill|interrupt|interrupt-twice|launcher [RECIPE [SETTING...]]]]
+    python child.py OUT [N [kill|kill-step|interrupt|interrupt-twice|launcher [RECIPE [SETTING...]]]]
 
 Moments are before and after each flush, rename and removal of a file, each training step and each block of answers; a
-label phase has several blocks. With `launcher` the process that launched this one is terminated. Without N it lives and
-prints how many there were.
+label phase has several blocks; with `kill-step` only the beginnings of training steps count, each member's. With
+`launcher` the process that launched this one is terminated. Without N it lives and prints how many there were.
 """
 
 import atexit
@@ -22,7 +22,7 @@ from easy2hard.improvement import labelling
 from easy2hard.learning import trainer
 
 torch.set_num_threads(1)
-moments = 0
+moments, steps = 0, 0
 deadly = int(sys.argv[2]) if len(sys.argv) > 2 else 0
 how = sys.argv[3] if len(sys.argv) > 3 else "kill"
 
@@ -38,6 +38,14 @@ def moment() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def step(*arguments: Any) -> Any:
+    global steps
+    steps += 1
+    if how == "kill-step" and steps == deadly:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return train_step(*arguments)
+
+
 def around(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*arguments: Any, **named: Any) -> Any:
         moment()
@@ -51,7 +59,8 @@ def around(function: Callable[..., Any]) -> Callable[..., Any]:
 os.fsync = around(os.fsync)
 for name in ("replace", "unlink"):
     setattr(pathlib.Path, name, around(getattr(pathlib.Path, name)))
-trainer._train_step = around(trainer._train_step)
+train_step = trainer._train_step
+trainer._train_step = around(step)
 labelling.propose = around(labelling.propose)
 labelling.blocks = lambda members, task, prompts: [slice(at, at + 30) for at in range(0, len(prompts), 30)]
 
