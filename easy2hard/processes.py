@@ -102,7 +102,9 @@ class LaunchedProcesses(Processes):
             raise UserError("several processes need accelerate: pip install 'easy2hard[scale]'") from error
         for name in ("DEEPSPEED", "MEGATRON_LM"):
             if _asked(name):
-                raise UserError(f"accelerate is set to use {name}, which is not supported; use --multi_gpu or --use_fsdp")
+                raise UserError(
+                    f"accelerate is set to use {name}, which is not supported; use --multi_gpu or --use_fsdp"
+                )
         self.sharded = _asked("FSDP")
         # Else transformers leaves the weights of all processes but the first one empty, for accelerate to fill.
         os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"

@@ -33,7 +33,7 @@ ENVIRONMENT = {
     **os.environ,
     "CUDA_VISIBLE_DEVICES": "",
     "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": str(TESTS.parent),
+    "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)]),
 }
 
 
@@ -229,6 +229,13 @@ def test_two_processes_that_train_adapters_are_killed_and_resumed_by_one(tmp_pat
     store = lora.killed(LAUNCH, "killed")
     rounds.resume(store, Silent())
     assert_same(lora.alone, store)
+
+
+def test_a_member_in_parts_takes_the_steps_of_a_whole_one(full: Pretrained) -> None:
+    result = call(*SHARDED, TESTS / "launched_parts.py", full.folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (full.folder / "0").exists()
+    assert (full.folder / "1").exists()
 
 
 def test_a_model_in_parts_is_killed_and_resumed_whole_by_one(full: Pretrained) -> None:

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from bases import quick_recipe, save_base, save_llama, subword_tokenizer
 from bases import LORA_OVERRIDES as LORA
+from bases import quick_recipe, save_base, save_llama, subword_tokenizer
 from helpers import Silent
 from huggingface_hub import DatasetCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -28,6 +28,7 @@ from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.registry import load_task
 
 Cli = Callable[..., CompletedProcess[str]]
+
 
 class Deadly(Silent):
     """Kills its process at a step of the round."""
