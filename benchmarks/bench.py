@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,7 +34,7 @@ from easy2hard.models.decoding import decode
 from easy2hard.models.threads import keep_freed_memory
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs import rounds
-from easy2hard.runs.manifest import Manifest, RunDirectory
+from easy2hard.runs.manifest import Manifest, RunDirectory, environment
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.tasks.base import Difficulty, hardest
@@ -65,6 +65,8 @@ class Row:
     peer: float
     ratio: float
     unit: str
+    machine: str = ""
+    """What measured it; empty where nobody noted it."""
 
 
 def paired(
@@ -542,12 +544,17 @@ def main() -> None:
     keep_freed_memory(torch.get_num_threads())
     rows = [Row(**row) for row in json.loads(options.out.read_text())] if options.out.exists() else []
     for section in options.only:
-        fresh = SECTIONS[section](options.sizes, options.repeats)
+        fresh = [replace(row, machine=here()) for row in SECTIONS[section](options.sizes, options.repeats)]
         show(fresh)
         measured = {(row.name, row.size, row.difficulty) for row in fresh}
         rows = [row for row in rows if (row.name, row.size, row.difficulty) not in measured] + fresh
         options.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     print(options.out)
+
+
+def here() -> str:
+    """Return what this machine is."""
+    return f"{torch.get_num_threads()} cores of {environment()['processor']}, torch {torch.__version__}"
 
 
 def show(rows: Sequence[Row]) -> None:

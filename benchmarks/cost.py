@@ -3,14 +3,15 @@
     python -m benchmarks.cost [reverse-addition-paper] [--scale laptop] [--labellers 1000] [--teraflops 400] [--use 0.1]
 
 Operations are those of matrix products (benchmarks/bench.py, ``forward_flops``); a training step takes three forward
-passes' worth. Hours on the benchmark's machine are operations over the rate that benchmarks/results.json has for the
-preset (``*_floor``; bfloat16 training by ``train_bfloat16_over_float32``). Hours on an accelerator are an assumption,
-not a measurement: its peak times the share of it that is used.
+passes' worth. Hours on the measured machine are operations over the rate that benchmarks/results.json has for the
+preset (``*_floor``; bfloat16 training by ``train_bfloat16_over_float32``); which machine that was, and its rates, are
+said first. Hours on an accelerator are an assumption, not a measurement: its peak times the share of it that is used.
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from easy2hard.tasks.base import Difficulty, Task, hardest
 from easy2hard.tasks.registry import load_task
 
 RESULTS = Path(__file__).parent / "results.json"
+NAMES = {"train": "train, rounds", "label": "label", "evaluate": "evaluate"}
 
 
 def row_operations(settings: Settings, task: Task, difficulty: Difficulty) -> float:
@@ -61,9 +63,25 @@ def operations(settings: Settings, task: Task) -> dict[str, float]:
     return found
 
 
+def results() -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the rows of benchmarks/results.json by name and size."""
+    return {(row["name"], row["size"]): row for row in json.loads(RESULTS.read_text())}
+
+
+def measured_on(settings: Settings) -> str:
+    """Return what machine the measured rates are of, and what they are."""
+    row = results()["train_floor", settings.model.preset]
+    found = rates(settings)
+    each = ", ".join(f"{name} {found[key] / 1e9:,.0f}" for name, key in NAMES.items())
+    return (
+        f"Measured machine: {row.get('machine') or 'not noted (RESULTS.md, Speed)'}. Preset {settings.model.preset}, "
+        f"{settings.training.precision}: {each} GFLOP/s; a large float32 product reaches {row['peer']:,.0f}."
+    )
+
+
 def rates(settings: Settings) -> dict[str, float]:
     """Return the measured operations a second by phase."""
-    rows = {(row["name"], row["size"]): row for row in json.loads(RESULTS.read_text())}
+    rows = results()
     floor = {
         name: 1e9 * rows[f"{name}_floor", settings.model.preset]["ours"] for name in ("train", "label", "evaluate")
     }
@@ -85,6 +103,7 @@ def main() -> None:
     task = load_task(settings.task.name, settings.task.options)
     found, measured = operations(settings, task), rates(settings)
     rate = options.teraflops * 1e12 * options.use
+    print(measured_on(settings) + "\n")
     print(f"| phase | 10^15 operations | hours, measured machine | hours, 1 accelerator | hours, {options.labellers} |")
     print("|---|---|---|---|---|")
     totals = np.zeros(4)

@@ -28,7 +28,7 @@ class Member(nn.Module, ABC):
     """One model that learns, answers and votes."""
 
     in_parts = False
-    """Its weights lie in parts over the processes, and every pass is one of all of them together (models/sharding.py)."""
+    """Its weights lie in parts over the processes, which pass through it together (models/sharding.py)."""
 
     @abstractmethod
     def forward(self, tokens: Tensor, first: int = 0, cache: Any | None = None) -> Tensor:
