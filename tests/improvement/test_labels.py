@@ -135,6 +135,15 @@ def test_what_is_preferred_wins_over_any_votes(poll: list[list[Ballot]], data: s
         assert tuple(chosen.answers[row]) in (wanted or {tuple(plain.answers[row])})
 
 
+def test_one_preferred_answer_wins_over_many() -> None:
+    digits = [(3,), (3,), (3,), (4,)]
+    poll = [[Ballot(each, True, 0.5) for each in digits]]
+    preferred = np.array([[False], [False], [False], [True]])
+    chosen = count_votes(1, np.zeros((1, 3), dtype=np.int32), answers_of(poll), preferred)
+    assert chosen.answers[0].tolist() == [4, EOS, PAD, PAD]
+    assert (chosen.votes[0], chosen.runner_up[0]) == (1, 3)
+
+
 def test_every_sample_of_every_member_has_a_vote() -> None:
     (task, _), members = copy_task(), half_trained()
     prompts, draws = prompts_of(4, 90), Draws(1.0, 3, 7, (1, "4"))
@@ -146,7 +155,12 @@ def test_every_sample_of_every_member_has_a_vote() -> None:
     np.testing.assert_array_equal(proposals.answers, expected.answers)
     np.testing.assert_array_equal(proposals.votes, expected.votes)
     np.testing.assert_array_equal(proposals.agreement, expected.votes / 6)
-    assert len({answers.tokens.tobytes() for answers in each}) == 6
+    assert len({sampling.seed for member in range(9) for sampling in draws.of(member)}) == 27
+    torch.set_num_threads(2)
+    beside = propose(members, task, 4, prompts, draws=draws)
+    torch.set_num_threads(1)
+    np.testing.assert_array_equal(beside.answers, proposals.answers)
+    np.testing.assert_array_equal(beside.confidence, proposals.confidence)
     half = propose(members, task, 4, prompts[::2], draws=draws)
     np.testing.assert_array_equal(half.answers, proposals.answers[::2])
     np.testing.assert_array_equal(half.votes, proposals.votes[::2])

@@ -63,7 +63,9 @@ def test_a_full_disk_pauses_and_loses_no_committed_round(
     disk = Full(Path.open, matching, after)
     monkeypatch.setattr(Path, "open", lambda path, *a, **n: disk(path, *a, **n))
     real = label_phase.write_ledger
-    monkeypatch.setattr(label_phase, "write_ledger", lambda path, *rest: (path.open("wb").close(), real(path, *rest)))
+    monkeypatch.setattr(
+        label_phase, "write_ledger", lambda path, *a, **n: (path.open("wb").close(), real(path, *a, **n))
+    )
     out, settings = tmp_path / "run", load_recipe("smoke", [*QUICK, "storage.checkpoint_minutes=0"])
     with pytest.raises(DiskFullError, match=r"the disk of .* is full .* the last state is kept"):
         rounds.start(settings, out, Silent())
