@@ -25,8 +25,14 @@ _f = np.float32
 
 
 def compiled(function: _F) -> _F:
-    """Compile for the argument types of the first call; sums may be reordered, as in any vectorised library."""
-    return cast(_F, numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)(function))
+    """Compile for the argument types of the first call; sums may be reordered, as in any vectorised library.
+
+    What a compiled function calls becomes part of it. Left to itself numba keeps a copy of a callee in every module,
+    each optimised in its own surroundings, and a process takes whichever was loaded first: then the last bits of a
+    result depend on whether the loops were just compiled or came from disk.
+    """
+    options = {"nogil": True, "fastmath": True, "error_model": "numpy", "cache": True, "forceinline": True}
+    return cast(_F, numba.njit(**options)(function))
 
 
 def fused(*tensors: Tensor) -> bool:
