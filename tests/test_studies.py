@@ -12,7 +12,7 @@ from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.store import Store
 from easy2hard.tasks import registry
 from easy2hard.vocabulary import PAD
-from studies import collapse, noise, pretraining, soak
+from studies import branches, collapse, noise, pretraining, soak
 
 QUICK = [
     *("supervised.steps=6", "supervised.warmup=0", "supervised.decay=0"),
@@ -53,6 +53,19 @@ def test_a_forced_collapse_is_watched_and_not(tmp_path: Path, monkeypatch: pytes
     assert clean.rounds[0] == unwatched.rounds[0]
     assert [row["rounds"][1]["watch"] is not None for row in rows.values()] == [True, False, True]
     assert "is below watch.agreement = 1" in rows["spoilt, watched"]["rounds"][1]["watch"]
+
+
+def test_filters_branch_off_one_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--examples", "20", "--out", str(tmp_path), "--set", *QUICK]
+    monkeypatch.setattr(sys, "argv", ["branches", "smoke", "--filters", "none", "vote+length", *options])
+    branches.main()
+    rows = json.loads((tmp_path / "smoke.json").read_text())
+    assert [row["filters"] for row in rows] == ["none", "vote+length"]
+    assert rows[0]["kept"][0] == 40 > rows[1]["kept"][0]
+    base, *runs = (RunDirectory(tmp_path / f"smoke-seed0-{name}") for name in ["base", "none", "vote+length"])
+    assert [run.manifest.rounds[0] for run in runs] == [base.manifest.rounds[0]] * 2
+    recipe_has = RunDirectory(tmp_path / "smoke-seed0-vote+length").settings.rounds.filters[0]
+    assert recipe_has.model_dump() == {"name": "vote", "threshold": 1.0}  # the recipe's, not the default
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -40,8 +40,12 @@ class Deadly(Silent):
 
 
 def live_until_killed(settings: Any, out: Path) -> None:
-    """Start a run in a process of its own, which dies in the middle of the round's training."""
-    process = multiprocessing.get_context("fork").Process(target=rounds.start, args=(settings, out, Deadly()))
+    """Start a run in a process of its own, which dies in the middle of the round's training.
+
+    It is not forked: the matrix library's own buffers do not survive a fork of a process that has used its threads, and
+    what two members then compute side by side can end in an abort of the C library.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=rounds.start, args=(settings, out, Deadly()))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
