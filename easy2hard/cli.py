@@ -539,7 +539,7 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
 
     Example: easy2hard audit runs/copy-cpu-seed0
     """
-    from easy2hard.evaluation.audit import FALLEN, audit_ledger, first_fall
+    from easy2hard.evaluation.audit import FALLEN, audit_ledger, first_fall, readiness_compared
     from easy2hard.runs.manifest import RunDirectory
     from easy2hard.tasks.registry import load_oracle, load_task
 
@@ -561,6 +561,7 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
                 if record.relabelled
                 else {}
             ),
+            **({"readiness": record.readiness} if record.readiness else {}),
         }
         for record in opened.manifest.rounds[1:]
     ]
@@ -599,6 +600,13 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
             f"label precision never fell below {FALLEN}"
             if fallen is None
             else f"label precision first fell below {FALLEN} in round {rows[fallen]['round']}"
+        )
+    ready = opened.settings.rounds.ready
+    asked = [row["readiness"] for row in rows if "readiness" in row]
+    for way, counts in readiness_compared(asked, ready).items():
+        print(
+            f"ready from {ready}, by {way}: {counts['asked']} times asked, {counts['daring']} times yes where the"
+            f" oracle says no, {counts['careful']} times no where it says yes"
         )
 
 

@@ -1,5 +1,6 @@
 """The command line: what it prints, and that a user's mistake is one line and exit code 2."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -146,6 +147,18 @@ def test_audit_names_the_first_round_whose_labels_fell(cli: CommandLine) -> None
     assert [line.split()[:2] for line in lines[1:3]] == [["1", "4"], ["2", "5"]]
     assert lines[3].startswith("round 1, 4: kept (precision, recall) after unfinished ")
     assert lines[-1].startswith("label precision ")
+
+
+def test_audit_compares_readiness_with_the_oracle(cli: CommandLine) -> None:
+    daring = ["rounds.schedule='accelerated'", "rounds.ready=0.001", "rounds.readiness='confidence'", "rounds.most=2"]
+    assert cli(*quick(*daring)).returncode == 0
+    rows = json.loads(cli("audit", "new", "--json").stdout)
+    assert set(rows[0]["readiness"]["4"]) == {"confidence", "oracle", "vote"}
+    asked = sum(len(row["readiness"]) for row in rows)
+    yes = sum(each["oracle"] >= 0.001 for row in rows for each in row["readiness"].values())
+    line = next(line for line in cli("audit", "new").stdout.splitlines() if "by confidence" in line)
+    said = f"ready from 0.001, by confidence: {asked} times asked, {asked - yes} times yes where the oracle says no"
+    assert line == f"{said}, 0 times no where it says yes"
 
 
 def test_plot_draws_into_the_run_by_default(cli: CommandLine, fake_run: FakeRun) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,29 @@ def first_fall(audits: Sequence[dict[str, Any]]) -> int | None:
     """Return the index of the first round whose label precision is below ``FALLEN``, or None."""
     fallen = (i for i, audit in enumerate(audits) if audit["precision"] is not None and audit["precision"] < FALLEN)
     return next(fallen, None)
+
+
+def readiness_compared(asked: Sequence[Mapping[str, Mapping[str, float]]], ready: float) -> dict[str, dict[str, int]]:
+    """Return how often readiness judged without labels decides as the oracle would have decided.
+
+    Args:
+        asked: for each round, the readiness of each difficulty that the schedule asked about, in each way there is.
+        ready: readiness from which a difficulty is taken.
+
+    Returns:
+        For each way without labels: ``asked``, and among those ``daring`` where it alone says ready, ``careful`` where
+        the oracle alone does. Difficulties of a blindfolded run have no oracle and do not count.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for values in (each for of_round in asked for each in of_round.values() if "oracle" in each):
+        truth = values["oracle"] >= ready
+        for way in values.keys() - {"oracle"}:
+            counts = found.setdefault(way, {"asked": 0, "daring": 0, "careful": 0})
+            says = values[way] >= ready
+            counts["asked"] += 1
+            counts["daring"] += says and not truth
+            counts["careful"] += truth and not says
+    return dict(sorted(found.items()))
 
 
 def _stages(filters: Sequence[str], why: NDArray[np.object_], right: Flags) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import pytest
 from helpers import copy_task, half_trained, new_member, prompts_of
 
 from easy2hard.config import ConfidenceFilter, FilterSettings, NoFilter, VoteFilter
-from easy2hard.evaluation.audit import audit_ledger, first_fall
+from easy2hard.evaluation.audit import audit_ledger, first_fall, readiness_compared
 from easy2hard.improvement.filters import apply_filters
 from easy2hard.improvement.labels import Proposals, count_votes, propose
 from easy2hard.improvement.ledger import write_ledger
@@ -108,3 +108,16 @@ def test_the_first_fall_is_the_first_round_below_the_bar() -> None:
     rounds = [{"precision": value} for value in (1.0, None, 0.995, 0.98, 0.999, 0.5)]
     assert first_fall(rounds) == 3
     assert first_fall(rounds[:3]) is None
+
+
+def test_readiness_without_labels_is_compared_with_the_oracle() -> None:
+    first = {
+        "11": {"vote": 0.95, "confidence": 0.99, "oracle": 0.96},
+        "12": {"vote": 0.91, "confidence": 0.80, "oracle": 0.70},
+    }
+    second = {"13": {"vote": 0.80, "confidence": 0.85, "oracle": 0.90}, "14": {"vote": 0.99, "confidence": 0.99}}
+    assert readiness_compared([first, second], 0.9) == {
+        "confidence": {"asked": 3, "daring": 0, "careful": 1},
+        "vote": {"asked": 3, "daring": 1, "careful": 1},
+    }
+    assert readiness_compared([{}], 0.9) == {}
