@@ -2,8 +2,9 @@
 
 RMSNorm, SwiGLU, no biases; names of the weights are those of Llama in transformers, so that the two can be compared
 tensor by tensor (method.md, "Model and optimiser"). Order is visible to the model through the causal mask, and through
-a scheme of models/positions.py where it has one. With a scheme, or with blocks that are applied several times, a member
-is *plain*: computed by torch's operations and derivatives (models/plain.py) instead of the compiled loops.
+a scheme of models/positions.py where it has one. With a scheme that changes the attention, or with blocks that are
+applied several times, a member is *plain*: computed by torch's operations and derivatives (models/plain.py) instead of
+the compiled loops. With a scheme that changes the embeddings alone only its decoding is.
 
 Prompts of one batch have one length, so there is no padding on the left and no mask but the causal one. The last
 block computes queries, feed-forward and logits only from position ``first`` on: earlier positions are prompt, and
@@ -24,7 +25,7 @@ from easy2hard.models.block import BlockFunction, Cache, Folded, Layout, block_f
 from easy2hard.models.kernels import NORM_EPS, fused
 from easy2hard.models.member import Gradients, Member, Place, answer_loss
 from easy2hard.models.plain import Places, PlainCache, attention
-from easy2hard.models.positions import Positions, build_positions
+from easy2hard.models.positions import Positions, Tabled, build_positions
 from easy2hard.models.prefixes import Rows, own_rows, shared_rows
 from easy2hard.models.stepping import Packed, pack
 from easy2hard.models.vectors import LANES
@@ -124,7 +125,8 @@ class Transformer(Member):
         self.size = size
         self.loops = loops
         self.loops_per = loops_per
-        self.plain = positions is not None or loops > 1 or loops_per is not None
+        touched = positions is not None and not isinstance(positions, Tabled)
+        self.plain = touched or loops > 1 or loops_per is not None
         self.embed_tokens = nn.Embedding(vocabulary, size.width)
         self.layers = nn.ModuleList(Block(size) for _ in range(size.layers))
         self.norm = nn.RMSNorm(size.width, eps=NORM_EPS)
@@ -148,7 +150,7 @@ class Transformer(Member):
 
     @override
     def make_cache(self, capacity: int) -> Cache:
-        return PlainCache(capacity) if self.plain else Cache(capacity)
+        return PlainCache(capacity) if self.plain or self.positions is not None else Cache(capacity)
 
     @property
     @override
@@ -173,12 +175,15 @@ class Transformer(Member):
 
         ``positions`` are (batch, time) numbers of places that were drawn for training.
         """
-        if self.plain:
+        if self.plain or (cache is not None and self.positions is not None):
             return self._plain(tokens, first, cache, positions)
         batch, time = tokens.shape
-        plain = cache is not None or self._head_width % LANES
-        rows = own_rows(tokens) if plain or not fused(self.lm_head.weight) else shared_rows(tokens, first)
+        own = cache is not None or self._head_width % LANES or self.positions is not None
+        rows = own_rows(tokens) if own or not fused(self.lm_head.weight) else shared_rows(tokens, first)
         x = self.embed_tokens(rows.tokens)
+        if self.positions is not None:
+            ids = self._ids(tokens, first + 1) if positions is None else positions
+            x = self.positions.embed(x.view(batch, time, -1), ids).flatten(0, 1)
         for index, block in enumerate(self.layers):
             start = first if index == len(self.layers) - 1 else 0
             x = block(x, rows, start, cache, index, folded[index] if folded else None)
@@ -197,7 +202,7 @@ class Transformer(Member):
         places = None
         if self.positions is not None:
             if positions is None:
-                positions = torch.from_numpy(self.positions.ids(seen.cpu().numpy(), prompt_length)).to(tokens.device)
+                positions = self._ids(seen, prompt_length)
             places = Places(self.positions, positions)
             x = embedded = self.positions.embed(embedded, positions[:, past:])
         loops = self.loops + (prompt_length // self.loops_per if self.loops_per else 0)
@@ -213,6 +218,11 @@ class Transformer(Member):
             cache.length += time
         return self.lm_head(self.norm(x))  # type: ignore[no-any-return]
 
+    def _ids(self, tokens: Tensor, prompt_length: int) -> Tensor:
+        """Return the numbers of the tokens' places, as they are where nothing is drawn."""
+        assert self.positions is not None
+        return torch.from_numpy(self.positions.ids(tokens.cpu().numpy(), prompt_length)).to(tokens.device)
+
     @property
     def _head_width(self) -> int:
         return self.size.width // self.size.heads
@@ -220,7 +230,8 @@ class Transformer(Member):
     @override
     def packed(self) -> Packed | None:
         size, weight = self.size, self.lm_head.weight
-        if self.plain or not whole.applies(size.width, size.feed_forward, size.heads, weight):
+        there = self.plain or self.positions is not None
+        if there or not whole.applies(size.width, size.feed_forward, size.heads, weight):
             return None
         return pack(self.embed_tokens.weight, self.fold(), weight * self.norm.weight, self.size.heads)
 
@@ -233,6 +244,8 @@ class Transformer(Member):
         if self.plain:
             return PlainGradients(self, precision)
         size, weight = self.size, self.lm_head.weight
+        if self.positions is not None:
+            return FoldedGradients(self, precision)
         if precision == "float32" and whole.applies(size.width, size.feed_forward, size.heads, weight):
             return WholeGradients(self)
         return FoldedGradients(self, precision)
@@ -269,22 +282,25 @@ class FoldedGradients(Gradients):
             self._blocks = model.fold()
         self._leaves = [Folded(*(each.detach().requires_grad_() for each in block)) for block in self._blocks]
         self._wanted = [each for block in self._leaves for each in block]
-        self._rest = [model.embed_tokens.weight, model.norm.weight, model.lm_head.weight]
+        ends = [model.embed_tokens.weight, model.norm.weight, model.lm_head.weight]
+        self._rest = [*ends, *(model.positions.parameters() if model.positions is not None else [])]
 
     @override
     def of(
         self, tokens: Tensor, prompt_length: int, scale: float, positions: Tensor | None = None
     ) -> tuple[float, Sequence[Tensor]]:
         with self.autocast():
-            loss = answer_loss(partial(self.model, folded=self._leaves), tokens, prompt_length) * scale
+            model = partial(self.model, folded=self._leaves, positions=positions)
+            loss = answer_loss(model, tokens, prompt_length) * scale
         return float(loss.detach()), torch.autograd.grad(loss, [*self._rest, *self._wanted])
 
     @override
     def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
-        embedding, norm, head, *of_blocks = sums
+        (embedding, norm, head, *table), of_blocks = sums[: len(self._rest)], sums[len(self._rest) :]
         folded = [each for block in self._blocks for each in block]
-        gradients = torch.autograd.grad(folded, self.parameters[1:-2], of_blocks)
-        return [embedding, *gradients, norm, head]
+        # Parameters in the order of their definition: the embedding, the blocks, norm and head, the scheme's.
+        gradients = torch.autograd.grad(folded, self.parameters[1 : 1 - len(self._rest)], of_blocks)
+        return [embedding, *gradients, norm, head, *table]
 
 
 class WholeGradients(Gradients):

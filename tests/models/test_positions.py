@@ -30,7 +30,13 @@ from easy2hard.models.positions import (
     alibi_slopes,
     build_positions,
 )
-from easy2hard.models.transformer import Block, Transformer, build_transformer
+from easy2hard.models.transformer import (
+    Block,
+    FoldedGradients,
+    PlainGradients,
+    Transformer,
+    build_transformer,
+)
 from easy2hard.runs import rounds
 from easy2hard.runs.export import export_model
 from easy2hard.runs.store import Store
@@ -192,6 +198,34 @@ def test_the_plain_blocks_are_the_compiled_ones() -> None:
     assert loss == pytest.approx(other, rel=1e-5)
     for one, two in zip(ours.gradients("float32").of_parameters(gradients), expected, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("case", [*DRAWN, "learned"])
+def test_schemes_of_the_embeddings_train_in_compiled_blocks_as_in_plain_ones(case: str, precision: str) -> None:
+    task = load_task("copy")
+    model, plain = member(CASES[case], task), member(CASES[case], task)
+    assert not model.plain
+    plain.plain = True
+    prompts = task.sample(numpy_generator(0, "test"), 4, 5)
+    tokens = torch.from_numpy(np.concatenate([prompts, prompts[:, 1:5], np.full((5, 1), EOS)], axis=1)).long()
+    places = None
+    if model.place is not None:
+        drawn = model.place(tokens[:, :-1].numpy(), prompts.shape[1], numpy_generator(0, "places"))
+        places = torch.from_numpy(drawn)
+    losses, gradients = [], []
+    for each in (model, plain):
+        passes = each.gradients(precision)
+        loss, found = passes.of(tokens, prompts.shape[1], 0.1, places)
+        losses.append(loss)
+        gradients.append(passes.of_parameters(found))
+    assert isinstance(model.gradients(precision), FoldedGradients)
+    assert isinstance(plain.gradients(precision), PlainGradients)
+    rough = {"float32": {"rtol": 1e-3, "atol": 1e-5}, "bfloat16": {"rtol": 0.2, "atol": 0.02}}[precision]
+    assert losses[0] == pytest.approx(losses[1], rel=rough["rtol"])
+    assert len(gradients[0]) == len(gradients[1]) == len(list(model.parameters()))
+    for one, two in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, two, **rough)
 
 
 # Batches
