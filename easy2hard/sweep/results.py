@@ -16,6 +16,7 @@ from easy2hard.runs.outcome import Outcome, outcome
 from easy2hard.runs.store import write_file
 from easy2hard.sweep.execute import Laboratory
 from easy2hard.sweep.plan import PlannedRun
+from easy2hard.tasks.base import hardest, parse_difficulty
 
 LEAST = 3
 """Seeds without which a variant is not ranked: of two equal variants, three seeds each come apart by chance once in ten
@@ -39,6 +40,10 @@ class Row:
     supervised_signals: list[str]
     """Settings that use true answers beyond the supervised range: with any of them this is not self-improvement."""
     reach: int | None = None
+    frontier: int | None = None
+    """The hardest difficulty trained on."""
+    at_frontier: float | None = None
+    """Exact match there."""
     lowest_precision: float | None = None
     precision: list[float | None] = field(default_factory=list)
     """Of each round's labels."""
@@ -60,8 +65,8 @@ class Row:
 _TYPES = {
     **dict.fromkeys(("overrides", "supervised_signals", "difficulties", "evaluated"), pa.list_(pa.string())),
     **dict.fromkeys(("precision", "exact_match"), pa.list_(pa.float64())),
-    **dict.fromkeys(("seed", "reach", "rounds", "steps", "tokens"), pa.int64()),
-    **dict.fromkeys(("lowest_precision", "seconds"), pa.float64()),
+    **dict.fromkeys(("seed", "reach", "frontier", "rounds", "steps", "tokens"), pa.int64()),
+    **dict.fromkeys(("at_frontier", "lowest_precision", "seconds"), pa.float64()),
     "kept": pa.list_(pa.int64()),
 }
 """Columns of the Parquet file that are not texts."""
@@ -108,8 +113,11 @@ def row_of(laboratory: Laboratory, run: PlannedRun) -> Row:
 
 
 def _measured(manifest: Manifest, found: Outcome) -> dict[str, object]:
+    there = [value for name, value in found.exact_match.items() if hardest(parse_difficulty(name)) == manifest.frontier]
     return {
         "reach": found.reach,
+        "frontier": manifest.frontier,
+        "at_frontier": sum(there) / len(there) if there else None,
         "lowest_precision": found.lowest_precision,
         "precision": found.precision,
         "kept": found.kept,
@@ -164,7 +172,16 @@ def compared(runs: Sequence[PlannedRun], rows: Sequence[Row], bar: float) -> Com
             reached.append(float(row.reach))
     ranks = {task: places(values) for task, values in tasks.items()}
     place_of = {variant: place for each in ranks.values() for variant, place in each.items()}
-    head = ["variant", "seeds", f"reach at {bar:g}", "place", "lowest label precision", "seconds"]
+    head = [
+        "variant",
+        "seeds",
+        f"reach at {bar:g}",
+        "place",
+        "frontier",
+        "exact match there",
+        "lowest label precision",
+        "seconds",
+    ]
     lines = []
     for variant, own in by_variant.items():
         measured = [row for row in own if row.reach is not None]
@@ -175,6 +192,8 @@ def compared(runs: Sequence[PlannedRun], rows: Sequence[Row], bar: float) -> Com
                 str(len(measured)) if len(measured) == len(own) else f"{len(measured)} of {len(own)}",
                 range_text([row.reach for row in measured if row.reach is not None], digits=1),
                 "-" if place is None else str(place[0]) if place[0] == place[1] else f"{place[0]} to {place[1]}",
+                range_text([row.frontier for row in measured if row.frontier is not None], digits=1),
+                range_text([row.at_frontier for row in measured if row.at_frontier is not None], digits=3),
                 range_text([row.lowest_precision for row in measured if row.lowest_precision is not None]),
                 range_text([row.seconds for row in measured if row.seconds is not None], digits=0),
             ]

@@ -66,6 +66,8 @@ def row(run: PlannedRun, reach: int | None) -> Row:
         reason="" if reach is not None else "ValueError: x",
         supervised_signals=run.settings.supervised_signals,
         reach=reach,
+        frontier=reach and reach + 2,
+        at_frontier=reach and reach / 100,
         lowest_precision=None if reach is None else 1 / (1 + run.seed),
         seconds=None if reach is None else 60.0 + run.seed,
     )
@@ -95,7 +97,7 @@ def test_variants_have_means_ranges_and_places(table: Table) -> None:
         ["c", "3", "9 (9 to 9)", "1 to 2"],
         ["d", "2 of 3", "20.5 (20 to 21)", "-"],
     ]
-    assert lines[0][4:] == ["0.6111 (0.3333 to 1)", "61 (60 to 62)"]
+    assert lines[0][4:] == ["7 (6 to 8)", "0.05 (0.04 to 0.06)", "0.6111 (0.3333 to 1)", "61 (60 to 62)"]
     assert notes.splitlines() == [
         "a place such as 2 to 4 is not ranked further: the ranges overlap",
         "d-seed2: failed: ValueError: x",
