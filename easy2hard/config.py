@@ -364,7 +364,7 @@ class WatchSettings(_Settings):
     acceptance: float = Field(0.05, ge=0, le=1, description="share of its labels that a round must keep")
     unfinished: float = Field(0.5, ge=0, le=1, description="share of answers without an end that is too much")
     confidence: float = Field(
-        0.5, ge=0, le=1, description="mean probability of an answer, as a share of the best round's, that is needed"
+        0.7, ge=0, le=1, description="mean probability of an answer, as a share of the best round's, that is needed"
     )
     holds: int = Field(2, ge=0, description="rounds in a row that label the last difficulty afresh before a roll-back")
     rollbacks: int = Field(2, ge=0, description="returns to the round before the trouble, before the run stops")
