@@ -369,7 +369,7 @@ class WatchSettings(_Settings):
     holds: int = Field(2, ge=0, description="rounds in a row that label the last difficulty afresh before a roll-back")
     rollbacks: int = Field(2, ge=0, description="returns to the round before the trouble, before the run stops")
     stricter: float = Field(
-        0.5, gt=0, le=1, description="share of the labels, the most confident, that is still kept after each roll-back"
+        0.8, gt=0, le=1, description="share of the labels, the most confident, that is still kept after each roll-back"
     )
 
 
