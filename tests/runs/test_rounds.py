@@ -335,8 +335,8 @@ def test_a_run_rolls_back_to_the_round_before_the_trouble(tmp_path: Path, monkey
     assert back.watch is not None
     assert (back.watch["action"], back.from_round) == ("roll back", 1)
     assert [record.round for record in store.manifest.lineage] == [0, 1, 3, 4]
-    assert back.filters[-1] == {"name": "confidence", "keep": 0.5, "in": back.filters[-1]["in"], "kept": back.kept}
-    assert records[4].filters[-1]["keep"] == 0.5  # from then on
+    assert back.filters[-1] == {"name": "confidence", "keep": 0.8, "in": back.filters[-1]["in"], "kept": back.kept}
+    assert records[4].filters[-1]["keep"] == 0.8  # from then on
     assert set(pq.read_table(store.ledger_path(3))["weights_sha256"].to_pylist()) == {records[1].weights_sha256}
 
 
