@@ -140,6 +140,8 @@ def disturb(process: "subprocess.Popen[str]", at: str, how: signal.Signals) -> t
     """
     assert process.stdout is not None
     assert any(at in line for line in process.stdout)
+    if how == signal.SIGKILL:
+        os.kill(process.pid, signal.SIGSTOP)  # so that it begins no run that is not in the list
     family = [process.pid, *(descendants(process.pid) if how == signal.SIGKILL else [])]
     for pid in family:
         os.kill(pid, how)
