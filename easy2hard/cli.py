@@ -602,7 +602,7 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
             else f"label precision first fell below {FALLEN} in round {rows[fallen]['round']}"
         )
     ready = opened.settings.rounds.ready
-    asked = [row["readiness"] for row in rows if "readiness" in row]
+    asked = [record.readiness for record in opened.manifest.rounds]
     for way, counts in readiness_compared(asked, ready).items():
         print(
             f"ready from {ready}, by {way}: {counts['asked']} times asked, {counts['daring']} times yes where the"

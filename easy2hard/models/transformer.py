@@ -125,8 +125,9 @@ class Transformer(Member):
         self.size = size
         self.loops = loops
         self.loops_per = loops_per
-        touched = positions is not None and not isinstance(positions, Tabled)
-        self.plain = touched or loops > 1 or loops_per is not None
+        looped = loops > 1 or loops_per is not None
+        self.plain = looped or not (positions is None or isinstance(positions, Tabled))
+        self.plain_decoding = looped or positions is not None
         self.embed_tokens = nn.Embedding(vocabulary, size.width)
         self.layers = nn.ModuleList(Block(size) for _ in range(size.layers))
         self.norm = nn.RMSNorm(size.width, eps=NORM_EPS)
@@ -150,7 +151,7 @@ class Transformer(Member):
 
     @override
     def make_cache(self, capacity: int) -> Cache:
-        return PlainCache(capacity) if self.plain or self.positions is not None else Cache(capacity)
+        return PlainCache(capacity) if self.plain_decoding else Cache(capacity)
 
     @property
     @override
@@ -175,7 +176,7 @@ class Transformer(Member):
 
         ``positions`` are (batch, time) numbers of places that were drawn for training.
         """
-        if self.plain or (cache is not None and self.positions is not None):
+        if self.plain or (cache is not None and self.plain_decoding):
             return self._plain(tokens, first, cache, positions)
         batch, time = tokens.shape
         own = cache is not None or self._head_width % LANES or self.positions is not None
@@ -230,8 +231,7 @@ class Transformer(Member):
     @override
     def packed(self) -> Packed | None:
         size, weight = self.size, self.lm_head.weight
-        there = self.plain or self.positions is not None
-        if there or not whole.applies(size.width, size.feed_forward, size.heads, weight):
+        if self.plain_decoding or not whole.applies(size.width, size.feed_forward, size.heads, weight):
             return None
         return pack(self.embed_tokens.weight, self.fold(), weight * self.norm.weight, self.size.heads)
 
@@ -244,9 +244,8 @@ class Transformer(Member):
         if self.plain:
             return PlainGradients(self, precision)
         size, weight = self.size, self.lm_head.weight
-        if self.positions is not None:
-            return FoldedGradients(self, precision)
-        if precision == "float32" and whole.applies(size.width, size.feed_forward, size.heads, weight):
+        compiled = precision == "float32" and whole.applies(size.width, size.feed_forward, size.heads, weight)
+        if compiled and self.positions is None:
             return WholeGradients(self)
         return FoldedGradients(self, precision)
 
