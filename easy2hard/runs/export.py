@@ -71,6 +71,9 @@ def export_model(run: RunDirectory, out: Path, member: int = 0, adapter: bool = 
 def export_labels(run: RunDirectory, out: Path) -> int:
     """Write the ledgers of all committed rounds as a dataset with a card; return the number of labels.
 
+    Labels of older rounds that were given afresh (``rounds.relabel``) are a configuration of their own, since their
+    prompts are those of the first.
+
     Raises:
         UserError: ``out`` is in use, no round has labels, or a file of the run is damaged.
     """
@@ -80,11 +83,13 @@ def export_labels(run: RunDirectory, out: Path) -> int:
     _refuse_used(out)
     check_intact(run)
     with new_folder(out) as folder:
-        (folder / "data").mkdir()
-        for record in rounds:
-            shutil.copyfile(
-                run.intact(run.ledger_path(record.round)), folder / "data" / run.ledger_path(record.round).name
-            )
+        ledgers = {"data": [run.ledger_path(record.round) for record in rounds]}
+        if again := [run.relabelled_path(record.round) for record in rounds if record.relabelled]:
+            ledgers["relabelled"] = again
+        for name, paths in ledgers.items():
+            (folder / name).mkdir()
+            for path in paths:
+                shutil.copyfile(run.intact(path), folder / name / path.name)
         (folder / "README.md").write_text(_card(run))
     return sum(record.proposed for record in rounds)
 
@@ -102,6 +107,17 @@ def _card(run: RunDirectory) -> str:
     labels = sum(record.proposed for record in rounds)
     size = next((name for bound, name in SIZES.items() if labels < bound), "10M<n<100M")
     truth = "; ".join(manifest.marks) or "no true answer was used beyond the supervised difficulties"
+    again, afresh = "", ""
+    if any(record.relabelled for record in rounds):
+        again = """
+- config_name: relabelled
+  data_files:
+  - split: train
+    path: relabelled/*.parquet"""
+        afresh = """
+The configuration `relabelled` has the prompts of older rounds as each later round answered them again: that round
+trained on these answers instead. `round` is that of the prompt; the file's name has the round that answered.
+"""
     table = "\n".join(
         f"| {record.round} | {span(record.difficulties)} | {record.proposed} | {record.kept} |" for record in rounds
     )
@@ -119,7 +135,7 @@ configs:
 - config_name: default
   data_files:
   - split: train
-    path: data/*.parquet
+    path: data/*.parquet{again}
 ---
 
 # Self-labelled {settings.task.name}
@@ -131,7 +147,7 @@ Rounds after that: {len(rounds)}. **Answers may be wrong**: {truth}.
 
     from datasets import load_dataset
     kept = load_dataset("FOLDER", split="train").filter(lambda row: row["kept"])
-
+{afresh}
 | round | difficulty | labels | kept |
 |---|---|---|---|
 {table}

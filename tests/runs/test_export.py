@@ -23,6 +23,7 @@ from easy2hard.config import load_recipe
 from easy2hard.learning.trainer import Step
 from easy2hard.models.decoding import decode
 from easy2hard.runs import rounds
+from easy2hard.runs.export import export_labels
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.registry import load_task
@@ -171,6 +172,21 @@ def test_the_labels_are_a_dataset_with_a_card(tmp_path: Path, cli: Cli, monkeypa
         assert f"`{column}`" in card
     again = cli("export", str(store.path), str(tmp_path / "labels"), "--labels")
     assert (again.returncode, "not an empty directory" in again.stderr) == (2, True)
+
+
+def test_labels_given_afresh_are_a_configuration_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    import datasets
+
+    changes = ["model.width=32", "model.layers=2", "rounds.count=3", "rounds.relabel=true"]
+    store = rounds.start(load_recipe(quick_recipe(tmp_path), changes), tmp_path / "run", Silent())
+    assert export_labels(store, tmp_path / "labels") == 120
+    for name, paths in {
+        "default": [store.ledger_path(number) for number in (1, 2, 3)],
+        "relabelled": [store.relabelled_path(number) for number in (2, 3)],
+    }.items():
+        loaded = datasets.load_dataset(str(tmp_path / "labels"), name, split="train", cache_dir=str(tmp_path / "cache"))
+        assert loaded.to_dict() == pa.concat_tables([pq.read_table(path) for path in paths]).to_pydict()
 
 
 @pytest.mark.parametrize(
