@@ -35,6 +35,7 @@ from easy2hard.models.threads import keep_freed_memory
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs import rounds
 from easy2hard.runs.manifest import Manifest, RunDirectory, environment
+from easy2hard.runs.members import load_members
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.tasks.base import Difficulty, hardest
@@ -234,7 +235,7 @@ def never_ending(member: Transformer) -> Transformer:
 def answering_member(size: str, difficulty: int) -> Transformer:
     """Return a member whose answers have full length: trained at ``tiny``, EOS suppressed elsewhere."""
     if size == "tiny":
-        return rounds.load_members(base_run(60 if difficulty > 20 else 20))[0]
+        return load_members(base_run(60 if difficulty > 20 else 20))[0]
     return never_ending(build_member(size))
 
 
@@ -302,7 +303,7 @@ def peer_round(base: RunDirectory) -> float:
     """Return the seconds of the same round by the peer."""
     d0 = base.settings.supervised.difficulty
     tokenizer = peer.build_tokenizer(TASK.vocabulary)
-    model = as_peer(rounds.load_members(base)[0])
+    model = as_peer(load_members(base)[0])
     begin = time.perf_counter()
     peer.one_round(
         model, tokenizer, d0, [], d0 + 1, ROUND["labels"], ROUND["steps"], ROUND["examples"], ROUND["beyond"]
@@ -376,7 +377,7 @@ def _label_cost(difficulty: int) -> float:
 def bench_members(sizes: Sequence[str], repeats: int) -> list[Row]:
     """Cost of 1 to 5 members: training, and labelling with drafts."""
     rows = []
-    base = rounds.load_members(base_run(20))[0]
+    base = load_members(base_run(20))[0]
     prompts = TASK.sample(numpy_generator(0, "bench", 20), 20, 2048)
     unit = "seconds; peer: ours with one member"
     runs: list[tuple[str, Callable[[int], float]]] = [

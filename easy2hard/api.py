@@ -20,7 +20,7 @@ from easy2hard.tasks.base import difficulty_text, hardest, parse_difficulty
 if TYPE_CHECKING:
     import pandas as pd
 
-    from easy2hard.runs.rounds import Listener
+    from easy2hard.runs.listener import Listener
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class Run:
 
     def _loaded(self) -> list[Any]:
         """Return the members of the last committed round, loaded once for each round."""
-        from easy2hard.runs.rounds import load_members
+        from easy2hard.runs.members import load_members
 
         records = self.manifest.rounds
         digest = records[-1].weights_sha256 if records else ""

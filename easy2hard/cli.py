@@ -396,11 +396,11 @@ def evaluate(
     _load_task_file(task_file)
 
     from easy2hard.evaluation.exact_match import evaluate_run
-    from easy2hard.runs.rounds import load_members, reserved_examples
+    from easy2hard.runs.members import load_members
     from easy2hard.tasks.registry import load_oracle, load_task
 
     settings = opened.settings
-    reserved = reserved_examples(settings)
+    reserved = settings.evaluation.reserved
     if examples > reserved:
         raise UserError(f"--examples {examples}: at most {reserved}; only so many of a difficulty are never labelled")
     task = load_task(settings.task.name, settings.task.options)

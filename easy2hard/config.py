@@ -401,6 +401,11 @@ class EvaluationSettings(_Settings):
     examples: int = Field(200, ge=1, le=1_000_000, description="prompts for each difficulty, the same in every round")
     beyond: int = Field(5, ge=0, le=1000, description="difficulties evaluated past the frontier")
 
+    @property
+    def reserved(self) -> int:
+        """Evaluation prompts of each difficulty that are never trained on; those of an evaluation afterwards too."""
+        return max(1000, self.examples)
+
 
 class BudgetSettings(_Settings):
     """What a run may spend. It ends between two rounds, finished, with what it has committed by then."""

@@ -7,8 +7,8 @@ import torch
 from easy2hard.config import Settings, load_recipe, parse_settings, recipe_names
 from easy2hard.described import commented
 from easy2hard.errors import UserError
+from easy2hard.runs.check import check
 from easy2hard.runs.estimate import Estimate, duration, estimate
-from easy2hard.runs.rounds import check
 
 FURTHER = 3
 """A recipe is given at most so many times the rounds of the shipped one it comes from."""

@@ -17,7 +17,7 @@ PLAIN_SECONDS = 15.0
 
 
 class ProgressListener:
-    """Shows phases, steps and rounds (implements ``runs.rounds.Listener``).
+    """Shows phases, steps and rounds (implements ``runs.listener.Listener``).
 
     Args:
         console: where to; its own idea of whether it is a terminal decides between live and plain.

@@ -8,6 +8,7 @@ from helpers import Silent
 
 from easy2hard.config import load_recipe, recipe_names
 from easy2hard.runs import rounds
+from easy2hard.runs.check import check
 
 SHORT = [
     "supervised.steps=3",
@@ -25,7 +26,7 @@ SHORT = [
 def test_a_recipe_fits_its_task(name: str) -> None:
     settings = load_recipe(name)
     assert settings.description.endswith(".")
-    rounds.check(settings)
+    check(settings)
 
 
 PRETRAINED = [name for name in recipe_names() if load_recipe(name).model.pretrained]

@@ -12,6 +12,7 @@ from helpers import Silent
 from easy2hard.config import PRESETS, load_recipe, recipe_names
 from easy2hard.errors import UserError
 from easy2hard.runs import rounds
+from easy2hard.runs.check import check
 from easy2hard.scaling import SMALL_BASE
 
 LARGE = [
@@ -24,7 +25,7 @@ SHORT += ["evaluation.examples=1", "evaluation.beyond=0"]
 @pytest.mark.parametrize("name", recipe_names())
 def test_nothing_grows_and_what_it_is_about_stays(name: str) -> None:
     full, small = load_recipe(name), load_recipe(name, scale="laptop")
-    rounds.check(small)
+    check(small)
     assert small.task.name == full.task.name
     assert small.rounds.schedule == full.rounds.schedule
     assert small.rounds.filters == full.rounds.filters

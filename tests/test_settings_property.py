@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from easy2hard.config import Settings, parse_settings, recipe_names
 from easy2hard.errors import UserError
 from easy2hard.models.transformer import build_transformer
-from easy2hard.runs import rounds
+from easy2hard.runs.check import check
 from easy2hard.seeding import torch_generator
 from easy2hard.tasks.registry import load_task, task_names
 
@@ -114,7 +114,7 @@ def accepted(values: dict[str, Any]) -> Settings | None:
     """Return settings that a run would begin with; None where they are refused in one line."""
     try:
         found = parse_settings(values)
-        rounds.check(found)
+        check(found)
     except UserError as error:
         message = str(error)
     else:

@@ -27,7 +27,9 @@ from easy2hard.learning.batches import Group, LabelledSource, Mixture, Supervise
 from easy2hard.learning.trainer import Step, fit
 from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
-from easy2hard.runs.rounds import build_members, build_mixture, check, reserved_examples
+from easy2hard.runs.check import check
+from easy2hard.runs.members import build_members
+from easy2hard.runs.rounds import build_mixture
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
 from easy2hard.tasks.prompts import Reserved, fresh_prompts
@@ -187,7 +189,7 @@ class _Probe:
         self.settings = settings
         self.task = load_task(settings.task.name, settings.task.options)
         self.oracle = load_oracle(self.task)
-        self.reserved = Reserved(self.task, settings.seed, reserved_examples(settings))
+        self.reserved = Reserved(self.task, settings.seed, settings.evaluation.reserved)
         self.supervised = SupervisedSource(
             self.reserved, self.oracle, settings.supervised.difficulty, settings.supervised.curriculum
         )

@@ -51,7 +51,7 @@ def export_model(run: RunDirectory, out: Path, member: int = 0, adapter: bool = 
     from easy2hard.models.exchange import export_pretrained, export_transformer
     from easy2hard.models.pretrained import Pretrained
     from easy2hard.models.transformer import Transformer
-    from easy2hard.runs.rounds import load_members
+    from easy2hard.runs.members import load_members
 
     chosen = load_members(run)[member].cpu()
     vocabulary = load_task(settings.task.name, settings.task.options).vocabulary

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +24,13 @@ from easy2hard.models.decoding import decode
 from easy2hard.models.member import Member
 from easy2hard.models.threads import map_chunks
 from easy2hard.runs.checkpoint import LabelCheckpoints, LabelRecord
+from easy2hard.runs.listener import Listener
 from easy2hard.runs.manifest import Manifest, RoundRecord, file_digest, read_sealed
 from easy2hard.runs.store import Store, load_mean, load_weights
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, span
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.tasks.prompts import Reserved, fresh_prompts
-
-if TYPE_CHECKING:
-    from easy2hard.runs.rounds import Listener
-
 
 Score = Callable[[Proposals], NDArray[np.float64]]
 

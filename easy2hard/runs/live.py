@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 if TYPE_CHECKING:
     from easy2hard.learning.trainer import Step
+    from easy2hard.runs.listener import Listener
     from easy2hard.runs.manifest import Manifest
-    from easy2hard.runs.rounds import Listener
 
 EVERY = 1.0
 """Seconds between two writings of the file."""
@@ -67,7 +67,7 @@ def shown(run: Path, listener: "Listener", main: bool = True) -> "Iterator[Liste
 
 
 class _Writer:
-    """Passes everything on (implements ``rounds.Listener``) and writes where the run is, about once a second.
+    """Passes everything on (implements ``listener.Listener``) and writes where the run is, about once a second.
 
     It is written without a flush, and a full disk is left to those who write what counts.
     """

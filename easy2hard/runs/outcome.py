@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from easy2hard.evaluation.audit import audit_ledger
 from easy2hard.evaluation.exact_match import evaluate_run
 from easy2hard.runs.manifest import REACHED, RunDirectory, reach_of
-from easy2hard.runs.rounds import load_members
+from easy2hard.runs.members import load_members
 from easy2hard.runs.store import write_file
 from easy2hard.tasks.base import Task, difficulty_text, hardest, span
 from easy2hard.tasks.oracle import Oracle

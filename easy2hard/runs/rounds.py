@@ -8,84 +8,35 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
 from easy2hard import __version__, processes
 from easy2hard.config import PhaseSettings, Settings
-from easy2hard.errors import UserError
 from easy2hard.evaluation.blindfold import Blindfold, refuse_supervised_signals
 from easy2hard.evaluation.exact_match import accuracy
 from easy2hard.improvement.ledger import read_kept
-from easy2hard.improvement.schedules import next_difficulties
 from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
 from easy2hard.learning.trainer import NonFiniteLossError, Step, fit
-from easy2hard.models.member import Member, Place
-from easy2hard.models.positions import Tabled, build_positions
-from easy2hard.models.pretrained import Pretrained, load_base, trained_weights
+from easy2hard.models.member import Place
 from easy2hard.models.sharding import check_sharding, in_parts
-from easy2hard.models.threads import give_back_freed_memory, keep_freed_memory
-from easy2hard.models.transformer import build_transformer
+from easy2hard.models.threads import give_back_freed_memory
+from easy2hard.runs.check import check
 from easy2hard.runs.checkpoint import PhaseCheckpoints
 from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.label_phase import LabelPhase
+from easy2hard.runs.listener import Listener
 from easy2hard.runs.live import shown
-from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, environment, file_digest, read_sealed
+from easy2hard.runs.manifest import Manifest, RoundRecord, environment, file_digest, read_sealed
+from easy2hard.runs.members import build_members, check_base, trained_parameters
 from easy2hard.runs.space import check_room, needed, pausing, require, require_memory
 from easy2hard.runs.store import Store, load_weights
-from easy2hard.runs.tracking import check_tracking, tracked
-from easy2hard.seeding import torch_generator
-from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
-from easy2hard.tasks.contract import check_contract
+from easy2hard.runs.tracking import tracked
+from easy2hard.tasks.base import Difficulty, difficulty_text, hardest
 from easy2hard.tasks.prompts import Reserved
-from easy2hard.tasks.registry import is_built_in, load_oracle, load_task
-
-RESERVED = 1000
-"""Evaluation prompts of each difficulty that are never trained on; more where evaluation.examples is greater."""
-
-
-def reserved_examples(settings: Settings) -> int:
-    """Return how many evaluation prompts of each difficulty a run never trains on."""
-    return max(RESERVED, settings.evaluation.examples)
-
-
-class Listener(Protocol):
-    """Is told what happens, to show it."""
-
-    def phase(self, number: int, rounds: int, name: str, total: int) -> None:
-        """A phase of round ``number`` of ``rounds`` begins; ``total`` parts of it will be reported."""
-
-    def step(self, step: Step) -> None:
-        """A training step is done."""
-
-    def advance(self, count: int) -> None:
-        """``count`` parts of a phase other than training are done."""
-
-    def round(self, manifest: Manifest) -> None:
-        """A round is committed: the last one in the manifest."""
-
-    def note(self, text: str) -> None:
-        """Something happened that the user should know."""
-
-
-def build_members(settings: Settings, task: Task, device: torch.device | None = None) -> list[Member]:
-    """Return the members of a run before any training, each from its own seed.
-
-    Raises:
-        UserError: the pretrained model that they start from cannot be had.
-    """
-    keep_freed_memory(max(settings.model.members, torch.get_num_threads()))
-    device = device or processes.current().device
-    generators = [torch_generator(settings.seed, "weights", member) for member in range(settings.model.members)]
-    model = settings.model
-    if model.pretrained:
-        # Whoever trains all weights copies them, and needs the first ones no more.
-        home = device if model.lora else torch.device("cpu")
-        base = load_base(model, settings.training.precision, task.name, task.vocabulary, home)
-        return [Pretrained(base, model.lora, generator).to(device) for generator in generators]
-    return [build_transformer(model, task, generator).to(device) for generator in generators]
+from easy2hard.tasks.registry import load_oracle, load_task
 
 
 def build_mixture(
@@ -127,101 +78,6 @@ def build_mixture(
     )
 
 
-def load_members(run: RunDirectory) -> list[Member]:
-    """Return the members of a run after its last committed round.
-
-    Raises:
-        UserError: no round is committed yet, or they started from another pretrained model.
-    """
-    rounds = run.manifest.rounds
-    if not rounds:
-        raise UserError(f"{run.path}: no round is committed yet; `easy2hard resume {run.path}` goes on")
-    settings = run.settings
-    members = build_members(settings, load_task(settings.task.name, settings.task.options))
-    _check_base(run, members)
-    load_weights(run.intact(run.weights_path(rounds[-1].round)), members)
-    return members
-
-
-def _check_base(run: RunDirectory, members: Sequence[Member]) -> str:
-    """Return the digest of the pretrained model that the members start from; empty where there is none.
-
-    Raises:
-        UserError: the run began with another one.
-    """
-    base = members[0].base.digest() if isinstance(members[0], Pretrained) else ""
-    if run.manifest.base_sha256 not in ("", base):
-        raise UserError(
-            f"{run.path}: model.pretrained = {run.settings.model.pretrained!r} is no longer the model that this run "
-            "began with (its weights or its tokenizer have changed)"
-        )
-    return base
-
-
-def check(settings: Settings) -> None:
-    """Refuse settings that cannot run, before anything is written.
-
-    Raises:
-        UserError: naming the setting and what would be right.
-    """
-    check_tracking(settings.tracking)
-    check_sharding(settings.model)
-    task = load_task(settings.task.name, settings.task.options)
-    if not task.supervised_difficulties(settings.supervised.difficulty):
-        raise UserError(
-            f"supervised.difficulty = {settings.supervised.difficulty}: task {task.name} has nothing that easy"
-        )
-    if settings.supervised.difficulty > task.capped(settings.supervised.difficulty):
-        raise UserError(f"supervised.difficulty = {settings.supervised.difficulty}: at most {task.greatest} here")
-    history = [task.evaluated_difficulties(settings.supervised.difficulty)]
-    for number in range(1, settings.rounds.count + 1):
-        history.append(next_difficulties(settings.rounds, task, history))
-        reached = max(map(hardest, history[-1]), default=0)
-        if reached > task.capped(reached):
-            raise UserError(
-                f"rounds.count = {settings.rounds.count}: round {number} would pass difficulty {task.greatest}, "
-                f"the greatest of task {task.name}"
-            )
-    uses_twins = "twin" in [each.name for each in settings.rounds.filters] or (
-        settings.rounds.schedule == "accelerated" and settings.readiness == "twin"
-    )
-    easiest = task.supervised_difficulties(settings.supervised.difficulty)[0]
-    if uses_twins and task.twin(task.sample(np.random.default_rng(0), easiest, 1)) is None:
-        raise UserError(f"task {task.name}: has no twin prompts for rounds.filters or rounds.readiness = 'twin'")
-    if settings.noise and "0" not in task.vocabulary.symbols:
-        raise UserError(f"noise: only digits are spoilt, and the answers of task {task.name} have none")
-    if not is_built_in(task.name):
-        check_contract(task, load_oracle(task))
-    _check_positions(settings, task)
-
-
-def _check_positions(settings: Settings, task: Task) -> None:
-    """Refuse position schemes that do not fit the task, or whose tables the run could outgrow.
-
-    Raises:
-        UserError: naming the setting and what would be right.
-    """
-    scheme = build_positions(settings.model, task)
-    if not isinstance(scheme, Tabled):
-        return
-    easy = task.evaluated_difficulties(settings.supervised.difficulty)
-    history = [easy]
-    for _ in range(settings.rounds.count):  # as if the members were ready for everything
-        history.append(next_difficulties(settings.rounds, task, history, lambda difficulty: True))
-    reached = max(hardest(difficulty) for difficulties in history for difficulty in difficulties)
-    evaluated = task.evaluated_difficulties(task.capped(reached + settings.evaluation.beyond))
-    needed_places = {}
-    for difficulty in (*evaluated[-1:], *history[-1]):
-        prompts = task.sample(np.random.default_rng(0), difficulty, 1)
-        needed_places[difficulty] = scheme.places(prompts, int(task.answer_bounds(prompts).max()))
-    difficulty = max(needed_places, key=lambda each: needed_places[each])
-    if needed_places[difficulty] > settings.model.capacity:
-        raise UserError(
-            f"model.position_capacity = {settings.model.capacity}: difficulty {difficulty_text(difficulty)}, which the "
-            f"run could come to, needs {needed_places[difficulty]} places"
-        )
-
-
 def start(settings: Settings, out: Path, listener: Listener, blindfold: bool = False) -> Store:
     """Start a run in the new directory ``out`` and bring it to its end.
 
@@ -243,7 +99,7 @@ def start(settings: Settings, out: Path, listener: Listener, blindfold: bool = F
     def create() -> Store:
         if world.device.type == "cpu":
             task = load_task(settings.task.name, settings.task.options)
-            require_memory(_parameters(settings, task) * settings.model.members)
+            require_memory(trained_parameters(settings, task) * settings.model.members)
         require(out, _space_needed(settings))
         return Store.create(out, settings, world.device, blindfold)
 
@@ -290,22 +146,13 @@ def resume(store: Store, listener: Listener) -> None:
             raise
 
 
-def _parameters(settings: Settings, task: Task) -> int:
-    """Return how many numbers of one member training changes."""
-    if settings.model.pretrained:
-        return trained_weights(settings.model, task.name, task.vocabulary)
-    with torch.device("meta"):
-        member = build_transformer(settings.model, task, torch_generator(0, "space"))
-    return sum(weight.numel() for weight in member.parameters())
-
-
 def _space_needed(settings: Settings, first: int = 0, last: int | None = None) -> int:
     """Return the bytes that rounds take, about."""
     task = load_task(settings.task.name, settings.task.options)
     hard = task.capped(settings.supervised.difficulty + settings.rounds.count * settings.rounds.step)
     prompts = task.sample(np.random.default_rng(0), task.evaluated_difficulties(hard)[-1], 1)
     tokens = prompts.shape[1] + int(task.answer_bounds(prompts)[0])
-    return needed(settings, _parameters(settings, task), tokens, first, last)
+    return needed(settings, trained_parameters(settings, task), tokens, first, last)
 
 
 def _differences(manifest: Manifest) -> list[str]:
@@ -344,12 +191,12 @@ class _Run:
         self.oracle = load_oracle(self.task)
         if self.blindfold:
             self.oracle = Blindfold(self.oracle, self.settings.supervised.difficulty)
-        self.reserved = Reserved(self.task, self.settings.seed, reserved_examples(self.settings))
+        self.reserved = Reserved(self.task, self.settings.seed, self.settings.evaluation.reserved)
         self.supervised = SupervisedSource(
             self.reserved, self.oracle, self.settings.supervised.difficulty, self.settings.supervised.curriculum
         )
         self.members = build_members(self.settings, self.task)
-        if base := _check_base(store, self.members):
+        if base := check_base(store, self.members):
             self.world.from_main(lambda: store.save(store.manifest.model_copy(update={"base_sha256": base})))
         scratch = self.settings.rounds.start == "scratch"
         self.untrained = [copy.deepcopy(each.state_dict()) for each in self.members] if scratch else []

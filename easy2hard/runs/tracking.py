@@ -10,19 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from easy2hard import processes
 from easy2hard.config import Settings, TrackingSettings
 from easy2hard.errors import UserError
+from easy2hard.learning.trainer import Step
+from easy2hard.runs.listener import Listener
 from easy2hard.runs.manifest import Manifest, RoundRecord
 from easy2hard.runs.store import Store
-
-if TYPE_CHECKING:
-    from easy2hard.learning.trainer import Step
-    from easy2hard.runs.rounds import Listener
 
 
 def check_tracking(settings: TrackingSettings) -> None:
@@ -110,7 +108,7 @@ _TRACKERS: dict[str, Callable[[str, str, Path], Any]] = {
 
 
 class _Tracked:
-    """Passes everything on, and tells the trackers about steps and rounds (implements ``rounds.Listener``).
+    """Passes everything on, and tells the trackers about steps and rounds (implements ``listener.Listener``).
 
     Steps are counted through all rounds. What was told before a return to a checkpoint is not told again.
     """

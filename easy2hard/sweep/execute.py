@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easy2hard.errors import UserError
+from easy2hard.runs.check import check
 from easy2hard.runs.label_phase import CollapseError
 from easy2hard.runs.manifest import RunDirectory, state_of
-from easy2hard.runs.rounds import check, reserved_examples
 from easy2hard.sweep.plan import PlannedRun, Sweep
 
 EVERY = 0.1
@@ -94,7 +94,7 @@ class Laboratory:
                     check(run.settings)
                 except UserError as error:
                     raise UserError(f"variant {run.variant}: {error}") from error
-                if self.sweep.examples > (most := reserved_examples(run.settings)):
+                if self.sweep.examples > (most := run.settings.evaluation.reserved):
                     raise UserError(
                         f"examples = {self.sweep.examples}: at most {most}; only so many of a difficulty are never "
                         "labelled"

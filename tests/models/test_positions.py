@@ -39,6 +39,7 @@ from easy2hard.models.transformer import (
 )
 from easy2hard.runs import rounds
 from easy2hard.runs.export import export_model
+from easy2hard.runs.members import load_members, trained_parameters
 from easy2hard.runs.store import Store
 from easy2hard.scaling import laptop
 from easy2hard.seeding import numpy_generator, torch_generator
@@ -299,7 +300,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(case: str, tmp_path: Path) -
         store = Store(out)
         rounds.resume(store, Silent())
         assert [r.weights_sha256 for r in store.manifest.rounds] == [r.weights_sha256 for r in whole.manifest.rounds]
-    loaded = rounds.load_members(whole)
+    loaded = load_members(whole)
     assert "positions.table.weight" in loaded[0].state_dict() or case == "randomized"
     with pytest.raises(UserError, match=f"model.positions = '{case}'.*none, rope"):
         export_model(whole, tmp_path / "exported")
@@ -629,6 +630,6 @@ def test_scaled_recipes_and_estimates_know_the_scheme() -> None:
     plain = load_recipe("smoke")
     scheme = load_recipe("smoke", overrides)
     task = load_task("copy")
-    more = rounds._parameters(scheme, task) - rounds._parameters(plain, task)
+    more = trained_parameters(scheme, task) - trained_parameters(plain, task)
     assert more == 301 * scheme.model.size.width
     assert rounds._space_needed(scheme) > rounds._space_needed(plain)

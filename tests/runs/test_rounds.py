@@ -24,6 +24,7 @@ from easy2hard.learning.trainer import Step
 from easy2hard.runs import label_phase, rounds
 from easy2hard.runs.integrity import problems
 from easy2hard.runs.manifest import Manifest
+from easy2hard.runs.members import build_members, load_members
 from easy2hard.runs.store import Store, load_weights
 from easy2hard.tasks.prompts import evaluation_prompts
 
@@ -220,7 +221,9 @@ def test_no_label_is_an_evaluation_prompt(finished: Store) -> None:
         prompts = pq.read_table(finished.ledger_path(record.round))["prompt"].to_pylist()
         assert len(set(prompts)) == len(prompts)
         for difficulty in record.difficulties:
-            reserved = evaluation_prompts(task, finished.settings.seed, difficulty, rounds.RESERVED)
+            reserved = evaluation_prompts(
+                task, finished.settings.seed, difficulty, finished.settings.evaluation.reserved
+            )
             assert not set(prompts) & set(task.vocabulary.decode_prompts(reserved))
 
 
@@ -269,7 +272,7 @@ def test_evaluation_changes_nothing_that_is_trained(tmp_path: Path) -> None:
 
 
 def test_loaded_members_are_those_of_the_last_round(finished: Store) -> None:
-    members = rounds.load_members(finished)
+    members = load_members(finished)
     scores = accuracy(members, *copy_task(), 0, [1, 2, 3], 50)
     assert {str(d): score for d, score in scores.items()}.items() <= finished.manifest.rounds[-1].accuracy.items()
     assert not np.isclose(scores[1], scores[3])
@@ -278,7 +281,7 @@ def test_loaded_members_are_those_of_the_last_round(finished: Store) -> None:
 def test_a_run_without_a_round_has_no_members(tmp_path: Path) -> None:
     store = interrupt(StopWithin(0, KeyboardInterrupt), tmp_path / "run")
     with pytest.raises(UserError, match="no round is committed"):
-        rounds.load_members(store)
+        load_members(store)
 
 
 class Noted(Silent):
@@ -518,7 +521,7 @@ def test_a_round_can_begin_from_scratch(tmp_path: Path) -> None:
     # What round 2 trains does not depend on the weights of round 1, only on its own labels.
     run = rounds._Run(store, Silent())
     run._begin_training(1)
-    untrained = rounds.build_members(store.settings, run.task)
+    untrained = build_members(store.settings, run.task)
     for member, fresh in zip(run.members, untrained, strict=True):
         assert all(torch.equal(one, two) for one, two in zip(member.parameters(), fresh.parameters(), strict=True))
     assert store.manifest.rounds[1].weights_sha256 != continued.manifest.rounds[1].weights_sha256
@@ -551,7 +554,7 @@ def test_the_mean_of_the_last_weights_labels(tmp_path: Path) -> None:
     store = rounds.start(short("rounds.averaging=2", "rounds.count=3"), tmp_path / "run", Silent())
     records = store.manifest.rounds
     assert [record.averaged for record in records] == [[], [], [0, 1], [1, 2]]
-    one, two, mean = (rounds.build_members(store.settings, copy_task()[0]) for _ in range(3))
+    one, two, mean = (build_members(store.settings, copy_task()[0]) for _ in range(3))
     load_weights(store.weights_path(1), one)
     load_weights(store.weights_path(2), two)
     for weights in zip(

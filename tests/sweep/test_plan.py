@@ -6,7 +6,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from easy2hard.runs import rounds
+from easy2hard.runs.check import check
 from easy2hard.sweep.plan import load_sweep, planned, sweep_names
 
 
@@ -23,8 +23,8 @@ def test_all_runs_of_a_shipped_sweep_can_run(name: str) -> None:
     assert len({run.name for run in runs}) == len(runs)
     for run in runs:
         if run.seed == sweep.seeds[0]:
-            rounds.check(run.settings)
-        assert sweep.examples <= rounds.reserved_examples(run.settings)
+            check(run.settings)
+        assert sweep.examples <= run.settings.evaluation.reserved
 
 
 def test_axes_are_combined_in_order(tmp_path: Path) -> None:

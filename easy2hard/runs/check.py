@@ -1,0 +1,86 @@
+"""Settings that are each allowed and together cannot run, refused before anything is written."""
+
+import numpy as np
+
+from easy2hard.config import Settings
+from easy2hard.errors import UserError
+from easy2hard.improvement.schedules import Ready, next_difficulties
+from easy2hard.models.positions import Tabled, build_positions
+from easy2hard.models.sharding import check_sharding
+from easy2hard.runs.tracking import check_tracking
+from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
+from easy2hard.tasks.contract import check_contract
+from easy2hard.tasks.registry import is_built_in, load_oracle, load_task
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings that cannot run.
+
+    Raises:
+        UserError: naming the setting and what would be right.
+    """
+    check_tracking(settings.tracking)
+    check_sharding(settings.model)
+    task = load_task(settings.task.name, settings.task.options)
+    _check_difficulties(settings, task)
+    _check_answers(settings, task)
+    if not is_built_in(task.name):
+        check_contract(task, load_oracle(task))
+    _check_positions(settings, task)
+
+
+def _history(settings: Settings, task: Task, ready: Ready) -> list[list[Difficulty]]:
+    """Return the difficulties of every round, the supervised phase first, if the members were ready as told."""
+    history = [task.evaluated_difficulties(settings.supervised.difficulty)]
+    for _ in range(settings.rounds.count):
+        history.append(next_difficulties(settings.rounds, task, history, ready))
+    return history
+
+
+def _check_difficulties(settings: Settings, task: Task) -> None:
+    """Refuse what is too easy or too hard for the task."""
+    easy = settings.supervised.difficulty
+    if not task.supervised_difficulties(easy):
+        raise UserError(f"supervised.difficulty = {easy}: task {task.name} has nothing that easy")
+    if easy > task.capped(easy):
+        raise UserError(f"supervised.difficulty = {easy}: at most {task.greatest} here")
+    slowest = _history(settings, task, lambda difficulty: False)
+    for number, difficulties in enumerate(slowest[1:], start=1):
+        reached = max(map(hardest, difficulties), default=0)
+        if reached > task.capped(reached):
+            raise UserError(
+                f"rounds.count = {settings.rounds.count}: round {number} would pass difficulty {task.greatest}, "
+                f"the greatest of task {task.name}"
+            )
+
+
+def _check_answers(settings: Settings, task: Task) -> None:
+    """Refuse what asks more of a task's answers than there is in them."""
+    uses_twins = "twin" in [each.name for each in settings.rounds.filters] or (
+        settings.rounds.schedule == "accelerated" and settings.readiness == "twin"
+    )
+    easiest = task.supervised_difficulties(settings.supervised.difficulty)[0]
+    if uses_twins and task.twin(task.sample(np.random.default_rng(0), easiest, 1)) is None:
+        raise UserError(f"task {task.name}: has no twin prompts for rounds.filters or rounds.readiness = 'twin'")
+    if settings.noise and "0" not in task.vocabulary.symbols:
+        raise UserError(f"noise: only digits are spoilt, and the answers of task {task.name} have none")
+
+
+def _check_positions(settings: Settings, task: Task) -> None:
+    """Refuse position schemes that do not fit the task, or whose tables the run could outgrow."""
+    scheme = build_positions(settings.model, task)
+    if not isinstance(scheme, Tabled):
+        return
+    fastest = _history(settings, task, lambda difficulty: True)
+    reached = max(hardest(difficulty) for difficulties in fastest for difficulty in difficulties)
+    evaluated = task.evaluated_difficulties(task.capped(reached + settings.evaluation.beyond))
+    needed = {}
+    for difficulty in (*evaluated[-1:], *fastest[-1]):
+        prompts = task.sample(np.random.default_rng(0), difficulty, 1)
+        needed[difficulty] = scheme.places(prompts, int(task.answer_bounds(prompts).max()))
+    difficulty = max(needed, key=lambda each: needed[each])
+    if needed[difficulty] > settings.model.capacity:
+        raise UserError(
+            f"model.position_capacity = {settings.model.capacity}: difficulty {difficulty_text(difficulty)}, which the "
+            f"run could come to, needs {needed[difficulty]} places"
+        )
