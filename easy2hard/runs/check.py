@@ -29,6 +29,13 @@ def check(settings: Settings) -> None:
     _check_positions(settings, task)
 
 
+def planned_frontier(settings: Settings) -> int:
+    """Return the hardest difficulty that the rounds lead to, one small step at a time where the members decide."""
+    task = load_task(settings.task.name, settings.task.options)
+    slowest = _history(settings, task, lambda difficulty: False)
+    return max(hardest(difficulty) for difficulties in slowest for difficulty in difficulties)
+
+
 def _history(settings: Settings, task: Task, ready: Ready) -> list[list[Difficulty]]:
     """Return the difficulties of every round, the supervised phase first, if the members were ready as told."""
     history = [task.evaluated_difficulties(settings.supervised.difficulty)]

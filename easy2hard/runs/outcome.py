@@ -24,6 +24,8 @@ class Outcome(BaseModel):
     """Of the weights that were evaluated."""
     examples: int
     """Evaluation prompts of each difficulty."""
+    least: int
+    """Difficulty up to which it was evaluated whatever came out."""
     bar: float
     """Exact match from which a difficulty counts as reached."""
     reach: int
@@ -44,8 +46,14 @@ class Outcome(BaseModel):
         return min((each for each in self.precision if each is not None), default=None)
 
 
-def outcome(run: RunDirectory, examples: int = 1000, bar: float = REACHED) -> Outcome:
+def outcome(run: RunDirectory, examples: int = 1000, bar: float = REACHED, least: int = 0) -> Outcome:
     """Return what a run came to; what is known already is read from ``outcome.json``.
+
+    Args:
+        run: one that has ended.
+        examples: evaluation prompts of each difficulty.
+        bar: exact match from which a difficulty counts as reached.
+        least: evaluate up to this difficulty whatever comes out, so that runs can be compared there.
 
     Raises:
         UserError: a file of the run is missing or damaged, or no round is committed.
@@ -54,17 +62,19 @@ def outcome(run: RunDirectory, examples: int = 1000, bar: float = REACHED) -> Ou
     records = run.manifest.rounds
     try:
         known = Outcome.model_validate_json(path.read_bytes())
-        if (known.weights_sha256, known.examples, known.bar) == (records[-1].weights_sha256, examples, bar):
+        asked = (records[-1].weights_sha256, examples, least, bar)
+        if (known.weights_sha256, known.examples, known.least, known.bar) == asked:
             return known
     except (OSError, ValidationError, IndexError):
         pass  # it is found anew
     task = load_task(run.settings.task.name, run.settings.task.options)
     oracle = load_oracle(task)
-    scores = _scores(run, task, oracle, examples, bar)
+    scores = _scores(run, task, oracle, examples, bar, least)
     audits = [audit_ledger(run.intact(run.ledger_path(record.round)), oracle) for record in records[1:]]
     found = Outcome(
         weights_sha256=records[-1].weights_sha256,
         examples=examples,
+        least=least,
         bar=bar,
         reach=reach_of(scores, bar),
         exact_match=scores,
@@ -76,11 +86,11 @@ def outcome(run: RunDirectory, examples: int = 1000, bar: float = REACHED) -> Ou
     return found
 
 
-def _scores(run: RunDirectory, task: Task, oracle: Oracle, examples: int, bar: float) -> dict[str, float]:
+def _scores(run: RunDirectory, task: Task, oracle: Oracle, examples: int, bar: float, least: int) -> dict[str, float]:
     settings, frontier = run.settings, run.manifest.frontier
     members = load_members(run)
     scores: dict[str, float] = {}
-    last = frontier + settings.evaluation.beyond
+    last = max(frontier + settings.evaluation.beyond, least)
     while True:
         wanted = task.evaluated_difficulties(task.capped(last))
         new = [difficulty for difficulty in wanted if difficulty_text(difficulty) not in scores]

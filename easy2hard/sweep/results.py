@@ -1,7 +1,7 @@
 """What the runs of a sweep came to: a row for each run, a line for each variant, a ranking where ranges allow it."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from easy2hard.config import Settings
 from easy2hard.report.compare import range_text
 from easy2hard.report.page import Comparison, write_report
+from easy2hard.runs.check import planned_frontier
 from easy2hard.runs.manifest import Manifest, RunDirectory
 from easy2hard.runs.outcome import Outcome, outcome
 from easy2hard.runs.store import write_file
@@ -44,6 +45,10 @@ class Row:
     """The hardest difficulty trained on."""
     at_frontier: float | None = None
     """Exact match there."""
+    compared_at: int | None = None
+    """The hardest difficulty that any run of the sweep on this task sets out for."""
+    at_compared: float | None = None
+    """Exact match there."""
     lowest_precision: float | None = None
     precision: list[float | None] = field(default_factory=list)
     """Of each round's labels."""
@@ -65,8 +70,8 @@ class Row:
 _TYPES = {
     **dict.fromkeys(("overrides", "supervised_signals", "difficulties", "evaluated"), pa.list_(pa.string())),
     **dict.fromkeys(("precision", "exact_match"), pa.list_(pa.float64())),
-    **dict.fromkeys(("seed", "reach", "frontier", "rounds", "steps", "tokens"), pa.int64()),
-    **dict.fromkeys(("at_frontier", "lowest_precision", "seconds"), pa.float64()),
+    **dict.fromkeys(("seed", "reach", "frontier", "compared_at", "rounds", "steps", "tokens"), pa.int64()),
+    **dict.fromkeys(("at_frontier", "at_compared", "lowest_precision", "seconds"), pa.float64()),
     "kept": pa.list_(pa.int64()),
 }
 """Columns of the Parquet file that are not texts."""
@@ -78,7 +83,8 @@ def collect(laboratory: Laboratory) -> tuple[Comparison, list[Path], int]:
     Returns:
         The variants compared, the files written, and how many runs failed.
     """
-    rows = [row_of(laboratory, run) for run in laboratory.runs]
+    common = common_difficulties(run.settings for run in laboratory.runs)
+    rows = [row_of(laboratory, run, common[_task(run.settings)]) for run in laboratory.runs]
     found = compared(laboratory.runs, rows, laboratory.sweep.bar)
     laboratory.out.mkdir(parents=True, exist_ok=True)
     written = [laboratory.out / "results.parquet"]
@@ -89,8 +95,22 @@ def collect(laboratory: Laboratory) -> tuple[Comparison, list[Path], int]:
     return found, written, sum(row.status == "failed" for row in rows)
 
 
-def row_of(laboratory: Laboratory, run: PlannedRun) -> Row:
-    """Return what a run came to; a run that cannot be measured has failed, and stops nothing else."""
+def common_difficulties(settings: Iterable[Settings]) -> dict[str, int]:
+    """Return for each task the difficulty at which its runs are compared: the hardest that one of them sets out for."""
+    found: dict[str, int] = {}
+    for each in settings:
+        found[_task(each)] = max(found.get(_task(each), 0), planned_frontier(each))
+    return found
+
+
+def row_of(laboratory: Laboratory, run: PlannedRun, common: int) -> Row:
+    """Return what a run came to; a run that cannot be measured has failed, and stops nothing else.
+
+    Args:
+        laboratory: the sweep.
+        run: one of its runs.
+        common: the difficulty at which the runs on this task are compared.
+    """
     state = laboratory.state(run)
     known = {
         "run": run.name,
@@ -106,18 +126,23 @@ def row_of(laboratory: Laboratory, run: PlannedRun) -> Row:
     try:
         directory = RunDirectory(laboratory.path(run))
         manifest = directory.manifest
-        found = outcome(directory, laboratory.sweep.examples, laboratory.sweep.bar)
+        found = outcome(directory, laboratory.sweep.examples, laboratory.sweep.bar, common)
     except Exception as error:  # a third party's oracle, a damaged file
         return Row(**known, status="failed", reason=f"{type(error).__name__}: {error}")  # type: ignore[arg-type]
-    return Row(**known, status=state.status, reason=state.reason, **_measured(manifest, found))  # type: ignore[arg-type]
+    return Row(**known, status=state.status, reason=state.reason, **_measured(manifest, found, common))  # type: ignore[arg-type]
 
 
-def _measured(manifest: Manifest, found: Outcome) -> dict[str, object]:
-    there = [value for name, value in found.exact_match.items() if hardest(parse_difficulty(name)) == manifest.frontier]
+def _measured(manifest: Manifest, found: Outcome, common: int) -> dict[str, object]:
+    def at(difficulty: int) -> float | None:
+        there = [each for name, each in found.exact_match.items() if hardest(parse_difficulty(name)) == difficulty]
+        return sum(there) / len(there) if there else None
+
     return {
         "reach": found.reach,
         "frontier": manifest.frontier,
-        "at_frontier": sum(there) / len(there) if there else None,
+        "at_frontier": at(manifest.frontier),
+        "compared_at": common,
+        "at_compared": at(common),
         "lowest_precision": found.lowest_precision,
         "precision": found.precision,
         "kept": found.kept,
@@ -172,13 +197,14 @@ def compared(runs: Sequence[PlannedRun], rows: Sequence[Row], bar: float) -> Com
             reached.append(float(row.reach))
     ranks = {task: places(values) for task, values in tasks.items()}
     place_of = {variant: place for each in ranks.values() for variant, place in each.items()}
+    compared_at = {row.compared_at for row in rows if row.compared_at is not None}
     head = [
         "variant",
         "seeds",
         f"reach at {bar:g}",
         "place",
         "frontier",
-        "exact match there",
+        f"exact match at {min(compared_at)}" if len(compared_at) == 1 else "exact match at the hardest",
         "lowest label precision",
         "seconds",
     ]
@@ -193,7 +219,7 @@ def compared(runs: Sequence[PlannedRun], rows: Sequence[Row], bar: float) -> Com
                 range_text([row.reach for row in measured if row.reach is not None], digits=1),
                 "-" if place is None else str(place[0]) if place[0] == place[1] else f"{place[0]} to {place[1]}",
                 range_text([row.frontier for row in measured if row.frontier is not None], digits=1),
-                range_text([row.at_frontier for row in measured if row.at_frontier is not None], digits=3),
+                range_text([row.at_compared for row in measured if row.at_compared is not None], digits=3),
                 range_text([row.lowest_precision for row in measured if row.lowest_precision is not None]),
                 range_text([row.seconds for row in measured if row.seconds is not None], digits=0),
             ]

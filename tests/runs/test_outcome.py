@@ -27,11 +27,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     return calls
 
 
-def known(monkeypatch: pytest.MonkeyPatch, run: RunDirectory, right_to: int, bar: float = 0.99) -> module.Outcome:
+def known(
+    monkeypatch: pytest.MonkeyPatch, run: RunDirectory, right_to: int, bar: float = 0.99, least: int = 0
+) -> module.Outcome:
     monkeypatch.setattr(module, "load_members", lambda _: right_to)
     monkeypatch.setattr(module, "audit_ledger", lambda path, oracle: {"precision": 0.5, "kept": 7})
     monkeypatch.setattr(RunDirectory, "intact", lambda self, path: path)
-    return outcome(run, bar=bar)
+    return outcome(run, bar=bar, least=least)
 
 
 def test_it_is_looked_for_until_something_is_missed(
@@ -55,6 +57,16 @@ def test_it_is_not_looked_for_without_end(
 ) -> None:
     found = known(monkeypatch, fake_run(tmp_path / "run"), 10**6)
     assert found.reach == FURTHEST * 5 == max(map(max, asked))
+
+
+def test_it_is_looked_as_far_as_other_runs_are(
+    asked: list[list[int]], fake_run: Callable[..., RunDirectory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = fake_run(tmp_path / "run")  # trained to 5 digits, evaluated 2 beyond
+    found = known(monkeypatch, run, 3, least=9)
+    assert (list(found.exact_match), found.reach) == (list("123456789"), 3)
+    assert list(known(monkeypatch, run, 3, least=6).exact_match) == list("1234567")
+    assert asked == [list(range(1, 10)), list(range(1, 8))]
 
 
 def test_reach_has_no_gaps() -> None:

@@ -112,6 +112,7 @@ def test_what_fails_stops_nothing_else(undisturbed: Laboratory) -> None:
         # 20 supervised steps and one round of 4; a second one would be beyond the budget.
         assert (row["rounds"], row["steps"], row["difficulties"]) == (1, 24, ["4"])
         assert row["evaluated"][:6] == ["1", "2", "3", "4", "5", "6"]
+        assert row["at_compared"] == row["exact_match"][row["evaluated"].index(str(row["compared_at"]))]
         assert len(row["exact_match"]) == len(row["evaluated"])
         assert row["lowest_precision"] == min(each for each in row["precision"] if each is not None)
     assert table[2]["reason"] == "ArithmeticError: the oracle broke"

@@ -1,6 +1,7 @@
 """The ranking: no place that the ranges do not support."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easy2hard.sweep.plan import PlannedRun, load_sweep, planned
-from easy2hard.sweep.results import LEAST, Row, compared, places
+from easy2hard.sweep.results import LEAST, Row, common_difficulties, compared, places
 
 VALUES = st.dictionaries(
     st.sampled_from("abcdef"), st.lists(st.integers(0, 12).map(float), min_size=1, max_size=5), min_size=1
@@ -68,6 +69,8 @@ def row(run: PlannedRun, reach: int | None) -> Row:
         reach=reach,
         frontier=reach and reach + 2,
         at_frontier=reach and reach / 100,
+        compared_at=reach and 40,
+        at_compared=reach and reach / 200,
         lowest_precision=None if reach is None else 1 / (1 + run.seed),
         seconds=None if reach is None else 60.0 + run.seed,
     )
@@ -97,11 +100,25 @@ def test_variants_have_means_ranges_and_places(table: Table) -> None:
         ["c", "3", "9 (9 to 9)", "1 to 2"],
         ["d", "2 of 3", "20.5 (20 to 21)", "-"],
     ]
-    assert lines[0][4:] == ["7 (6 to 8)", "0.05 (0.04 to 0.06)", "0.6111 (0.3333 to 1)", "61 (60 to 62)"]
+    assert lines[0][4:] == [
+        "7 (6 to 8)",
+        "0.025 (0.02 to 0.03)",
+        "0.6111 (0.3333 to 1)",
+        "61 (60 to 62)",
+    ]
     assert notes.splitlines() == [
         "a place such as 2 to 4 is not ranked further: the ranges overlap",
         "d-seed2: failed: ValueError: x",
     ]
+
+
+def test_all_runs_of_a_task_are_compared_at_the_same_difficulty(tmp_path: Path) -> None:
+    runs = sweep_of(tmp_path, {"a": "[]", "b": "['rounds.count=0']", "c": "['task.name=reverse']"}, 1)
+    rows = [row(run, 5) for run in runs]
+    assert compared(runs, rows, 0.99).head[5] == "exact match at 40"
+    assert compared(runs, [*rows[:2], replace(rows[2], compared_at=7)], 0.99).head[5] == "exact match at the hardest"
+    assert common_difficulties(run.settings for run in runs) == {"copy": 5, "reverse": 5}
+    assert common_difficulties(run.settings for run in runs[1:2]) == {"copy": 3}
 
 
 def test_where_all_ranges_overlap_there_is_no_ranking(table: Table) -> None:
