@@ -23,6 +23,9 @@ LEAST = 3
 """Seeds without which a variant is not ranked: of two equal variants, three seeds each come apart by chance once in ten
 times, two seeds each once in three."""
 
+Place = tuple[int, int] | None
+"""The first and the last place that a variant may have; None where it is not ranked."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -165,7 +168,7 @@ def parquet(rows: Sequence[Row]) -> bytes:
     return content.getvalue()
 
 
-def places(values: Mapping[str, Sequence[float]]) -> dict[str, tuple[int, int] | None]:
+def places(values: Mapping[str, Sequence[float]]) -> dict[str, Place]:
     """Return for each name the first and the last place it may have, best first, by ranges alone.
 
     One comes before another where the least of its values is greater than the greatest of the other's. A name with
@@ -189,48 +192,63 @@ def places(values: Mapping[str, Sequence[float]]) -> dict[str, tuple[int, int] |
 def compared(runs: Sequence[PlannedRun], rows: Sequence[Row], bar: float) -> Comparison:
     """Return a line for each variant: mean and range of its seeds; those of one task are ranked among themselves."""
     by_variant: dict[str, list[Row]] = {}
-    tasks: dict[str, dict[str, list[float]]] = {}
-    for run, row in zip(runs, rows, strict=True):
+    for row in rows:
         by_variant.setdefault(row.variant, []).append(row)
-        reached = tasks.setdefault(_task(run.settings), {}).setdefault(row.variant, [])
-        if row.reach is not None:
-            reached.append(float(row.reach))
-    ranks = {task: places(values) for task, values in tasks.items()}
-    place_of = {variant: place for each in ranks.values() for variant, place in each.items()}
-    compared_at = {row.compared_at for row in rows if row.compared_at is not None}
-    head = [
-        "variant",
-        "seeds",
-        f"reach at {bar:g}",
-        "place",
-        "frontier",
-        f"exact match at {min(compared_at)}" if len(compared_at) == 1 else "exact match at the hardest",
-        "lowest label precision",
-        "seconds",
-    ]
+    at = {row.compared_at for row in rows if row.compared_at is not None}
+    reach, exact = f"reach at {bar:g}", f"exact match at {min(at)}" if len(at) == 1 else "exact match at the hardest"
+    ranks = {
+        reach: _ranks(runs, [row.reach for row in rows]),
+        exact: _ranks(runs, [row.at_compared for row in rows]),
+    }
+    place = {
+        name: {variant: each for found in tasks.values() for variant, each in found.items()}
+        for name, tasks in ranks.items()
+    }
+    head = ["variant", "seeds", reach, "place", exact, "place", "frontier", "lowest label precision", "seconds"]
     lines = []
     for variant, own in by_variant.items():
         measured = [row for row in own if row.reach is not None]
-        place = place_of[variant]
         lines.append(
             [
                 variant + (" (SUPERVISED)" if own[0].supervised_signals else ""),
                 str(len(measured)) if len(measured) == len(own) else f"{len(measured)} of {len(own)}",
                 range_text([row.reach for row in measured if row.reach is not None], digits=1),
-                "-" if place is None else str(place[0]) if place[0] == place[1] else f"{place[0]} to {place[1]}",
-                range_text([row.frontier for row in measured if row.frontier is not None], digits=1),
+                _place_text(place[reach][variant]),
                 range_text([row.at_compared for row in measured if row.at_compared is not None], digits=3),
+                _place_text(place[exact][variant]),
+                range_text([row.frontier for row in measured if row.frontier is not None], digits=1),
                 range_text([row.lowest_precision for row in measured if row.lowest_precision is not None]),
                 range_text([row.seconds for row in measured if row.seconds is not None], digits=0),
             ]
         )
-    notes = [_ranking(task if len(ranks) > 1 else "", found) for task, found in ranks.items() if len(found) > 1]
+    notes = [
+        ": ".join(filter(None, (task if len(tasks) > 1 else "", name, said)))
+        for name, tasks in ranks.items()
+        for task, found in tasks.items()
+        if len(found) > 1 and (said := _ranking(found))
+    ]
     if still_open := sum(row.status == "open" for row in rows):
         notes.append(f"{still_open} of {len(rows)} runs are not begun, or interrupted")
     for row in rows:
         if row.status not in ("finished", "open"):
             notes.append(": ".join(filter(None, (row.run, row.status, row.reason))))
-    return Comparison(head, lines, [note for note in notes if note])
+    return Comparison(head, lines, notes)
+
+
+def _ranks(runs: Sequence[PlannedRun], values: Sequence[float | None]) -> dict[str, dict[str, Place]]:
+    """Return the places of the variants of each task by a value that each run has, or has not."""
+    tasks: dict[str, dict[str, list[float]]] = {}
+    for run, value in zip(runs, values, strict=True):
+        own = tasks.setdefault(_task(run.settings), {}).setdefault(run.variant, [])
+        if value is not None:
+            own.append(value)
+    return {task: places(each) for task, each in tasks.items()}
+
+
+def _place_text(place: Place) -> str:
+    if place is None:
+        return "-"
+    return str(place[0]) if place[0] == place[1] else f"{place[0]} to {place[1]}"
 
 
 def _task(settings: Settings) -> str:
@@ -238,14 +256,13 @@ def _task(settings: Settings) -> str:
     return settings.task.name + options
 
 
-def _ranking(task: str, found: Mapping[str, tuple[int, int] | None]) -> str:
+def _ranking(found: Mapping[str, Place]) -> str:
     """Return what the ranking is worth where it is not a full one."""
-    where = f"{task}: " if task else ""
     ranked = [place for place in found.values() if place is not None]
     if len(ranked) < 2:
-        return f"{where}no ranking: it takes {LEAST} seeds of two variants"
+        return f"no ranking: it takes {LEAST} seeds of two variants"
     if all(place == (1, len(ranked)) for place in ranked):
-        return f"{where}ranking not supported by the ranges: those of all variants overlap"
+        return "ranking not supported by the ranges: those of all variants overlap"
     if any(first != last for first, last in ranked):
-        return f"{where}a place such as 2 to 4 is not ranked further: the ranges overlap"
+        return "a place such as 2 to 4 is not ranked further: the ranges overlap"
     return ""

@@ -101,13 +101,15 @@ def test_variants_have_means_ranges_and_places(table: Table) -> None:
         ["d", "2 of 3", "20.5 (20 to 21)", "-"],
     ]
     assert lines[0][4:] == [
-        "7 (6 to 8)",
         "0.025 (0.02 to 0.03)",
+        "3",
+        "7 (6 to 8)",
         "0.6111 (0.3333 to 1)",
         "61 (60 to 62)",
     ]
     assert notes.splitlines() == [
-        "a place such as 2 to 4 is not ranked further: the ranges overlap",
+        "reach at 0.99: a place such as 2 to 4 is not ranked further: the ranges overlap",
+        "exact match at 40: a place such as 2 to 4 is not ranked further: the ranges overlap",
         "d-seed2: failed: ValueError: x",
     ]
 
@@ -115,8 +117,8 @@ def test_variants_have_means_ranges_and_places(table: Table) -> None:
 def test_all_runs_of_a_task_are_compared_at_the_same_difficulty(tmp_path: Path) -> None:
     runs = sweep_of(tmp_path, {"a": "[]", "b": "['rounds.count=0']", "c": "['task.name=reverse']"}, 1)
     rows = [row(run, 5) for run in runs]
-    assert compared(runs, rows, 0.99).head[5] == "exact match at 40"
-    assert compared(runs, [*rows[:2], replace(rows[2], compared_at=7)], 0.99).head[5] == "exact match at the hardest"
+    assert compared(runs, rows, 0.99).head[4] == "exact match at 40"
+    assert compared(runs, [*rows[:2], replace(rows[2], compared_at=7)], 0.99).head[4] == "exact match at the hardest"
     assert common_difficulties(run.settings for run in runs) == {"copy": 5, "reverse": 5}
     assert common_difficulties(run.settings for run in runs[1:2]) == {"copy": 3}
 
