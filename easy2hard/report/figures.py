@@ -48,6 +48,8 @@ _LINES = [
     ("#6b2d7a", (0, (5, 1, 1, 1)), "v"),
 ]
 """Colour, dashes and mark of each line."""
+_WITHIN = 4
+"""Names of lines that fit into a panel."""
 _STYLE: dict[str, Any] = {
     "font.size": 8,
     "axes.spines.top": False,
@@ -188,7 +190,7 @@ def _accuracy(axes: list[plt.Axes], groups: Groups) -> None:
         for style, group in enumerate(groups):
             scores = [scores_by_difficulty(each.newest) for each in group.runs if each.newest]
             _draw(panel, spread_line(group.name, style, scores))
-        panel.legend()
+        _legend(panel)
         axis.label = f"{'greater number of the pair' if run.pairs else 'difficulty'} ({run.unit})"
     supervised = (axis.end_of(run.supervised) if is_one_run(groups) else run.supervised) + 0.5
     panel.axvspan(axis.first - 0.5, supervised, color="#e9edf2", zorder=0, linewidth=0)
@@ -297,18 +299,28 @@ def _draw_all(panel: plt.Axes, lines: Sequence[Line], y_label: str, x_label: str
     if whole:
         panel.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
     if len(lines) > 1 or any(line.band for line in lines):
-        panel.legend()
+        _legend(panel)
 
 
 def _draw(panel: plt.Axes, line: Line) -> None:
     if not line.points:
         return
-    colour, dashes, mark = _LINES[line.style % len(_LINES)]
+    again, at = divmod(line.style, len(_LINES))  # a colour that comes again has other dashes and another mark
+    (colour, _, _), (_, dashes, mark) = _LINES[at], _LINES[(at + again) % len(_LINES)]
     marked = mark if line.marked and len(line.points) <= 40 else None
     panel.plot(*zip(*line.points, strict=True), color=colour, linestyle=dashes, marker=marked, label=line.name)
     if line.band:
         xs, low, high = zip(*line.band, strict=True)
         panel.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def _legend(panel: plt.Axes) -> None:
+    """Name the lines: within the panel, or beside it where there are so many that the names would cover them."""
+    if len(panel.get_legend_handles_labels()[1]) <= _WITHIN:
+        panel.legend()
+        return
+    panel.figure.set_figwidth(_PAGE)
+    panel.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 FIGURES: dict[str, Callable[[list[plt.Axes], Groups], None]] = {

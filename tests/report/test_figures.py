@@ -10,7 +10,8 @@ import pytest
 from whole_runs import Label, full_run, label
 
 from easy2hard.errors import UserError
-from easy2hard.report.figures import FIGURES, FORMATS, ROUNDS, plot_runs
+from easy2hard.report.figures import FIGURES, FORMATS, ROUNDS, _draw, _legend, plot_runs
+from easy2hard.report.svg import Line
 from easy2hard.runs.manifest import RunDirectory
 
 FakeRun = Callable[..., RunDirectory]
@@ -123,3 +124,23 @@ def test_pairs_are_drawn_side_by_side(tmp_path: Path) -> None:
     for figure in ("reach", "accuracy", "map", "overview"):
         plot_runs([run.path], figure, tmp_path / "out.svg")
     assert ">difficulty (digits of a x digits of b)</text>" in (tmp_path / "out.svg").read_text()
+
+
+def test_many_lines_differ_and_their_names_cover_none() -> None:
+    looks = set()
+    for style in range(20):
+        panel = plt.figure().subplots()
+        _draw(panel, Line(str(style), [(0.0, 0.0), (1.0, 1.0)], style))
+        drawn = panel.lines[0]
+        looks.add((drawn.get_color(), str(drawn._dash_pattern), drawn.get_marker()))  # type: ignore[attr-defined]
+        plt.close(panel.figure)
+    assert len(looks) == 20
+    for count in (4, 5):
+        panel = plt.figure(layout="constrained").subplots()
+        for style in range(count):
+            _draw(panel, Line(str(style), [(0.0, 0.0), (1.0, 1.0)], style))
+        _legend(panel)
+        panel.figure.draw_without_rendering()
+        legend = panel.get_legend().get_window_extent()
+        assert (legend.x0 >= panel.get_window_extent().x1) == (count > 4)
+        plt.close(panel.figure)
