@@ -77,7 +77,7 @@ class LabelPhase:
         oracle: Oracle,
         reserved: Reserved,
         members: Sequence[Member],
-        listener: "Listener",
+        listener: Listener,
     ) -> None:
         self.world = processes.current()
         self.store = store

@@ -38,7 +38,7 @@ def check_tracking(settings: TrackingSettings) -> None:
 
 
 @contextmanager
-def tracked(store: Store, listener: "Listener") -> "Iterator[Listener]":
+def tracked(store: Store, listener: Listener) -> "Iterator[Listener]":
     """Give a listener that tells the run's trackers as well; they are closed however it ends.
 
     Raises:
@@ -113,7 +113,7 @@ class _Tracked:
     Steps are counted through all rounds. What was told before a return to a checkpoint is not told again.
     """
 
-    def __init__(self, listener: "Listener", trackers: list[Any], every: int, manifest: Manifest) -> None:
+    def __init__(self, listener: Listener, trackers: list[Any], every: int, manifest: Manifest) -> None:
         self._listener = listener
         self._trackers = trackers
         self._every = every
@@ -130,7 +130,7 @@ class _Tracked:
     def note(self, text: str) -> None:
         self._listener.note(text)
 
-    def step(self, step: "Step") -> None:
+    def step(self, step: Step) -> None:
         self._listener.step(step)
         if step.step % self._every == 0:
             values = {"loss": step.loss, "learning_rate": step.learning_rate, "tokens": step.tokens}
