@@ -10,6 +10,7 @@ from easy2hard.config import load_recipe
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import live, rounds
 from easy2hard.runs.live import read_progress, shown
+from easy2hard.runs.manifest import RunDirectory
 
 
 def test_it_says_how_far_a_phase_is_and_goes_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +60,7 @@ def test_a_run_keeps_it_while_it_runs(tmp_path: Path) -> None:
 
     class Looking(Silent):
         def round(self, manifest: object) -> None:
-            seen.append((read_progress(tmp_path / "run"), rounds.RunDirectory(tmp_path / "run").held))
+            seen.append((read_progress(tmp_path / "run"), RunDirectory(tmp_path / "run").held))
 
     few = ["supervised.steps=2", "supervised.decay=1", "supervised.warmup=0", "rounds.count=0"]
     rounds.start(load_recipe("smoke", few), tmp_path / "run", Looking())
@@ -67,4 +68,4 @@ def test_a_run_keeps_it_while_it_runs(tmp_path: Path) -> None:
     assert progress is not None
     assert (progress.phase, held) == ("evaluate", True)
     assert not (tmp_path / "run" / "progress.json").exists()
-    assert not rounds.RunDirectory(tmp_path / "run").held
+    assert not RunDirectory(tmp_path / "run").held
