@@ -4,7 +4,7 @@ import numpy as np
 
 from easy2hard.config import Settings
 from easy2hard.errors import UserError
-from easy2hard.improvement.schedules import Ready, next_difficulties
+from easy2hard.improvement.schedules import History, Ready, next_difficulties
 from easy2hard.models.positions import Tabled, build_positions
 from easy2hard.models.sharding import check_sharding
 from easy2hard.runs.tracking import check_tracking
@@ -33,7 +33,7 @@ def planned_frontier(settings: Settings) -> int:
     """Return the hardest difficulty that the rounds lead to, one small step at a time where the members decide."""
     task = load_task(settings.task.name, settings.task.options)
     slowest = _history(settings, task, lambda difficulty: False)
-    return max(hardest(difficulty) for difficulties in slowest for difficulty in difficulties)
+    return _reached(slowest)
 
 
 def _history(settings: Settings, task: Task, ready: Ready) -> list[list[Difficulty]]:
@@ -42,6 +42,10 @@ def _history(settings: Settings, task: Task, ready: Ready) -> list[list[Difficul
     for _ in range(settings.rounds.count):
         history.append(next_difficulties(settings.rounds, task, history, ready))
     return history
+
+
+def _reached(history: History) -> int:
+    return max(hardest(difficulty) for difficulties in history for difficulty in difficulties)
 
 
 def _check_difficulties(settings: Settings, task: Task) -> None:
@@ -79,8 +83,7 @@ def _check_positions(settings: Settings, task: Task) -> None:
     if not isinstance(scheme, Tabled):
         return
     fastest = _history(settings, task, lambda difficulty: True)
-    reached = max(hardest(difficulty) for difficulties in fastest for difficulty in difficulties)
-    evaluated = task.evaluated_difficulties(task.capped(reached + settings.evaluation.beyond))
+    evaluated = task.evaluated_difficulties(task.capped(_reached(fastest) + settings.evaluation.beyond))
     needed = {}
     for difficulty in (*evaluated[-1:], *fastest[-1]):
         prompts = task.sample(np.random.default_rng(0), difficulty, 1)
