@@ -2,7 +2,8 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,22 @@ def parse_difficulty(text: str) -> Difficulty:
         raise ValueError(f"{text!r} is no difficulty: expected a number from 1 up, or a pair such as 6x5")
     first, second = match.groups()
     return int(first) if second is None else (int(first), int(second))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A question inside some prompts that is one small step easier. The whole answer must contain its answer."""
+
+    name: str
+    """What it leaves out, in a few words."""
+    difficulty: Difficulty
+    rows: NDArray[np.int64]
+    """(asked,) the prompts that have this part, as indices."""
+    prompts: Tokens
+    """(asked, length) the easier prompts, in the order of ``rows``."""
+    agree: Callable[[Tokens, Tokens], NDArray[np.bool_]]
+    """Takes the (asked, any) whole answers and the (asked, any) answers to the parts, each ended by EOS and padded on
+    the right. Returns (asked,) whether the first contain the second."""
 
 
 class Task(ABC):
@@ -96,6 +113,19 @@ class Task(ABC):
         """Return (count,) whether (count, length) answers say the same as those to the twin prompts."""
         same: NDArray[np.bool_] = (answers == twins).all(axis=1)
         return same
+
+    def parts(self, prompts: Tokens, answers: Tokens) -> list[Part]:
+        """Return easier questions whose answers the answers to ``prompts`` must contain; none where the task has none.
+
+        They are a relation that the task declares, as twins are. The relation may use what a prompt shows, such as the
+        carry of the two lowest digits, and answers that were given. It never uses a true answer.
+
+        Args:
+            prompts: (count, length) prompts of one difficulty.
+            answers: (count, any) answers to them, ended by EOS and padded on the right. Some may be wrong or malformed.
+                A part may depend on them: the rest of a way begins at its second node.
+        """
+        return []
 
     def coupled_ids(self, prompts: Tokens, length: int) -> NDArray[np.int64]:
         """Return (count, length) numbers of the places of prompt and answer, known from the prompts alone.
