@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from easy2hard.errors import UserError
-from easy2hard.tasks.arithmetic import TwoOperands, TwoOperandsOracle, carry, tokens_of
-from easy2hard.tasks.base import Difficulty, digits, placed
-from easy2hard.vocabulary import PAD, SPECIAL, Tokens, Vocabulary
+from easy2hard.tasks.arithmetic import Digits, TwoOperands, TwoOperandsOracle, carry, tokens_of
+from easy2hard.tasks.base import Difficulty, Part, digits, placed
+from easy2hard.tasks.relations import widened
+from easy2hard.vocabulary import EOS, PAD, SPECIAL, Tokens, Vocabulary
 
 
 class Addition(TwoOperands):
@@ -50,6 +51,56 @@ class Addition(TwoOperands):
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
         bounds: NDArray[np.int64] = np.maximum(*self.operand_lengths(prompts)) + 2
         return bounds
+
+    @override
+    def parts(self, prompts: Tokens, answers: Tokens) -> list[Part]:
+        """Return the sums without the lowest digits, and without the highest ones (of the longer operand alone)."""
+        if not len(prompts):
+            return []
+        x, y = self.operands(prompts)
+        a, b = x.shape[1], y.shape[1]
+        longer = max(a, b)
+        found = []
+        if min(a, b) > 1:
+            carries = x[:, 0] + y[:, 0] - 2 * SPECIAL >= 10
+
+            def agree_above(answers: Tokens, parts: Tokens) -> NDArray[np.bool_]:
+                (whole, legible), (part, also) = self._sums(answers, longer + 1), self._sums(parts, longer)
+                part[:, 0] += carries
+                same: NDArray[np.bool_] = (whole[:, 1:] == carry(part)).all(axis=1)
+                return same & legible & also
+
+            # Every row has this part, so that the carries are those of its rows.
+            found += self.part("all but the lowest digit", x[:, 1:], y[:, 1:], agree_above)
+        if longer > 1:
+
+            def agree_below(answers: Tokens, parts: Tokens) -> NDArray[np.bool_]:
+                (whole, legible), (part, also) = self._sums(answers, longer + 1), self._sums(parts, longer)
+                # The highest digit of the part's sum is a carry of its own.
+                same: NDArray[np.bool_] = (whole[:, : longer - 1] == part[:, : longer - 1]).all(axis=1)
+                return same & legible & also
+
+            found += self.part("all but the highest digit", x[:, : longer - 1], y[:, : longer - 1], agree_below)
+        return found
+
+    def _sums(self, answers: Tokens, digits: int) -> tuple[Digits, NDArray[np.bool_]]:
+        """Return (count, digits) digits of answers, least significant first, and (count,) which have their form."""
+        numbers = widened(answers, digits + 1)[:, : digits + 1]
+        ends = numbers == EOS
+        length = np.where(ends.any(axis=1), ends.argmax(axis=1), -1)
+        numbers = numbers - np.int32(SPECIAL)
+        inside = np.arange(digits + 1) < length[:, None]
+        legible = ((numbers >= 0) & (numbers < 10) | ~inside).all(axis=1)
+        if self.padded:
+            legible &= length == digits
+            numbers = numbers[:, :digits]
+        else:
+            # A sum is one digit longer than the longer operand or as long: then a zero takes the place before it.
+            legible &= (length == digits) | (length == digits - 1)
+            legible &= (numbers[:, 0] != 0) & (length > 0)
+            moved = np.pad(numbers[:, : digits - 1], ((0, 0), (1, 0)))
+            numbers = np.where((length == digits)[:, None], numbers[:, :digits], moved)
+        return numbers[:, :: 1 if self.backwards else -1], legible
 
     @override
     def coupled_ids(self, prompts: Tokens, length: int) -> NDArray[np.int64]:

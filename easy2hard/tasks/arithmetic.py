@@ -1,12 +1,13 @@
 """What tasks with two operands share: where the operands are, and sums of digit arrays."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from easy2hard.tasks.base import Difficulty, Task
+from easy2hard.tasks.base import Difficulty, Part, Task
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.vocabulary import EOS, PAD, SPECIAL, Tokens
 
@@ -21,6 +22,8 @@ class TwoOperands(Task):
     """
 
     operator: str
+    backwards: bool = True
+    """Least significant digits first."""
 
     @override
     def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
@@ -43,6 +46,32 @@ class TwoOperands(Task):
         """Return (count,) numbers of digits of both operands."""
         first = self.first_operand(prompts)
         return first, prompts.shape[1] - 3 - first
+
+    def operands(self, prompts: Tokens) -> tuple[Tokens, Tokens]:
+        """Return (count, a) and (count, b) tokens of both operands, least significant first. All have one ``a``."""
+        first = int(self.first_operand(prompts[:1])[0])
+        step = 1 if self.backwards else -1
+        return prompts[:, 1 : first + 1][:, ::step], prompts[:, first + 2 : -1][:, ::step]
+
+    def part(
+        self, name: str, first: Tokens, second: Tokens, agree: Callable[[Tokens, Tokens], NDArray[np.bool_]]
+    ) -> list[Part]:
+        """Return the part that asks for shorter operands; none where no row has them.
+
+        Args:
+            name: what it leaves out.
+            first: (count, any) tokens of shorter first operands, least significant first.
+            second: (count, any) tokens of second ones.
+            agree: the relation, of the rows in which neither operand begins with zero.
+        """
+        zero = self.vocabulary.id("0")
+        rows = np.flatnonzero((first[:, -1] != zero) & (second[:, -1] != zero))
+        if not len(rows):
+            return []
+        step = 1 if self.backwards else -1
+        prompts = self.frame(first[rows][:, ::step], self.operator, second[rows][:, ::step], "=")
+        a, b = first.shape[1], second.shape[1]
+        return [Part(name, a if a == b else (a, b), rows, prompts, agree)]
 
 
 class TwoOperandsOracle(Oracle):

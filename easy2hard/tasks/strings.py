@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from easy2hard.tasks.base import Difficulty, Task, digits, placed
+from easy2hard.tasks.base import Difficulty, Part, Task, digits, placed
 from easy2hard.tasks.oracle import Oracle
+from easy2hard.tasks.relations import same, without
 from easy2hard.vocabulary import EOS, SPECIAL, Tokens, Vocabulary
 
 
@@ -39,6 +40,31 @@ class StringTask(Task):
     @override
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
         return np.full(len(prompts), prompts.shape[1] - 1)
+
+    @override
+    def parts(self, prompts: Tokens, answers: Tokens) -> list[Part]:
+        """Return the prompts without their first digit, and without their last one."""
+        length = prompts.shape[1] - 2
+        if length < 2:
+            return []
+        first, last = (length - 1, 0) if self.backwards else (0, length - 1)  # where the answer has their copies
+        return [
+            part
+            for name, digit, copy in (("all but the first digit", 1, first), ("all but the last digit", length, last))
+            for part in self._without(prompts, name, digit, copy)
+        ]
+
+    def _without(self, prompts: Tokens, name: str, digit: int, copy: int) -> list[Part]:
+        """Return the part without the token ``digit`` of a prompt, whose copy has the place ``copy`` in the answer."""
+        shorter = np.delete(prompts, digit, axis=1)
+        rows = np.flatnonzero(shorter[:, 1] != self.vocabulary.id("0"))
+        if not len(rows):
+            return []
+
+        def agree(answers: Tokens, parts: Tokens) -> NDArray[np.bool_]:
+            return same(without(answers, copy), parts)
+
+        return [Part(name, prompts.shape[1] - 3, rows, shorter[rows], agree)]
 
     @override
     def coupled_ids(self, prompts: Tokens, length: int) -> NDArray[np.int64]:
