@@ -240,6 +240,19 @@ class TwinFilter(_Settings):
     name: Literal["twin"]
 
 
+class PartsFilter(_Settings):
+    """Keep an answer that contains the members' answers to its parts, easier questions that the task declares."""
+
+    name: Literal["parts"]
+    reliable: float = Field(
+        0.95,
+        ge=0,
+        le=1,
+        description="share of watch.sample answers to parts that must contain the answers to parts of their own; below "
+        "it the round holds its difficulty",
+    )
+
+
 class VerifierFilter(_Settings):
     """Keep right answers, by the oracle: an upper bound (STaR, ReST-EM) that is SUPERVISED, not self-improvement."""
 
@@ -261,7 +274,14 @@ class LearnedVerifierFilter(_Settings):
 
 
 FilterSettings = Annotated[
-    NoFilter | VoteFilter | ConfidenceFilter | LengthFilter | TwinFilter | VerifierFilter | LearnedVerifierFilter,
+    NoFilter
+    | VoteFilter
+    | ConfidenceFilter
+    | LengthFilter
+    | TwinFilter
+    | PartsFilter
+    | VerifierFilter
+    | LearnedVerifierFilter,
     Field(discriminator="name"),
 ]
 
@@ -276,11 +296,11 @@ class RoundsSettings(PhaseSettings):
         "grid, grid-accelerated: the paper's orders for pairs",
     )
     step: int = Field(1, ge=1, le=1000, description="small steps one round of the standard schedule adds")
-    readiness: Literal["vote", "confidence", "twin", "oracle"] | None = Field(
+    readiness: Literal["vote", "confidence", "twin", "parts", "oracle"] | None = Field(
         None,
         description="how the accelerated schedule judges a difficulty: share of prompts on which all members agree, "
-        "mean probability of the answers, share that agrees with the twin; oracle is SUPERVISED, a diagnostic. "
-        "Default: vote, or confidence for one member",
+        "mean probability of the answers, share that agrees with the twin or with the parts; oracle is SUPERVISED, a "
+        "diagnostic. Default: vote, or confidence for one member",
     )
     ready: float = Field(0.99, gt=0, le=1, description="readiness from which a difficulty is taken")
     probe: int = Field(200, ge=1, le=1_000_000, description="prompts that judge one difficulty's readiness")
@@ -340,6 +360,11 @@ class RoundsSettings(PhaseSettings):
         [NoFilter(name="none")], description="which labels are kept, one filter after another (docs/labels.md)"
     )
 
+    @property
+    def judged_by_parts(self) -> PartsFilter | None:
+        """The filter ``parts``, if there is one."""
+        return next((each for each in self.filters if isinstance(each, PartsFilter)), None)
+
     @model_validator(mode="after")
     def _variants_fit(self) -> Self:
         if self.relabel and self.data == "replace":
@@ -366,6 +391,14 @@ class WatchSettings(_Settings):
     confidence: float = Field(
         0.7, ge=0, le=1, description="mean probability of an answer, as a share of the best round's, that is needed"
     )
+    parts: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="where the task has parts: share of sampled labels that must contain the answers to their parts; "
+        "where the filter parts judged the labels, the same share of these parts",
+    )
+    sample: int = Field(200, ge=1, le=1_000_000, description="labels of each difficulty whose parts the watch asks")
     holds: int = Field(2, ge=0, description="rounds in a row that label the last difficulty afresh before a roll-back")
     rollbacks: int = Field(2, ge=0, description="returns to the round before the trouble, before the run stops")
     stricter: float = Field(
@@ -647,6 +680,7 @@ FILTERS: dict[str, type[BaseModel]] = {
     "confidence": ConfidenceFilter,
     "length": LengthFilter,
     "twin": TwinFilter,
+    "parts": PartsFilter,
     "verifier": VerifierFilter,
     "learned-verifier": LearnedVerifierFilter,
 }

@@ -34,8 +34,11 @@ class BlindError(AssertionError):
     """Somebody asked for an answer that is not theirs to know."""
 
 
-def test_a_blindfolded_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = load_recipe("smoke")
+@pytest.mark.parametrize("filters", [[], ["rounds.filters=[{name='parts',reliable=0.1}]", "watch.enabled=true"]])
+def test_a_blindfolded_run_ends_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filters: list[str]
+) -> None:
+    settings = load_recipe("smoke", filters)
     seeing = rounds.start(settings, tmp_path / "seeing", Silent())
     solve, longest = StringOracle.solve, 0
 

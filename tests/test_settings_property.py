@@ -37,7 +37,7 @@ filters = st.lists(
     st.one_of(
         st.builds(
             lambda name, more: {"name": name, **more},
-            st.sampled_from(["none", "twin", "verifier", "learned-verifier"]),
+            st.sampled_from(["none", "twin", "parts", "verifier", "learned-verifier"]),
             some(),
         ),
         st.builds(lambda more: {"name": "vote", **more}, some(threshold=share)),
@@ -49,7 +49,7 @@ filters = st.lists(
 )
 phase = {"steps": st.integers(0, 20), "warmup": small, "decay": small, "rest": small}
 schedules = st.sampled_from(["standard", "accelerated", "grid", "grid-accelerated", "other"])
-readiness = st.sampled_from(["vote", "confidence", "twin", "oracle"])
+readiness = st.sampled_from(["vote", "confidence", "twin", "parts", "oracle"])
 anything = st.fixed_dictionaries(
     {
         "task": with_required(

@@ -1,6 +1,7 @@
 """Filters: each says which proposals to keep, and records its name, settings and counts.
 
-All are label-free but the one named ``verifier``, which is supervised and marked so wherever it appears, and
+``twin`` and ``parts`` use a relation that the task declares: its author's knowledge, and no true answer. All are
+label-free but the one named ``verifier``, which is supervised and marked so wherever it appears, and
 ``learned-verifier``, whose scores were learned from true answers of the supervised range.
 A filter is one function of its settings, the proposals of one difficulty and the mask of what is still kept. They are
 applied in order; a label names the first filter that dropped it.
@@ -19,14 +20,17 @@ from easy2hard.config import (
     LearnedVerifierFilter,
     LengthFilter,
     NoFilter,
+    PartsFilter,
     TwinFilter,
     VerifierFilter,
     VoteFilter,
 )
-from easy2hard.improvement.labels import Proposals
+from easy2hard.improvement.labels import Proposals, Relations
 from easy2hard.vocabulary import PAD
 
 Mask = NDArray[np.bool_]
+RELATION = "declared by the task"
+"""How the manifest marks a filter that uses a relation between questions."""
 KEPT = "kept"
 UNFINISHED = "unfinished"
 LENGTH_QUANTILE = 0.9
@@ -40,13 +44,19 @@ class Filtered:
     why: NDArray[np.object_]
     """(count,) ``kept``, ``unfinished`` or the name of the filter that dropped the label."""
     counts: list[dict[str, Any]]
-    """For each filter, in order: its name and settings, labels that came ``in`` and labels ``kept``."""
+    """For each filter, in order: its name and settings, labels that came ``in`` and labels ``kept``; for ``parts`` also
+    the ``questions`` that were asked."""
 
     @property
     def kept(self) -> Mask:
         """(count,) labels to train on."""
         kept: Mask = self.why == KEPT
         return kept
+
+
+def relations_of(settings: Sequence[FilterSettings]) -> Relations:
+    """Return the relations between questions that filters use."""
+    return frozenset(each.name for each in settings if isinstance(each, TwinFilter | PartsFilter))
 
 
 def apply_filters(
@@ -70,6 +80,10 @@ def apply_filters(
             named["supervised"] = True
         else:
             passed = kept & _FILTERS[each.name](each, proposals, kept)
+        if isinstance(each, TwinFilter | PartsFilter):
+            named["relation"] = RELATION
+        if isinstance(each, PartsFilter) and proposals.questions is not None:
+            named["questions"] = int(proposals.questions.sum())
         why[kept & ~passed] = each.name
         counts.append({**named, "in": int(kept.sum()), "kept": int(passed.sum())})
         kept = passed
@@ -81,8 +95,7 @@ def add_counts(rounds: Sequence[Filtered]) -> list[dict[str, Any]]:
     return [
         {
             **column[0],
-            "in": sum(count["in"] for count in column),
-            "kept": sum(count["kept"] for count in column),
+            **{key: sum(count[key] for count in column) for key in ("in", "kept", "questions") if key in column[0]},
         }
         for column in zip(*(each.counts for each in rounds), strict=True)
     ]
@@ -128,6 +141,11 @@ def _twin(settings: TwinFilter, proposals: Proposals, kept: Mask) -> Mask:
     return proposals.twin
 
 
+def _parts(settings: PartsFilter, proposals: Proposals, kept: Mask) -> Mask:
+    assert proposals.parts is not None
+    return proposals.parts
+
+
 def _learned(settings: LearnedVerifierFilter, proposals: Proposals, kept: Mask) -> Mask:
     assert proposals.score is not None
     passed: Mask = proposals.score >= settings.threshold
@@ -140,5 +158,6 @@ _FILTERS: dict[str, Callable[[Any, Proposals, Mask], Mask]] = {
     "confidence": _confidence,
     "length": _length,
     "twin": _twin,
+    "parts": _parts,
     "learned-verifier": _learned,
 }

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from easy2hard.config import FilterSettings, RoundsSettings
-from easy2hard.improvement.filters import Filtered, Mask, apply_filters
-from easy2hard.improvement.labels import Draws, Proposals, blocks, join, propose, with_twins
+from easy2hard.improvement.filters import Filtered, Mask, apply_filters, relations_of
+from easy2hard.improvement.labels import Draws, Proposals, Relations, blocks, join, propose, with_relations
 from easy2hard.models.member import Member
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text
@@ -30,10 +30,12 @@ class Labelled:
 class AnswerCheckpoints(Protocol):
     """Keeps what is answered within a label phase."""
 
-    def load(self, difficulty: Difficulty, prompts: Tokens, twins: bool, draws: Draws | None) -> Proposals | None:
+    def load(
+        self, difficulty: Difficulty, prompts: Tokens, relations: Relations, draws: Draws | None
+    ) -> Proposals | None:
         """Return the proposals for these prompts, if the same members' were kept, sampled alike."""
 
-    def save(self, proposals: Proposals, draws: Draws | None) -> None:
+    def save(self, proposals: Proposals, relations: Relations, draws: Draws | None) -> None:
         """Keep proposals, now or soon."""
 
 
@@ -41,11 +43,13 @@ class NoAnswerCheckpoints(AnswerCheckpoints):
     """Keeps nothing."""
 
     @override
-    def load(self, difficulty: Difficulty, prompts: Tokens, twins: bool, draws: Draws | None) -> Proposals | None:
+    def load(
+        self, difficulty: Difficulty, prompts: Tokens, relations: Relations, draws: Draws | None
+    ) -> Proposals | None:
         return None
 
     @override
-    def save(self, proposals: Proposals, draws: Draws | None) -> None:
+    def save(self, proposals: Proposals, relations: Relations, draws: Draws | None) -> None:
         pass
 
 
@@ -93,14 +97,14 @@ class Labeller:
         there before, until so many labels are kept. The filters judge all labels of the difficulty together.
         """
         settings = self.rounds
-        twins = any(each.name == "twin" for each in filters)
+        relations = relations_of(filters)
         taken, parts = self.reserved.prompts(difficulty), []
         wanted = settings.labels
         for attempt in range(1000):
             stream: list[str | int] = ["labels", number, difficulty_text(difficulty), *([attempt] if attempt else [])]
             prompts = fresh_prompts(self.task, numpy_generator(self.seed, *stream), difficulty, wanted, taken)
             taken = np.concatenate([taken, prompts])
-            parts.append(self.propose(difficulty, prompts, twins, self.draws(number, difficulty)))
+            parts.append(self.propose(difficulty, prompts, relations, self.draws(number, difficulty)))
             filtered = self._filtered(filters, join(parts))
             kept = int(filtered.kept.sum())
             if settings.top_up is None or kept >= settings.top_up:
@@ -120,8 +124,7 @@ class Labeller:
         self, number: int, difficulty: Difficulty, prompts: Tokens, filters: Sequence[FilterSettings]
     ) -> Filtered:
         """Return the labels that prompts of an older round get in round ``number``, answered and filtered afresh."""
-        twins = any(each.name == "twin" for each in filters)
-        proposals = self.propose(difficulty, prompts, twins, self.draws(number, difficulty))
+        proposals = self.propose(difficulty, prompts, relations_of(filters), self.draws(number, difficulty))
         return self._filtered(filters, proposals)
 
     def _filtered(self, filters: Sequence[FilterSettings], proposals: Proposals) -> Filtered:
@@ -129,13 +132,15 @@ class Labeller:
             proposals = replace(proposals, score=self.score(proposals))
         return apply_filters(filters, proposals, self.verify)
 
-    def propose(self, difficulty: Difficulty, prompts: Tokens, twins: bool, draws: Draws | None = None) -> Proposals:
-        """Return the members' joint answers, with their twins' where ``twins`` are asked for.
+    def propose(
+        self, difficulty: Difficulty, prompts: Tokens, relations: Relations, draws: Draws | None = None
+    ) -> Proposals:
+        """Return the members' joint answers, compared with those that ``relations`` ask for.
 
         They are greedy, whatever the settings say of labels, but where ``draws`` says how they are sampled.
         """
         parts = blocks(self.members, self.task, prompts)
-        return join([self._answered(difficulty, prompts[part], twins, draws) for part in parts])
+        return join([self._answered(difficulty, prompts[part], relations, draws) for part in parts])
 
     def draws(self, number: int, difficulty: Difficulty) -> Draws | None:
         """Return how labels of round ``number`` are sampled, if they are."""
@@ -144,12 +149,43 @@ class Labeller:
         stream = (number, difficulty_text(difficulty))
         return Draws(self.rounds.temperature, self.rounds.samples, self.seed, stream)
 
-    def _answered(self, difficulty: Difficulty, prompts: Tokens, twins: bool, draws: Draws | None) -> Proposals:
-        kept = self.kept.load(difficulty, prompts, twins, draws)
+    def agreement_with_parts(self, number: int, labels: Filtered, judged: bool, count: int) -> float | None:
+        """Return how well the parts of some labels are answered, judged by what is easier still.
+
+        Args:
+            number: the round.
+            labels: of one difficulty.
+            judged: the labels were judged by their parts. Then these are the question: the share of their answers that
+                contain the answers to parts of their own. Otherwise it is the share of kept labels that contain the
+                answers to their parts.
+            count: labels to look at, at most: the first ones.
+
+        Returns:
+            A share, or None where there is nothing to ask: no label, or a difficulty without parts.
+        """
+        proposals = labels.proposals
+        rows = np.flatnonzero(np.ones(len(labels.kept), dtype=np.bool_) if judged else labels.kept)[:count]
+        prompts, answers = proposals.prompts[rows], proposals.answers[rows]
+        asked = [(proposals.difficulty, prompts)]
+        if judged:
+            asked = [(part.difficulty, part.prompts) for part in self.task.parts(prompts, answers)] if len(rows) else []
+        found = [
+            answered.parts[answered.questions > 0]
+            for difficulty, easier in asked
+            for answered in [self.propose(difficulty, easier, frozenset({"parts"}), self.draws(number, difficulty))]
+            if answered.parts is not None and answered.questions is not None
+        ]
+        shares = np.concatenate(found) if found else np.zeros(0)
+        return float(shares.mean()) if len(shares) else None
+
+    def _answered(
+        self, difficulty: Difficulty, prompts: Tokens, relations: Relations, draws: Draws | None
+    ) -> Proposals:
+        kept = self.kept.load(difficulty, prompts, relations, draws)
         if kept is not None:
             self.on_done(len(prompts))
             return kept
         proposals = propose(self.members, self.task, difficulty, prompts, self.on_done, draws, self.verify)
-        proposals = with_twins(proposals, self.members, self.task, draws) if twins else proposals
-        self.kept.save(proposals, draws)
+        proposals = with_relations(proposals, self.members, self.task, relations, draws)
+        self.kept.save(proposals, relations, draws)
         return proposals

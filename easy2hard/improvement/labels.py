@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +40,14 @@ class Proposals:
     """(count,): mean log-probability of the answer's tokens, over the members that gave it."""
     twin: NDArray[np.bool_] | None = None
     """(count,): the answer to the prompt's twin says the same; None where nobody asked."""
+    parts: NDArray[np.bool_] | None = None
+    """(count,): the answer contains the answers to its parts, one at least; None where nobody asked."""
+    questions: NDArray[np.int64] | None = None
+    """(count,): how many parts were asked."""
     score: NDArray[np.float64] | None = None
     """(count,): the probability of being right, as a learned verifier sees it; None where there is none."""
     seconds: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0), compare=False)
-    """(members,): processor time of each member's answers."""
+    """(members,): processor time of each member's answers, those to twins and parts included."""
     samples: int = 1
     """Answers of each member, drawn by chance where there are more than one."""
 
@@ -85,6 +89,11 @@ class Draws:
             for sample in range(self.samples)
         ]
 
+
+Relation = Literal["twin", "parts"]
+"""A relation between questions that a task declares: the same question asked otherwise, and easier ones inside it."""
+
+Relations = frozenset[Relation]
 
 Prefer = Callable[[Proposals], NDArray[np.bool_]]
 """Says which answers come before all others, whatever their votes; supervised (see :func:`propose`)."""
@@ -231,12 +240,37 @@ def _counted(difficulty: Difficulty, prompts: Tokens, timed: Sequence[Timed]) ->
     return replace(proposals, seconds=np.array([seconds for _, seconds in timed]))
 
 
-def with_twins(proposals: Proposals, members: Sequence[Member], task: Task, draws: Draws | None = None) -> Proposals:
-    """Return the proposals with their twins answered and compared.
+def with_relations(
+    proposals: Proposals,
+    members: Sequence[Member],
+    task: Task,
+    relations: Relations,
+    draws: Draws | None = None,
+) -> Proposals:
+    """Return the proposals with what the task's ``relations`` ask for answered and compared.
 
     Raises:
-        UserError: the task has no twins.
+        UserError: the task has no twins, and they are asked for.
     """
+    if "twin" in relations:
+        proposals = _with_twins(proposals, members, task, draws)
+    return _with_parts(proposals, members, task, draws) if "parts" in relations else proposals
+
+
+def _with_parts(proposals: Proposals, members: Sequence[Member], task: Task, draws: Draws | None) -> Proposals:
+    """An answer without any part to ask about has nothing that speaks for it."""
+    count = len(proposals.prompts)
+    questions, agree = np.zeros(count, dtype=np.int64), proposals.finished.copy()
+    seconds = proposals.seconds
+    for part in task.parts(proposals.prompts, proposals.answers) if count else []:
+        easier = propose(members, task, part.difficulty, part.prompts, draws=draws)
+        questions[part.rows] += 1
+        agree[part.rows] &= part.agree(proposals.answers[part.rows], easier.answers) & easier.finished
+        seconds = seconds + easier.seconds
+    return replace(proposals, parts=agree & (questions > 0), questions=questions, seconds=seconds)
+
+
+def _with_twins(proposals: Proposals, members: Sequence[Member], task: Task, draws: Draws | None) -> Proposals:
     prompts = task.twin(proposals.prompts)
     if prompts is None:
         raise UserError(f"task {task.name}: has no twin prompts; leave out the filter and the readiness named twin")

@@ -24,6 +24,7 @@ COLUMNS = [
     ("confidence", pa.float32()),
     ("mean_log_probability", pa.float32()),
     ("twin", pa.bool_()),
+    ("parts", pa.bool_()),
     ("weights_sha256", pa.string()),
 ]
 ROWS = 8192
@@ -81,6 +82,7 @@ def write_ledger(
                     "confidence": proposals.confidence[rows],
                     "mean_log_probability": proposals.mean_log_probability[rows],
                     "twin": [None] * len(prompts) if proposals.twin is None else proposals.twin[rows],
+                    "parts": [None] * len(prompts) if proposals.parts is None else proposals.parts[rows],
                     "weights_sha256": ["oracle" if solved and kept else weights for kept in each.kept[rows]],
                 }
                 writer.write_table(pa.table(columns, schema=schema))

@@ -44,12 +44,14 @@ def next_difficulties(
 def readiness_of(proposals: Proposals) -> dict[str, float]:
     """Return how ready the members are for a difficulty, judged by their answers alone, in each way there is."""
     if not len(proposals.prompts):
-        return dict.fromkeys(["vote", "confidence", "twin"], 0.0)
+        return dict.fromkeys(["vote", "confidence", "twin", "parts"], 0.0)
     values = {"confidence": float(proposals.probability.mean())}
     if proposals.members > 1:
         values["vote"] = float(proposals.unanimous.mean())
     if proposals.twin is not None:
         values["twin"] = float(proposals.twin.mean())
+    if proposals.parts is not None:
+        values["parts"] = float(proposals.parts.mean())
     return values
 
 

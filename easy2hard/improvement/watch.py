@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from easy2hard.config import ConfidenceFilter, FilterSettings, WatchSettings
+from easy2hard.config import ConfidenceFilter, FilterSettings, RoundsSettings, WatchSettings
 from easy2hard.improvement.filters import Filtered
 from easy2hard.tasks.base import Difficulty
 
@@ -28,10 +28,13 @@ class Signals:
     """Share of answers without an end."""
     confidence: float
     """Mean probability of a whole answer, as the members see it."""
+    parts: float | None = None
+    """Share of a sample of kept labels that contain the answers to their parts. Where the filter ``parts`` judged them,
+    the same of those parts. None where there was nothing to ask."""
 
     def rounded(self) -> dict[str, float]:
         """Return the signals for the manifest."""
-        return {name: round(value, 4) for name, value in asdict(self).items()}
+        return {name: round(value, 4) for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,13 @@ class Past:
 Action = Literal["go on", "hold", "roll back", "stop"]
 
 
-def signals_of(labels: Sequence[Filtered]) -> Signals:
-    """Return the signals of a round's labels; all is well where there are none."""
+def signals_of(labels: Sequence[Filtered], parts: float | None = None) -> Signals:
+    """Return the signals of a round's labels; all is well where there are none.
+
+    Args:
+        labels: of each difficulty.
+        parts: how many of them, or of their parts, contain the answers to their own parts.
+    """
     if not sum(len(each.kept) for each in labels):
         return Signals(1.0, 1.0, 0.0, 1.0)
 
@@ -61,7 +69,16 @@ def signals_of(labels: Sequence[Filtered]) -> Signals:
         mean([each.kept for each in labels]),
         mean([~each.proposals.finished for each in labels]),
         mean([each.proposals.probability for each in labels]),
+        parts,
     )
+
+
+def unreliable(settings: RoundsSettings, signals: Signals) -> str | None:
+    """Return why the parts of a round's labels cannot judge them yet, in words, or None."""
+    judge = settings.judged_by_parts
+    if judge is None or signals.parts is None or signals.parts >= judge.reliable:
+        return None
+    return f"the parts' own agreement, {signals.parts:.3f}, is below the filter's reliable = {judge.reliable}"
 
 
 def trouble(settings: WatchSettings, signals: Signals, past: Sequence[Past]) -> str | None:
@@ -80,6 +97,8 @@ def trouble(settings: WatchSettings, signals: Signals, past: Sequence[Past]) -> 
             f"confidence {signals.confidence:.2f} is below watch.confidence = {settings.confidence} of the best "
             f"round's {best:.2f}"
         )
+    if signals.parts is not None and signals.parts < settings.parts:
+        return f"the agreement with parts, {signals.parts:.2f}, is below watch.parts = {settings.parts}"
     return None
 
 

@@ -67,12 +67,13 @@ def _check_difficulties(settings: Settings, task: Task) -> None:
 
 def _check_answers(settings: Settings, task: Task) -> None:
     """Refuse what asks more of a task's answers than there is in them."""
-    uses_twins = "twin" in [each.name for each in settings.rounds.filters] or (
-        settings.rounds.schedule == "accelerated" and settings.readiness == "twin"
-    )
+    used: list[str] = [each.name for each in settings.rounds.filters]
+    used += [settings.readiness] if settings.rounds.schedule == "accelerated" else []
     easiest = task.supervised_difficulties(settings.supervised.difficulty)[0]
-    if uses_twins and task.twin(task.sample(np.random.default_rng(0), easiest, 1)) is None:
+    if "twin" in used and task.twin(task.sample(np.random.default_rng(0), easiest, 1)) is None:
         raise UserError(f"task {task.name}: has no twin prompts for rounds.filters or rounds.readiness = 'twin'")
+    if "parts" in used and type(task).parts is Task.parts:
+        raise UserError(f"task {task.name}: declares no parts for rounds.filters or rounds.readiness = 'parts'")
     if settings.noise and "0" not in task.vocabulary.symbols:
         raise UserError(f"noise: only digits are spoilt, and the answers of task {task.name} have none")
 

@@ -26,7 +26,7 @@ from typing_extensions import override
 
 from easy2hard import processes
 from easy2hard.improvement.labelling import AnswerCheckpoints
-from easy2hard.improvement.labels import Draws, Proposals
+from easy2hard.improvement.labels import Draws, Proposals, Relations
 from easy2hard.learning.trainer import Checkpoints, Progress
 from easy2hard.models.sharding import placed, whole
 from easy2hard.runs.manifest import read_sealed
@@ -82,14 +82,17 @@ class LabelCheckpoints(AnswerCheckpoints):
         self._kept = clock()
         self._waiting: list[tuple[Path, Proposals]] = []
 
-    def _file(self, difficulty: Difficulty, prompts: Tokens, twins: bool, draws: Draws | None) -> Path:
-        digest = hashlib.sha256(repr((self.weights, difficulty, twins, draws, prompts.shape)).encode())
+    def _file(self, difficulty: Difficulty, prompts: Tokens, relations: Relations, draws: Draws | None) -> Path:
+        named = (self.weights, difficulty, sorted(relations), draws, prompts.shape)
+        digest = hashlib.sha256(repr(named).encode())
         digest.update(prompts.tobytes())
         return self._path(digest.hexdigest()[:32])
 
     @override
-    def load(self, difficulty: Difficulty, prompts: Tokens, twins: bool, draws: Draws | None) -> Proposals | None:
-        path = self._file(difficulty, prompts, twins, draws)
+    def load(
+        self, difficulty: Difficulty, prompts: Tokens, relations: Relations, draws: Draws | None
+    ) -> Proposals | None:
+        path = self._file(difficulty, prompts, relations, draws)
         content = processes.current().from_main(lambda: read_sealed(path) if path.exists() else None)
         if content is None:
             return None
@@ -99,8 +102,8 @@ class LabelCheckpoints(AnswerCheckpoints):
         return Proposals(difficulty=difficulty, prompts=prompts, members=members, samples=samples, **arrays)
 
     @override
-    def save(self, proposals: Proposals, draws: Draws | None) -> None:
-        path = self._file(proposals.difficulty, proposals.prompts, proposals.twin is not None, draws)
+    def save(self, proposals: Proposals, relations: Relations, draws: Draws | None) -> None:
+        path = self._file(proposals.difficulty, proposals.prompts, relations, draws)
         self._waiting.append((path, proposals))
         if self._clock() - self._kept >= self._seconds:
             self.flush()

@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from easy2hard.config import PhaseSettings, Settings
 from easy2hard.evaluation.exact_match import accuracy
+from easy2hard.improvement.filters import relations_of
 from easy2hard.improvement.labelling import Labeller
 from easy2hard.improvement.schedules import next_difficulties
 from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
@@ -289,17 +290,17 @@ class _Probe:
         settings = self.settings
         task = _ending(self.task, self.oracle.solve)
         labeller = Labeller(self.members, task, settings.seed, self.reserved, settings.rounds)
-        twins = any(each.name == "twin" for each in settings.rounds.filters)
+        relations = relations_of(settings.rounds.filters)
         draws = labeller.draws(0, difficulty)
         count = min(64, self._prompts())  # with fewer, the start of the work costs more than the work
         generator = numpy_generator(settings.seed, "estimate", difficulty_text(difficulty))
         with _never_ending(self.members, compiled=draws is None):
             # What compiles at its first call must not count for every prompt.
-            labeller.propose(difficulty, self.task.sample(generator, difficulty, count), twins, draws)
+            labeller.propose(difficulty, self.task.sample(generator, difficulty, count), relations, draws)
             while True:
                 begin = time.perf_counter()
                 prompts = fresh_prompts(self.task, generator, difficulty, count, self.reserved.prompts(difficulty))
-                labeller.propose(difficulty, prompts, twins, draws)
+                labeller.propose(difficulty, prompts, relations, draws)
                 seconds = time.perf_counter() - begin
                 if seconds >= 2 * SECONDS or count >= self._prompts() or len(prompts) < count:
                     return seconds / max(1, len(prompts))

@@ -164,6 +164,7 @@ Rounds after that: {len(rounds)}. **Answers may be wrong**: {truth}.
 | `confidence` | smallest probability of a token of the answer |
 | `mean_log_probability` | mean log-probability of its tokens |
 | `twin` | agrees with the answer to the same question asked otherwise; empty where nobody asked |
+| `parts` | contains the answers to easier questions that the task declares; empty where nobody asked |
 | `weights_sha256` | digest of the weights that gave it; `oracle` for the true answer of a counter-example |
 
 Made by easy2hard {manifest.easy2hard}, seed {manifest.seed}, after {CITATION}. The run's settings:

@@ -14,12 +14,22 @@ from easy2hard.evaluation.counter_examples import counter_examples
 from easy2hard.evaluation.exact_match import right
 from easy2hard.improvement.filters import Filtered, Mask, add_counts
 from easy2hard.improvement.labelling import Labelled, Labeller
-from easy2hard.improvement.labels import Draws, Proposals, count_votes
+from easy2hard.improvement.labels import Draws, Proposals, Relation, count_votes
 from easy2hard.improvement.ledger import read_prompts, write_ledger
 from easy2hard.improvement.noise import inject
 from easy2hard.improvement.schedules import next_difficulties, readiness_of
 from easy2hard.improvement.verifier import Verifier, learn
-from easy2hard.improvement.watch import Past, decide, good_before, signals_of, stricter, trouble
+from easy2hard.improvement.watch import (
+    Action,
+    Past,
+    Signals,
+    decide,
+    good_before,
+    signals_of,
+    stricter,
+    trouble,
+    unreliable,
+)
 from easy2hard.models.decoding import decode
 from easy2hard.models.member import Member
 from easy2hard.models.threads import map_chunks
@@ -149,18 +159,18 @@ class LabelPhase:
 
     def _label(self, manifest: Manifest, number: int) -> _Labels | None:
         """Label the next difficulties, or what the collapse watch says instead."""
-        watch, past = self.settings.watch, manifest.lineage
+        past = manifest.lineage
         rollbacks = sum(record.from_round is not None for record in manifest.rounds)
         asked: dict[Difficulty, dict[str, float]] = {}
         difficulties = self._next(number, past, asked)
         if not difficulties:
             return None
         labelled = self._label_all(number, difficulties, rollbacks)
-        signals = signals_of([each.filtered for each in labelled])
+        signals = self._signals(number, labelled)
         notes: dict[str, Any] = {}
-        while problem := trouble(watch, signals, memory := [_remembered(record) for record in past]):
-            # What was held was tried already: a held difficulty in trouble means that the weights are.
-            action = decide(watch, memory, rollbacks, may_hold=not notes)
+        while True:
+            memory = [_remembered(record) for record in past]
+            action, problem = self._verdict(signals, memory, rollbacks, tried=bool(notes))
             where = f"round {number}, difficulty {span(difficulties)}: {problem}"
             if action == "go on":
                 break
@@ -175,6 +185,12 @@ class LabelPhase:
             }
             if action == "hold":
                 difficulties = past[-1].difficulties
+                if (
+                    len(past) == 1
+                ):  # the easy range has true answers: training goes on with them, and nothing is labelled
+                    self.listener.note(f"{where}; the round trains on the supervised data alone")
+                    labelled = []
+                    break
                 self.listener.note(f"{where}; difficulty {span(difficulties)} is labelled afresh")
             else:
                 past = past[: len(good_before(memory))]
@@ -184,12 +200,12 @@ class LabelPhase:
                 difficulties = self._next(number, past, asked)
                 self.listener.note(f"{where}; back to the weights of round {past[-1].round}, with a stricter filter")
             labelled = self._label_all(number, difficulties, rollbacks)
-            signals = signals_of([each.filtered for each in labelled])
+            signals = self._signals(number, labelled)
             if action == "roll back":
                 break  # its labels are trained on, whatever they look like; the next round is judged again
         ended = {
             difficulty_text(difficulty): each.ended
-            for difficulty, each in zip(difficulties, labelled, strict=True)
+            for difficulty, each in zip(difficulties if labelled else [], labelled, strict=True)
             if each.ended
         }
         for text, reason in ended.items():
@@ -197,7 +213,7 @@ class LabelPhase:
         filtered = [each.filtered for each in labelled]
         older = self._relabelled(number, past, rollbacks) if self.settings.rounds.relabel else []
         answered = [*filtered, *(again for _, again in older)]
-        seconds = np.sum([each.proposals.seconds for each in answered], axis=0)
+        seconds = np.sum([np.zeros(len(self.members)), *(each.proposals.seconds for each in answered)], axis=0)
         notes |= {
             "signals": signals.rounded(),
             "top_up": ended,
@@ -215,6 +231,25 @@ class LabelPhase:
             ],
         }
         return _Labels(difficulties, filtered, past, notes, older)
+
+    def _verdict(self, signals: Signals, memory: Sequence[Past], rollbacks: int, tried: bool) -> tuple[Action, str]:
+        """Return what to do about a round's labels, and why; ``tried`` after a hold or a roll-back in this round."""
+        if not tried and (problem := unreliable(self.settings.rounds, signals)):
+            return "hold", problem
+        if problem := trouble(self.settings.watch, signals, memory):
+            # What was held was tried already: a held difficulty in trouble means that the weights are.
+            return decide(self.settings.watch, memory, rollbacks, may_hold=not tried), problem
+        return "go on", ""
+
+    def _signals(self, number: int, labelled: Sequence[Labelled]) -> Signals:
+        """Return what the labels show. Of agreement with parts, the difficulty with the least counts."""
+        judged = self.settings.rounds.judged_by_parts is not None
+        shares: list[float] = []
+        if judged or self.settings.watch.enabled:
+            asked, labeller = self.settings.watch.sample, self._labeller()
+            found = [labeller.agreement_with_parts(number, each.filtered, judged, asked) for each in labelled]
+            shares = [share for share in found if share is not None]
+        return signals_of([each.filtered for each in labelled], min(shares, default=None))
 
     def _answer_with(self, past: Sequence[RoundRecord]) -> None:
         """Load the weights that give labels after the ``past`` rounds: the newest, or a mean of the last."""
@@ -248,7 +283,9 @@ class LabelPhase:
         generator = numpy_generator(settings.seed, "readiness", number, difficulty_text(difficulty))
         reserved = self.reserved.prompts(difficulty)
         prompts = fresh_prompts(self.task, generator, difficulty, settings.rounds.probe, reserved)
-        proposals = self._labeller().propose(difficulty, prompts, twins=settings.readiness == "twin")
+        related: list[Relation] = ["twin", "parts"]
+        relations = frozenset(each for each in related if each == settings.readiness)
+        proposals = self._labeller().propose(difficulty, prompts, relations)
         values = readiness_of(proposals)
         if not self.blindfold:  # for comparison; nothing but the diagnostic readiness = "oracle" reads it
             values["oracle"] = float(right(self.oracle, proposals).mean()) if len(prompts) else 0.0

@@ -51,7 +51,7 @@ class RoundRecord(BaseModel):
     proposed: int
     kept: int
     signals: dict[str, float] = {}
-    """What the round's labels show without a true answer (improvement/watch.py)."""
+    """What the round's labels show without a true answer (improvement/watch.py); ``parts`` where there are some."""
     watch: dict[str, Any] | None = None
     """What the collapse watch did, ``hold`` or ``roll back``, why, and the difficulties and signals it turned down."""
     from_round: int | None = None

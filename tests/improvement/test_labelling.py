@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 from helpers import copy_task, half_trained, prompts_of
 
-from easy2hard.config import ConfidenceFilter, FilterSettings, RoundsSettings, TwinFilter, VoteFilter
+from easy2hard.config import ConfidenceFilter, FilterSettings, PartsFilter, RoundsSettings, TwinFilter, VoteFilter
 from easy2hard.errors import UserError
 from easy2hard.improvement.filters import apply_filters
 from easy2hard.improvement.labelling import Labelled, Labeller
-from easy2hard.improvement.labels import propose, with_twins
+from easy2hard.improvement.labels import Relations, propose, with_relations
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import load_oracle, load_task
 
+TWIN: Relations = frozenset({"twin"})
+PARTS: Relations = frozenset({"parts"})
 VOTE: list[FilterSettings] = [VoteFilter(name="vote", threshold=1.0)]
 
 
@@ -112,7 +114,7 @@ def test_the_twin_filter_keeps_what_agrees() -> None:
     mirror = object.__new__(Mirror)
     mirror.__dict__.update(task.__dict__)
     prompts = prompts_of(3, 200)
-    proposals = with_twins(propose(half_trained(), mirror, 3, prompts), half_trained(), mirror)
+    proposals = with_relations(propose(half_trained(), mirror, 3, prompts), half_trained(), mirror, TWIN)
     filtered = apply_filters([TwinFilter(name="twin")], proposals)
     answers = task.vocabulary.decode_answers(proposals.answers)
     others = propose(half_trained(), task, 3, mirror.twin(prompts))
@@ -133,4 +135,85 @@ def test_the_twin_filter_keeps_what_agrees() -> None:
 def test_a_task_without_twins_says_so() -> None:
     task, _ = copy_task()
     with pytest.raises(UserError, match="task copy: has no twin prompts"):
-        with_twins(propose(half_trained(), task, 3, prompts_of(3, 5)), half_trained(), task)
+        with_relations(propose(half_trained(), task, 3, prompts_of(3, 5)), half_trained(), task, TWIN)
+
+
+def answers_to(texts: list[str], difficulty: int) -> dict[str, str | None]:
+    """Return the half-trained members' joint answer to each prompt; None where it has no end."""
+    task, _ = copy_task()
+    ((_, prompts),) = task.encode(texts)
+    proposals = propose(half_trained(), task, difficulty, prompts)
+    answers = task.vocabulary.decode_answers(proposals.answers)
+    return {
+        text: answer if ended else None for text, answer, ended in zip(texts, answers, proposals.finished, strict=True)
+    }
+
+
+def test_the_parts_filter_keeps_what_contains_the_answers_to_its_parts() -> None:
+    """Both parts of a copy are answered for themselves, and compared as texts."""
+    task, _ = copy_task()
+    prompts = prompts_of(4, 200)
+    filtered = apply_filters(
+        [PartsFilter(name="parts")],
+        with_relations(propose(half_trained(), task, 4, prompts), half_trained(), task, PARTS),
+    )
+    texts = task.vocabulary.decode_prompts(prompts)
+    whole = answers_to(texts, 4)
+    last = answers_to(sorted({f"{text[:3]}=" for text in texts}), 3)
+    first = answers_to(sorted({text[1:] for text in texts if text[1] != "0"}), 3)
+    expected = []
+    for text in texts:
+        answer = whole[text]
+        contains = answer is not None and len(answer) >= 4 and answer[:3] + answer[4:] == last[f"{text[:3]}="]
+        expected.append(contains and (text[1] == "0" or (answer or "")[1:] == first[text[1:]]))
+    assert filtered.kept.tolist() == expected
+    assert 0 < sum(expected) < 200
+    asked = 200 + sum(text[1] != "0" for text in texts)
+    assert filtered.counts[-1] == {
+        "name": "parts",
+        "reliable": 0.95,
+        "relation": "declared by the task",
+        "questions": asked,
+        "in": int(filtered.proposals.finished.sum()),
+        "kept": sum(expected),
+    }
+
+
+def test_an_answer_without_parts_has_nothing_that_speaks_for_it() -> None:
+    task, _ = copy_task()
+    proposals = with_relations(propose(half_trained(), task, 1, prompts_of(1, 9)), half_trained(), task, PARTS)
+    assert not apply_filters([PartsFilter(name="parts")], proposals).kept.any()
+
+
+def labeller(**rounds: int | float) -> Labeller:
+    settings = RoundsSettings.model_validate({"count": 1, "steps": 1, "labels": 100, **rounds})
+    task, _ = copy_task()
+    return Labeller(half_trained(), task, 0, Reserved(task, 0, 200), settings)
+
+
+def test_agreement_with_parts_looks_at_kept_labels_or_at_the_parts_that_judged_them() -> None:
+    """Copies of 2 digits are answered better than those of 4; so are they as parts of 3 and of 5 digits."""
+    task, _ = copy_task()
+    judge = labeller()
+    kept = judge.label(1, 4, VOTE).filtered
+    labels = with_relations(
+        propose(half_trained(), task, 4, kept.proposals.prompts[kept.kept]), half_trained(), task, PARTS
+    )
+    assert labels.parts is not None
+    assert judge.agreement_with_parts(1, kept, False, 1000) == pytest.approx(float(labels.parts.mean()))
+    easy, hard = (judge.label(1, difficulty, []).filtered for difficulty in (3, 5))
+    share = judge.agreement_with_parts(1, easy, True, 1000)
+    assert share is not None
+    assert share > (judge.agreement_with_parts(1, hard, True, 1000) or 0.0)
+    assert judge.agreement_with_parts(1, judge.label(1, 1, VOTE).filtered, False, 10) is None  # it has no parts
+
+
+def test_answers_and_their_parts_do_not_depend_on_the_blocks_they_are_made_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    from easy2hard.improvement import labelling
+
+    prompts = prompts_of(4, 100)
+    whole = labeller().propose(4, prompts, PARTS)
+    monkeypatch.setattr(labelling, "blocks", lambda *_: [slice(0, 33), slice(33, 34), slice(34, 100)])
+    pieces = labeller().propose(4, prompts, PARTS)
+    np.testing.assert_array_equal(pieces.parts, whole.parts)
+    np.testing.assert_array_equal(pieces.questions, whole.questions)

@@ -29,6 +29,7 @@ COLUMNS = [
     "confidence",
     "mean_log_probability",
     "twin",
+    "parts",
     "weights_sha256",
 ]
 

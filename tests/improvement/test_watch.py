@@ -6,10 +6,10 @@ from helpers import copy_task, half_trained, new_member, prompts_of, properties
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.config import ConfidenceFilter, NoFilter, VoteFilter, WatchSettings
+from easy2hard.config import ConfidenceFilter, NoFilter, PartsFilter, RoundsSettings, VoteFilter, WatchSettings
 from easy2hard.improvement.filters import apply_filters
 from easy2hard.improvement.labels import propose
-from easy2hard.improvement.watch import Past, Signals, decide, good_before, signals_of, stricter, trouble
+from easy2hard.improvement.watch import Past, Signals, decide, good_before, signals_of, stricter, trouble, unreliable
 
 WELL = Signals(1.0, 1.0, 0.0, 1.0)
 
@@ -63,6 +63,7 @@ def test_a_single_member_always_agrees_with_itself() -> None:
         (Signals(1.0, 0.01, 0.0, 1.0), "the share kept, 0.01"),
         (Signals(1.0, 1.0, 0.9, 1.0), "answers without an end, 0.90"),
         (Signals(1.0, 1.0, 0.0, 0.4), "confidence 0.40"),
+        (Signals(1.0, 1.0, 0.0, 1.0, 0.7), "the agreement with parts, 0.70"),
     ],
 )
 def test_each_signal_is_named_with_its_setting(signals: Signals, named: str | None) -> None:
@@ -77,6 +78,14 @@ def test_each_signal_is_named_with_its_setting(signals: Signals, named: str | No
 
 def test_confidence_is_compared_with_the_best_labelled_round_alone() -> None:
     assert trouble(WatchSettings(), Signals(1.0, 1.0, 0.0, 0.01), past_of([])) is None
+
+
+def test_parts_that_do_not_agree_with_their_own_parts_judge_nothing() -> None:
+    judged = RoundsSettings(count=1, steps=1, labels=1, filters=[PartsFilter(name="parts", reliable=0.9)])
+    assert "0.890" in (unreliable(judged, Signals(1.0, 1.0, 0.0, 1.0, 0.89)) or "")
+    assert unreliable(judged, Signals(1.0, 1.0, 0.0, 1.0, 0.9)) is None
+    assert unreliable(judged, WELL) is None  # nothing was asked
+    assert unreliable(RoundsSettings(count=1, steps=1, labels=1), Signals(1.0, 1.0, 0.0, 1.0, 0.1)) is None
 
 
 @properties

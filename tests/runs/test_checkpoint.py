@@ -12,7 +12,7 @@ from helpers import Silent, copy_task, half_trained, prompts_of
 from easy2hard.config import load_recipe
 from easy2hard.errors import UserError
 from easy2hard.improvement import labelling
-from easy2hard.improvement.labels import Draws, Proposals, blocks, propose
+from easy2hard.improvement.labels import Draws, Proposals, Relations, blocks, propose
 from easy2hard.runs import rounds
 from easy2hard.runs.checkpoint import LabelCheckpoints
 from easy2hard.runs.integrity import problems
@@ -20,6 +20,7 @@ from easy2hard.runs.manifest import read_sealed
 from easy2hard.runs.store import Store, write_sealed
 from easy2hard.vocabulary import Tokens
 
+NOTHING: Relations = frozenset()
 QUICK = ["supervised.steps=6", "supervised.decay=0", "rounds.steps=3", "rounds.decay=0", "rounds.labels=40"]
 
 
@@ -35,28 +36,28 @@ def assert_equal(one: Proposals, two: Proposals) -> None:
 def test_answers_come_back_for_the_same_members_and_prompts_alone(tmp_path: Path) -> None:
     prompts = prompts_of(4, 50)
     proposals = propose(half_trained(), copy_task()[0], 4, prompts)
-    kept_in(tmp_path).save(proposals, None)
-    again = kept_in(tmp_path).load(4, prompts, False, None)
+    kept_in(tmp_path).save(proposals, NOTHING, None)
+    again = kept_in(tmp_path).load(4, prompts, NOTHING, None)
     assert again is not None
     assert_equal(again, proposals)
-    assert kept_in(tmp_path, "other weights").load(4, prompts, False, None) is None
-    assert kept_in(tmp_path).load(5, prompts, False, None) is None
-    assert kept_in(tmp_path).load(4, prompts, True, None) is None
-    assert kept_in(tmp_path).load(4, prompts[:-1], False, None) is None
-    assert kept_in(tmp_path).load(4, prompts[::-1], False, None) is None
+    assert kept_in(tmp_path, "other weights").load(4, prompts, NOTHING, None) is None
+    assert kept_in(tmp_path).load(5, prompts, NOTHING, None) is None
+    assert kept_in(tmp_path).load(4, prompts, frozenset({"parts"}), None) is None
+    assert kept_in(tmp_path).load(4, prompts[:-1], NOTHING, None) is None
+    assert kept_in(tmp_path).load(4, prompts[::-1], NOTHING, None) is None
 
 
 def test_sampled_answers_are_not_taken_for_greedy_ones(tmp_path: Path) -> None:
     prompts, draws = prompts_of(4, 50), Draws(1.0, 3, 0, (1, "4"))
     proposals = propose(half_trained(), copy_task()[0], 4, prompts, draws=draws)
-    kept_in(tmp_path).save(proposals, draws)
-    again = kept_in(tmp_path).load(4, prompts, False, draws)
+    kept_in(tmp_path).save(proposals, NOTHING, draws)
+    again = kept_in(tmp_path).load(4, prompts, NOTHING, draws)
     assert again is not None
     assert (again.members, again.samples) == (6, 3)
     assert_equal(again, proposals)
     for other in (None, *(replace(draws, **change) for change in ({"temperature": 0.5}, {"samples": 2}, {"seed": 1}))):
-        assert kept_in(tmp_path).load(4, prompts, False, other) is None
-    assert kept_in(tmp_path).load(4, prompts, False, replace(draws, stream=(2, "4"))) is None
+        assert kept_in(tmp_path).load(4, prompts, NOTHING, other) is None
+    assert kept_in(tmp_path).load(4, prompts, NOTHING, replace(draws, stream=(2, "4"))) is None
 
 
 def test_answers_wait_until_it_is_time_or_the_run_is_interrupted(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_answers_wait_until_it_is_time_or_the_run_is_interrupted(tmp_path: Path)
     kept = kept_in(tmp_path, seconds=300, clock=lambda: now[0])
     written = []
     for count, now[0] in ((10, 100.0), (11, 299.0), (12, 301.0), (13, 400.0), (14, 601.0), (15, 700.0)):
-        kept.save(propose(half_trained(), copy_task()[0], 4, prompts_of(4, count)), None)
+        kept.save(propose(half_trained(), copy_task()[0], 4, prompts_of(4, count)), NOTHING, None)
         written.append(len(list(tmp_path.iterdir())))
     assert written == [0, 0, 3, 3, 5, 5]
     kept.flush()

@@ -52,8 +52,8 @@ class Clock:
     def draws(self, number: int, difficulty: Any) -> None:
         pass
 
-    def propose(self, difficulty: Any, prompts: Any, twins: bool, draws: None) -> None:
-        self.now += self.task.answer_bounds(prompts).sum() * (2 if twins else 1)
+    def propose(self, difficulty: Any, prompts: Any, relations: frozenset[str], draws: None) -> None:
+        self.now += self.task.answer_bounds(prompts).sum() * (2 if relations else 1)
 
 
 @pytest.fixture
@@ -118,10 +118,10 @@ def test_a_first_call_that_compiles_counts_for_nothing(clock: Clock, monkeypatch
     label = estimate(settings).rounds[1].label
     compiled: list[bool] = []
 
-    def propose(difficulty: Any, prompts: Any, twins: bool, draws: None) -> None:
+    def propose(difficulty: Any, prompts: Any, relations: frozenset[str], draws: None) -> None:
         clock.now += 0 if compiled else 1000
         compiled.append(True)
-        Clock.propose(clock, difficulty, prompts, twins, draws)
+        Clock.propose(clock, difficulty, prompts, relations, draws)
 
     monkeypatch.setattr(clock, "propose", propose)
     assert estimate(settings).rounds[1].label == label

@@ -16,6 +16,7 @@ from easy2hard.config import PhaseSettings, Settings, load_recipe
 from easy2hard.errors import UserError
 from easy2hard.evaluation.exact_match import accuracy
 from easy2hard.improvement.filters import Filtered
+from easy2hard.improvement.labelling import Labeller
 from easy2hard.improvement.labels import propose
 from easy2hard.improvement.watch import Signals
 from easy2hard.learning import trainer
@@ -300,7 +301,7 @@ class Moods:
     def __init__(self, *bad: int) -> None:
         self.bad, self.calls = bad, 0
 
-    def __call__(self, labels: list[Filtered]) -> Signals:
+    def __call__(self, labels: list[Filtered], parts: float | None) -> Signals:
         self.calls += 1
         share = 0.0 if self.calls in self.bad else 1.0
         return Signals(share, share, 1 - share, share)
@@ -327,6 +328,45 @@ def test_a_run_in_trouble_holds_its_difficulty(tmp_path: Path, monkeypatch: pyte
     prompts = [pq.read_table(store.ledger_path(number))["prompt"].to_pylist() for number in (1, 2)]
     assert {len(prompt) for prompt in prompts[0] + prompts[1]} == {5}
     assert len(set(prompts[0]) & set(prompts[1])) < 20  # each round has prompts of its own
+
+
+def test_a_run_whose_parts_are_unreliable_goes_on_with_the_easy_range(tmp_path: Path) -> None:
+    """The easy range has true answers: nothing is labelled until its answers contain those to their own parts."""
+    listener = Noted()
+    settings = short("rounds.filters=[{name='parts',reliable=1.0}]", "rounds.count=1", "watch.sample=50")
+    store = rounds.start(settings, tmp_path / "run", listener)
+    first, second = store.manifest.rounds
+    assert second.difficulties == first.difficulties == [1, 2, 3]
+    assert (second.proposed, second.kept) == (0, 0)
+    assert second.weights_sha256 != first.weights_sha256
+    assert second.watch is not None
+    assert (second.watch["action"], second.watch["difficulties"]) == ("hold", ["4"])
+    assert "is below the filter's reliable = 1.0" in second.watch["reason"]
+    assert "the supervised data alone" in listener.notes[0]
+    assert pq.read_table(store.ledger_path(1)).num_rows == 0
+
+
+def test_a_run_holds_its_difficulty_until_the_parts_are_reliable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agreements = iter([0.97, 0.9, 0.93, 0.96])
+    monkeypatch.setattr(Labeller, "agreement_with_parts", lambda *_: next(agreements))
+    settings = short("rounds.filters=[{name='parts'}]", "rounds.count=3")
+    store = rounds.start(settings, tmp_path / "run", Noted())
+    # Of round 2, 0.9 is of difficulty 5 and 0.93 of the difficulty that is labelled afresh.
+    assert [record.difficulties for record in store.manifest.rounds] == [[1, 2, 3], [4], [4], [5]]
+    assert [record.signals.get("parts") for record in store.manifest.rounds] == [None, 0.97, 0.93, 0.96]
+
+
+def test_the_watch_asks_the_parts_of_a_sample_of_labels(tmp_path: Path) -> None:
+    """Whether or not they are a filter; the task of the smoke recipe has parts."""
+    watched = load_recipe("smoke", ["watch.enabled=true", "watch.parts=1", "rounds.count=1"])
+    store = rounds.start(watched, tmp_path / "run", Noted())
+    record = store.manifest.rounds[1]
+    assert 0 < record.signals["parts"] < 1
+    assert store.manifest.rounds[1].watch is None  # nothing was labelled before, so nothing is worse than it was
+    unwatched = rounds.start(short("rounds.count=1"), tmp_path / "unwatched", Noted())
+    assert "parts" not in unwatched.manifest.rounds[1].signals
 
 
 def test_a_run_rolls_back_to_the_round_before_the_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -584,6 +624,7 @@ VARIANTS = {
     "verifier": ["rounds.temperature=1.0", "rounds.samples=4", "rounds.filters=[{name='verifier'}]", "model.members=1"],
     "averaging": ["rounds.averaging=2"],
     "counter-examples": ["rounds.counter_examples=true", "rounds.filters=[{name='none'}]"],
+    "parts": ["rounds.filters=[{name='parts',reliable=0.1},{name='vote',threshold=1.0}]", "watch.sample=20"],
     "learned verifier": ["rounds.filters=[{name='learned-verifier', threshold=0.2, examples=30}]"],
     "several": ["rounds.temperature=0.5", "rounds.relabel=true", "rounds.averaging=3"],
 }
