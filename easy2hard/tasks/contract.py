@@ -1,14 +1,14 @@
 """What every task promises, checked: built-in tasks by the tests, a third party's before any training starts."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from easy2hard.errors import UserError
 from easy2hard.seeding import numpy_generator
-from easy2hard.tasks.base import Difficulty, Task, difficulty_text
+from easy2hard.tasks.base import Difficulty, Part, Task, difficulty_text
 from easy2hard.tasks.oracle import Checker, Oracle
 from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Tokens, Vocabulary
 
@@ -129,6 +129,7 @@ def _check_difficulty(task: Task, oracle: Oracle, difficulty: Difficulty) -> Non
     checker = Checker(oracle)
     _require(checker.check(texts, written) == [None] * COUNT, "the checker must find the true answer right")
     _check_corruptions(task, checker, texts[:4], answers[:4])
+    _check_parts(task, oracle, difficulty, prompts, answers)
 
 
 def _check_coupled(task: Task, prompts: Any, length: int) -> None:
@@ -163,6 +164,103 @@ def _check_corruptions(task: Task, checker: Checker, texts: Sequence[str], answe
             )
 
 
+def _check_parts(task: Task, oracle: Oracle, difficulty: Difficulty, prompts: Tokens, answers: Tokens) -> None:
+    """A true answer must contain the true answers to its parts, and must not contain just anything."""
+    parts = _parts(task, prompts, answers)
+    again = {part.name: part.prompts.tolist() for part in _parts(task, prompts, answers)}
+    _require(
+        again == {part.name: part.prompts.tolist() for part in parts},
+        "parts must be the same for the same prompts and answers",
+    )
+    for row in range(4):
+        alone = {part.name: part.prompts.tolist() for part in _parts(task, prompts[row, None], answers[row, None])}
+        among = {part.name: part.prompts[part.rows == row].tolist() for part in parts if row in part.rows}
+        _require(alone == among, "parts must not depend on the rest of the batch")
+    for part in parts:
+        if not _is_easier(part.difficulty, difficulty):
+            raise _BrokenError(f"parts must be easier, got difficulty {part.difficulty} {part.name}")
+        _check_relation(task, part, prompts[part.rows], answers[part.rows], oracle.solve(part.prompts))
+    for malformed in _malformed(task, answers.shape[1] + 2):
+        _parts(task, prompts, malformed)
+        for part in parts:
+            _agree(part, malformed[part.rows], oracle.solve(part.prompts))
+            _agree(part, answers[part.rows], malformed[part.rows])
+
+
+def _check_relation(task: Task, part: Part, prompts: Tokens, answers: Tokens, true: Tokens) -> None:
+    agreed = _agree(part, answers, true)
+    if not agreed.all():
+        row = int(agreed.argmin())
+        asked, inside = (task.vocabulary.decode_prompts(each[row, None])[0] for each in (prompts, part.prompts))
+        raise _BrokenError(
+            f"the true answer to {asked!r} must agree with that to its part {inside!r}: {part.name}",
+        )
+    wide = [np.pad(each, ((0, 0), (0, more)), constant_values=PAD) for each, more in ((answers, 3), (true, 5))]
+    _require(_agree(part, *wide).all(), f"agree must not depend on how far answers are padded: {part.name}")
+    for whose, pairs in (
+        ("the part's answer", ((answers, wrong) for wrong in _wrong(task, true))),
+        ("the whole answer", ((wrong, true) for wrong in _wrong(task, answers))),
+    ):
+        _require(
+            any(not _agree(part, *pair).all() for pair in pairs),
+            f"agree must say no where {whose} is wrong, it never does: {part.name}",
+        )
+
+
+def _parts(task: Task, prompts: Tokens, answers: Tokens) -> list[Part]:
+    """Return the task's parts, each looked at for its form."""
+    parts: list[Part] = _call("parts must not raise", task.parts, prompts, answers)
+    if not isinstance(parts, list) or not all(isinstance(part, Part) for part in parts):
+        raise _BrokenError(f"parts must return a list of Part, got {parts!r:.60}")
+    _require(len({part.name for part in parts}) == len(parts), "parts must have names of their own")
+    for part in parts:
+        _check_array(part.rows, (None,), np.integer, f"rows must be (asked,) whole numbers: {part.name}")
+        _require(len(part.rows), f"a part that no prompt has must be left out: {part.name}")
+        _require(
+            (np.diff(part.rows) > 0).all() and part.rows[0] >= 0 and part.rows[-1] < len(prompts),
+            f"rows must be different prompts, in order: {part.name}",
+        )
+        _check_prompts(task, part.prompts, len(part.rows), "parts")
+        for text in task.vocabulary.decode_prompts(part.prompts):
+            _call("prompts of parts must match the grammar", task.check_prompt, text)
+    return parts
+
+
+def _agree(part: Part, answers: Tokens, parts: Tokens) -> Any:
+    given = [each.copy() for each in (answers, parts)]
+    for each in given:
+        each.setflags(write=False)
+    agreed = _call(f"agree must not raise: {part.name}", part.agree, *given)
+    _check_array(agreed, (len(part.rows),), np.bool_, f"agree must return (asked,) whether they agree: {part.name}")
+    return agreed
+
+
+def _is_easier(part: Difficulty, whole: Difficulty) -> bool:
+    if isinstance(part, int) and isinstance(whole, int):
+        return 1 <= part < whole
+    pairs = [each if isinstance(each, tuple) else (each, each) for each in (part, whole)]
+    return min(pairs[0]) >= 1 and pairs[0] != pairs[1] and all(a <= b for a, b in zip(*pairs, strict=True))
+
+
+def _wrong(task: Task, answers: Tokens) -> Iterator[Tokens]:
+    """Yield answers with one token wrong, another one each time."""
+    for place in range(answers.shape[1]):
+        wrong = answers.copy()
+        symbols = wrong[:, place] >= SPECIAL
+        wrong[symbols, place] = SPECIAL + (wrong[symbols, place] - SPECIAL + 1) % len(task.vocabulary.symbols)
+        yield wrong
+
+
+def _malformed(task: Task, length: int) -> list[Tokens]:
+    """Return (COUNT, any) answers of random tokens, with an end after each number of them and without; empty ones."""
+    rubbish = np.random.default_rng(0).integers(0, len(task.vocabulary), (COUNT, length), dtype=np.int32)
+    ended = np.where(rubbish < SPECIAL, SPECIAL, rubbish)
+    place, end = np.arange(length), (np.arange(COUNT) % length)[:, None]
+    ended = np.where(place < end, ended, np.where(place == end, EOS, PAD)).astype(np.int32)
+    nothing = np.full((COUNT, length), PAD, dtype=np.int32)
+    return [rubbish, ended, nothing, ended[:1].repeat(COUNT, axis=0)]
+
+
 def _others(task: Task, token: int) -> list[int]:
     """Return a few tokens other than ``token``: its neighbours and both ends of the vocabulary."""
     wanted = {SPECIAL, token - 1, token + 1, len(task.vocabulary) - 1} - {token}
@@ -178,8 +276,8 @@ def _sample(task: Task, difficulty: Difficulty, count: int, stream: str = "contr
     return prompts
 
 
-def _check_prompts(task: Task, prompts: Any, count: int) -> None:
-    _check_array(prompts, (count, None), np.integer, "sample must return (count, length) token ids")
+def _check_prompts(task: Task, prompts: Any, count: int, made_by: str = "sample") -> None:
+    _check_array(prompts, (count, None), np.integer, f"{made_by} must return (count, length) token ids")
     _require((prompts[:, :1] == BOS).all(), "a prompt must begin with BOS")
     inside = (prompts[:, 1:] >= SPECIAL) & (prompts[:, 1:] < len(task.vocabulary))
     _require(inside.all(), "a prompt must be made of the vocabulary's symbols after BOS, without padding")

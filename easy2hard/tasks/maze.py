@@ -6,6 +6,7 @@ start to end, at a fixed number of nodes, or the number of nodes, at a fixed num
 """
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from easy2hard.errors import UserError
-from easy2hard.tasks.base import Difficulty, Task
+from easy2hard.tasks.base import Difficulty, Part, Task
 from easy2hard.tasks.oracle import Oracle
+from easy2hard.tasks.relations import same, widened
 from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Tokens, Vocabulary
 
 LABELS = 99
@@ -174,6 +176,26 @@ def _connected(nodes: dict[str, list[str]]) -> bool:
     return len(seen) == len(nodes)
 
 
+def _without_leaf(prompts: Tokens, vocabulary: Vocabulary) -> tuple[NDArray[np.int64], Tokens]:
+    """Return (asked,) the mazes with a leaf other than start and end, and (asked, length) them without the last one."""
+    body, place = prompts[:, _HEADER:], np.arange(prompts.shape[1] - _HEADER)
+    is_node = np.roll(body, -1, axis=1) == vocabulary.id(":")
+    is_leaf = is_node & np.isin(np.roll(body, -3, axis=1), [vocabulary.id("-"), vocabulary.id("=")])
+    is_leaf &= (body != prompts[:, 1, None]) & (body != prompts[:, 3, None])
+    rows = np.flatnonzero(is_leaf.any(axis=1))
+    body, row = body[rows], np.arange(len(rows))
+    leaf = np.where(is_leaf[rows], place, 0).max(axis=1)
+    listed = ((body == body[row, leaf, None]) & (place != leaf[:, None])).argmax(axis=1)  # at its only neighbour
+    # Four tokens go with the node, such as ``14:76-``, and two with its place at the neighbour, such as ``14,``. The
+    # sign that goes too is the one before where nothing follows.
+    block = leaf - (body[row, leaf + 3] == vocabulary.id("="))
+    entry = listed - (body[row, listed + 1] != vocabulary.id(","))
+    gone = np.concatenate([block[:, None] + np.arange(4), entry[:, None] + np.arange(2)], axis=1) + _HEADER
+    kept = np.ones((len(rows), prompts.shape[1]), dtype=np.bool_)
+    kept[row[:, None], gone] = False
+    return rows, prompts[rows][kept].reshape(len(rows), prompts.shape[1] - gone.shape[1])
+
+
 class MazeHops(Maze):
     """Difficulty = hops; ``nodes`` is fixed."""
 
@@ -190,6 +212,49 @@ class MazeHops(Maze):
     @override
     def shape(self, difficulty: int) -> tuple[int, int]:
         return self.nodes, difficulty
+
+    @override
+    def parts(self, prompts: Tokens, answers: Tokens) -> list[Part]:
+        """Return the ways from the answers' second nodes on, and those up to their last nodes but one.
+
+        No edge is looked up: the one that either of them leaves out is in the other.
+        """
+        start, end, arrow = prompts[:, 1], prompts[:, 3], self.vocabulary.id(">")
+        ways = widened(answers, 4)
+        length = (ways == EOS).argmax(axis=1)  # 0 where there is no end
+        second = np.where(length > 2, ways[:, 2], PAD)
+        last_but_one = np.where(length > 2, ways[np.arange(len(ways)), length - 3], PAD)
+
+        def from_second(rows: NDArray[np.int64]) -> Callable[[Tokens, Tokens], NDArray[np.bool_]]:
+            def agree(answers: Tokens, parts: Tokens) -> NDArray[np.bool_]:
+                return same(answers, np.concatenate([start[rows, None], np.full((len(rows), 1), arrow), parts], axis=1))
+
+            return agree
+
+        def to_last_but_one(rows: NDArray[np.int64]) -> Callable[[Tokens, Tokens], NDArray[np.bool_]]:
+            def agree(answers: Tokens, parts: Tokens) -> NDArray[np.bool_]:
+                longer, row = widened(parts, parts.shape[1] + 3), np.arange(len(rows))
+                at = (longer == EOS).argmax(axis=1)
+                longer[row, at], longer[row, at + 1], longer[row, at + 2] = arrow, end[rows], EOS
+                ended: NDArray[np.bool_] = (parts == EOS).any(axis=1)
+                return ended & same(answers, longer)
+
+            return agree
+
+        found = []
+        for name, place, node, other, agree in (
+            ("from the second node on", 1, second, end, from_second),
+            ("up to the last node but one", 3, last_but_one, start, to_last_but_one),
+        ):
+            known = (prompts[:, _HEADER:] == node[:, None]).any(axis=1) & (node < SPECIAL + LABELS)
+            rows = np.flatnonzero(known & (node != other))
+            if len(rows):
+                shorter = prompts[rows]
+                shorter[:, place] = node[rows]
+                # No prompt shows how many hops it takes. What most of the answers say is a name for it, no more.
+                hops = int(np.bincount(length[rows] // 2).argmax())
+                found.append(Part(name, max(1, hops - 1), rows, shorter, agree(rows)))
+        return found
 
 
 class MazeNodes(Maze):
@@ -212,6 +277,15 @@ class MazeNodes(Maze):
     @override
     def shape(self, difficulty: int) -> tuple[int, int]:
         return difficulty, self.hops
+
+    @override
+    def parts(self, prompts: Tokens, answers: Tokens) -> list[Part]:
+        """Return the mazes without a leaf: no way leads through one, so that the answer is the same."""
+        nodes = int((prompts[:1] == self.vocabulary.id(":")).sum())
+        if nodes <= self.smallest:
+            return []
+        rows, smaller = _without_leaf(prompts, self.vocabulary)
+        return [Part("all but a leaf", nodes - 1, rows, smaller, same)] if len(rows) else []
 
     @override
     def supervised_difficulties(self, hardest: int) -> list[Difficulty]:

@@ -6,19 +6,22 @@ but the first and the last; the product padded to the digits of both operands.
 """
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from easy2hard.tasks.arithmetic import TwoOperands, TwoOperandsOracle, carry, tokens_of
-from easy2hard.tasks.base import Difficulty, digits, placed
-from easy2hard.vocabulary import PAD, SPECIAL, Tokens, Vocabulary
+from easy2hard.tasks.arithmetic import Digits, TwoOperands, TwoOperandsOracle, carry, tokens_of
+from easy2hard.tasks.base import Difficulty, Part, digits, placed
+from easy2hard.tasks.relations import widened
+from easy2hard.vocabulary import EOS, PAD, SPECIAL, Tokens, Vocabulary
 
 
 @dataclass(frozen=True)
-class Part:
+class Piece:
     """A number or a symbol of a worked answer: where it begins, and what it is."""
 
     kind: str
@@ -34,15 +37,16 @@ class Part:
         return self.kind not in "+()="
 
 
-def layout(a: int, b: int) -> list[Part]:
-    """Return the parts of the worked answer to operands of ``a`` and ``b`` digits; their places depend on nothing else.
+@cache
+def layout(a: int, b: int) -> tuple[Piece, ...]:
+    """Return the pieces of the worked answer to operands of ``a`` and ``b`` digits: nothing else moves them.
 
-    ``+``, parentheses and ``=`` are parts of length one.
+    ``+``, parentheses and ``=`` are pieces of length one.
     """
-    parts: list[Part] = []
+    pieces: list[Piece] = []
 
     def add(kind: str, index: int, length: int) -> None:
-        parts.append(Part(kind, index, parts[-1].start + parts[-1].length if parts else 0, length))
+        pieces.append(Piece(kind, index, pieces[-1].start + pieces[-1].length if pieces else 0, length))
 
     for i in range(b):
         if i:
@@ -54,7 +58,59 @@ def layout(a: int, b: int) -> list[Part]:
             add(")", i, 1)
     add("=", b - 1, 1)
     add("product", b - 1, a + b)
-    return parts
+    return tuple(pieces)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Worked answers as digits, least significant first."""
+
+    partials: list[Digits]
+    """(count, i + a + 1) of each partial product."""
+    totals: list[Digits]
+    """(count, i + a + 1), what they add up to so far: the first itself, the running sums, and the product at last."""
+    legible: NDArray[np.bool_]
+    """(count,) the answers that have the form of the work; the others' digits mean nothing."""
+
+
+Equal = Iterator[tuple[Digits, Digits]]
+"""What must be equal if one worked answer contains another: (count, any) digits of both."""
+
+
+def _without_highest_of_b(whole: Work, part: Work) -> Equal:
+    yield from zip(whole.partials, part.partials, strict=False)
+    yield from zip(whole.totals, part.totals, strict=False)  # the part's product is a total on the way
+
+
+def _without_lowest_of_b(whole: Work, part: Work) -> Equal:
+    first = whole.partials[0]
+    for i, (partial, total) in enumerate(zip(part.partials, part.totals, strict=True), start=1):
+        yield whole.partials[i], _tenfold(partial)
+        summed = _tenfold(total)
+        summed[:, : first.shape[1]] += first
+        yield whole.totals[i], carry(summed)
+
+
+def _without_highest_of_a(whole: Work, part: Work) -> Equal:
+    kept = part.partials[0].shape[1] - 1
+    for i, (partial, total) in enumerate(zip(part.partials, part.totals, strict=True)):
+        yield whole.partials[i][:, : i + kept], partial[:, : i + kept]
+        yield whole.totals[i][:, :kept], total[:, :kept]
+
+
+def _without_lowest_of_a(carries: Digits, whole: Work, part: Work) -> Equal:
+    """``carries`` are those of the lowest digit of a times each digit of b: (count, b)."""
+    # Other totals would need more than a carry; those are looked at where b is without its lowest digit.
+    numbers = [(0, whole.totals[0], part.totals[0])]
+    numbers += [(i, *each) for i, each in enumerate(zip(whole.partials, part.partials, strict=True))]
+    for i, number, of_part in numbers:
+        above = of_part[:, i:].copy()
+        above[:, 0] += carries[:, i]
+        yield number[:, i + 1 :], carry(above)
+
+
+def _tenfold(numbers: Digits) -> Digits:
+    return np.pad(numbers, ((0, 0), (1, 0)))
 
 
 class Multiplication(TwoOperands):
@@ -90,6 +146,54 @@ class Multiplication(TwoOperands):
         return np.array([_product(self, a) == _product(self, b) for a, b in zip(answers, twins, strict=True)], np.bool_)
 
     @override
+    def parts(self, prompts: Tokens, answers: Tokens) -> list[Part]:
+        """Return the prompts with either operand without its highest digit, and without its lowest one."""
+        if not len(prompts):
+            return []
+        x, y = self.operands(prompts)
+        a, b = x.shape[1], y.shape[1]
+
+        def shorter(name: str, x: Tokens, y: Tokens, equal: Callable[[Work, Work], Equal]) -> list[Part]:
+            def agree(answers: Tokens, parts: Tokens) -> NDArray[np.bool_]:
+                whole, part = self._read(answers, a, b), self._read(parts, x.shape[1], y.shape[1])
+                agreed = whole.legible & part.legible
+                for first, second in equal(whole, part):
+                    agreed &= (first == second).all(axis=1)
+                return agreed
+
+            return self.part(f"all but the {name}", x, y, agree)
+
+        found = []
+        if b > 1:
+            found += shorter("highest digit of b", x, y[:, :-1], _without_highest_of_b)
+            found += shorter("lowest digit of b", x, y[:, 1:], _without_lowest_of_b)
+        if a > 1:
+            found += shorter("highest digit of a", x[:, :-1], y, _without_highest_of_a)
+            # Every row has this part, so that the carries are those of its rows.
+            carries = (x[:, :1] - SPECIAL) * (y - SPECIAL) // 10
+            found += shorter("lowest digit of a", x[:, 1:], y, lambda *works: _without_lowest_of_a(carries, *works))
+        return found
+
+    def _read(self, answers: Tokens, a: int, b: int) -> Work:
+        pieces = layout(a, b)
+        length = pieces[-1].start + pieces[-1].length
+        tokens = widened(answers, length + 1)
+        legible = tokens[:, length] == EOS
+        partials, totals = [], []
+        for piece in pieces:
+            columns = tokens[:, piece.start : piece.start + piece.length]
+            if not piece.is_number:
+                legible &= columns[:, 0] == self.vocabulary.id(piece.kind)
+                continue
+            numbers = columns - np.int32(SPECIAL)
+            legible &= ((numbers >= 0) & (numbers < 10)).all(axis=1)
+            if piece.kind == "partial product":
+                partials.append(numbers)
+            if piece.kind != "partial product" or (piece.index == 0 and b > 1):
+                totals.append(numbers)
+        return Work(partials, totals, legible)
+
+    @override
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
         a, b = self.operand_lengths(prompts)
         bounds = np.zeros(len(prompts), dtype=np.int64)
@@ -111,7 +215,7 @@ class Multiplication(TwoOperands):
             sign = a + b + 1
             down = sign - 1 - np.arange(a + b)
             prompt = [0, *down[:a], sign, *down[:b], sign]
-            answer = [x for part in layout(a, b) for x in (down[: part.length] if part.is_number else [sign])]
+            answer = [x for piece in layout(a, b) for x in (down[: piece.length] if piece.is_number else [sign])]
             row = placed(np.array([prompt]), np.array([answer]), length)
             ids[(lengths == (a, b)).all(axis=1)] = row
         return ids
@@ -133,22 +237,22 @@ class MultiplicationOracle(TwoOperandsOracle):
     def answers(self, prompts: Tokens, a: int) -> Tokens:
         b = prompts.shape[1] - 3 - a
         x, y = prompts[:, 1 : a + 1] - SPECIAL, prompts[:, a + 2 : -1] - SPECIAL
-        parts = layout(a, b)
-        worked = np.empty((len(prompts), parts[-1].start + parts[-1].length), dtype=np.int32)
+        pieces = layout(a, b)
+        worked = np.empty((len(prompts), pieces[-1].start + pieces[-1].length), dtype=np.int32)
         total = np.zeros((len(prompts), a + b + 1), dtype=np.int32)
-        for part in parts:
-            columns = worked[:, part.start : part.start + part.length]
-            if part.kind == "partial product":
+        for piece in pieces:
+            columns = worked[:, piece.start : piece.start + piece.length]
+            if piece.kind == "partial product":
                 product = np.zeros((len(prompts), a + 1), dtype=np.int32)
-                product[:, :a] = x * y[:, part.index, None]
-                total[:, part.index : part.index + a + 1] += carry(product)
+                product[:, :a] = x * y[:, piece.index, None]
+                total[:, piece.index : piece.index + a + 1] += carry(product)
                 carry(total)
-                columns[:, : part.index] = SPECIAL
-                columns[:, part.index :] = tokens_of(product)
-            elif part.kind in ("running sum", "product"):
-                columns[:] = tokens_of(total[:, : part.length])
+                columns[:, : piece.index] = SPECIAL
+                columns[:, piece.index :] = tokens_of(product)
+            elif piece.kind in ("running sum", "product"):
+                columns[:] = tokens_of(total[:, : piece.length])
             else:
-                columns[:] = self.task.vocabulary.id(part.kind)
+                columns[:] = self.task.vocabulary.id(piece.kind)
         return worked
 
     @override
@@ -158,13 +262,13 @@ class MultiplicationOracle(TwoOperandsOracle):
         wrong = next(
             (i for i, (t, g) in enumerate(zip(truth, answer, strict=False)) if t != g), min(len(truth), len(answer))
         )
-        for part in layout(a, len(prompt) - 2 - a):
-            if wrong < part.start + part.length:
-                if not part.is_number:
-                    return f"{general} (where {part.kind!r} stands)"
-                return f"{general} (in the {_ordinal(part)})"
+        for piece in layout(a, len(prompt) - 2 - a):
+            if wrong < piece.start + piece.length:
+                if not piece.is_number:
+                    return f"{general} (where {piece.kind!r} stands)"
+                return f"{general} (in the {_ordinal(piece)})"
         return general
 
 
-def _ordinal(part: Part) -> str:
-    return part.kind if part.kind == "product" else f"{part.kind} {part.index + 1}"
+def _ordinal(piece: Piece) -> str:
+    return piece.kind if piece.kind == "product" else f"{piece.kind} {piece.index + 1}"

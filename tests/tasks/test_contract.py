@@ -1,7 +1,9 @@
 """What every task promises, whatever it is about. A new task is tested here as soon as it is registered."""
 
 import re
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -9,12 +11,12 @@ from numpy.typing import NDArray
 
 from easy2hard.errors import UserError
 from easy2hard.seeding import numpy_generator
-from easy2hard.tasks.base import Difficulty, Task, difficulty_text, digits
+from easy2hard.tasks.base import Difficulty, Part, Task, difficulty_text, digits
 from easy2hard.tasks.contract import check_contract
 from easy2hard.tasks.oracle import Checker, Oracle
 from easy2hard.tasks.registry import load_oracle, load_task, task_names
 from easy2hard.tasks.strings import StringOracle, StringTask
-from easy2hard.vocabulary import EOS, SPECIAL, Tokens
+from easy2hard.vocabulary import EOS, PAD, SPECIAL, Tokens
 
 
 @pytest.fixture(params=task_names())
@@ -201,6 +203,55 @@ def changing_answers(self: Oracle, prompts: Tokens) -> Tokens:
     return answers
 
 
+def parts_with(**changes: Callable[[Part], Any]) -> Callable[..., list[Part]]:
+    """Return the parts of a good task, something about each changed."""
+
+    def parts(self: Task, prompts: Tokens, answers: Tokens) -> list[Part]:
+        good = StringTask.parts(cast(Good, self), prompts, answers)
+        return [replace(part, **{name: change(part) for name, change in changes.items()}) for part in good]
+
+    return parts
+
+
+def all_right(count: int) -> Callable[[Tokens, Tokens], NDArray[np.bool_]]:
+    return lambda answers, parts: np.ones(count, dtype=np.bool_)
+
+
+def batch_parts(self: Task, prompts: Tokens, answers: Tokens) -> list[Part]:
+    return parts_with()(self, prompts, answers) if len(prompts) > 1 else []
+
+
+def changing_parts(self: Task, prompts: Tokens, answers: Tokens) -> list[Part]:
+    return parts_with()(self, prompts, answers) if next(CALLS) % 2 else []
+
+
+def parts_for_whole_answers(self: Task, prompts: Tokens, answers: Tokens) -> list[Part]:
+    if not (answers == EOS).any(axis=1).all():
+        fail()
+    return parts_with()(self, prompts, answers)
+
+
+def spoils(part: Part) -> Callable[[Tokens, Tokens], NDArray[np.bool_]]:
+    def agree(answers: Tokens, parts: Tokens) -> NDArray[np.bool_]:
+        answers[:] = PAD
+        return part.agree(answers, parts)
+
+    return agree
+
+
+def blind_to_the_part(part: Part) -> Callable[[Tokens, Tokens], NDArray[np.bool_]]:
+    return lambda answers, parts: (answers[:, 0] > EOS) & (answers[:, 0] <= answers.max())
+
+
+def blind_to_the_whole(part: Part) -> Callable[[Tokens, Tokens], NDArray[np.bool_]]:
+    numbers = part.prompts[:, 1:-1]
+    return lambda answers, parts: (parts[:, :1] == numbers[:, :1])[:, 0]
+
+
+def exactly_as_wide(part: Part) -> Callable[[Tokens, Tokens], NDArray[np.bool_]]:
+    return lambda answers, parts: np.full(len(parts), answers.shape[1] == parts.shape[1] + 1)
+
+
 BROKEN: list[tuple[str, type, Any, str]] = [
     ("sample", Good, fail, "sample must not raise: ZeroDivisionError"),
     ("sample", Good, lambda self, g, d, n: [[1]] * n, "sample must return .* got list"),
@@ -219,6 +270,28 @@ BROKEN: list[tuple[str, type, Any, str]] = [
     ("coupled_ids", Good, lambda self, p, n: np.full((len(p), n), -1), "coupled_ids must be 0 or more"),
     ("coupled_ids", Good, lambda self, p, n: np.full((len(p), n), len(p)), "coupled_ids .* rest of the batch"),
     ("coupled_ids", Good, lambda self, p, n: np.full((len(p), n), n), "coupled_ids .* length asked for"),
+    ("parts", Good, fail, "parts must not raise: ZeroDivisionError"),
+    ("parts", Good, lambda self, p, a: None, "parts must return a list of Part, got None"),
+    ("parts", Good, changing_parts, "parts must be the same"),
+    ("parts", Good, batch_parts, "parts must not depend on the rest of the batch"),
+    ("parts", Good, parts_for_whole_answers, "parts must not raise: ZeroDivisionError"),
+    ("parts", Good, parts_with(name=lambda part: "one"), "parts must have names of their own"),
+    ("parts", Good, parts_with(difficulty=lambda part: part.difficulty + 1), "parts must be easier, got difficulty 2"),
+    ("parts", Good, parts_with(rows=lambda part: part.rows[::-1]), "rows must be different prompts, in order"),
+    ("parts", Good, parts_with(rows=lambda part: part.rows + 1), "rows must be different prompts"),
+    ("parts", Good, parts_with(rows=lambda part: part.rows[:0]), "a part that no prompt has must be left out"),
+    ("parts", Good, parts_with(prompts=lambda part: part.prompts[:, 1:]), "a prompt must begin with BOS"),
+    ("parts", Good, parts_with(prompts=lambda part: part.prompts[1:]), "parts must return .* token ids, got"),
+    ("parts", Good, parts_with(prompts=lambda part: part.prompts[:, :-1]), "prompts of parts must match the grammar"),
+    ("parts", Good, parts_with(prompts=lambda part: np.roll(part.prompts, 1, 0)), "parts must not depend"),
+    ("parts", Good, parts_with(agree=lambda part: fail), "agree must not raise: all but the first digit: Zero"),
+    ("parts", Good, parts_with(agree=spoils), "agree must not raise: .* read-only"),
+    ("parts", Good, parts_with(agree=lambda part: lambda a, p: True), "agree must return .* got bool"),
+    ("parts", Good, parts_with(agree=lambda part: lambda a, p: ~part.agree(a, p)), "'.*' must agree with .* part '.*'"),
+    ("parts", Good, parts_with(agree=lambda part: all_right(len(part.rows))), "no where the part's answer is wrong"),
+    ("parts", Good, parts_with(agree=blind_to_the_part), "agree must say no where the part's answer is wrong"),
+    ("parts", Good, parts_with(agree=blind_to_the_whole), "agree must say no where the whole answer is wrong"),
+    ("parts", Good, parts_with(agree=exactly_as_wide), "agree must not depend on how far answers are padded"),
     ("supervised_difficulties", Good, lambda self, h: [], "must return difficulties"),
     ("example", Good, "12", "example must be a prompt"),
     ("grammar", Good, "[0-9]+=", "grammar must be a Pattern"),

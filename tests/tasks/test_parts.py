@@ -1,12 +1,15 @@
 """What a whole answer must contain: parts against Python integers, lists and networkx."""
 
+import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Part, Task
-from easy2hard.tasks.registry import load_oracle, load_task
+from easy2hard.tasks.registry import load_oracle, load_task, task_names
+from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL
 
 ADDITIONS = pytest.mark.parametrize("name", ["reverse-addition", "forward-addition", "forward-addition-padded"])
 STRINGS = pytest.mark.parametrize("name", ["copy", "reverse"])
@@ -131,3 +134,168 @@ def test_what_is_easiest_has_no_parts(name: str) -> None:
     prompts = task.sample(np.random.default_rng(0), 1, 5)
     assert task.parts(prompts, load_oracle(task).solve(prompts)) == []
     assert task.parts(prompts[:0], prompts[:0]) == []
+
+
+def reversed_numbers(*numbers: int) -> str:
+    return "*".join(str(number)[::-1] for number in numbers) + "="
+
+
+def work(a: int, b: int, change: int | None = None) -> str:
+    """Return worked multiplication; the digit or sign at place ``change`` is another."""
+    la, lb = len(str(a)), len(str(b))
+    answer, total = "", 0
+    for i, digit in enumerate(reversed(str(b))):
+        product = a * int(digit) * 10**i
+        total += product
+        answer += ("+" if i else "") + str(product).zfill(i + la + 1)[::-1]
+        if 0 < i < lb - 1:
+            answer += "(" + str(total).zfill(i + la + 1)[::-1] + ")"
+    answer += "=" + str(total).zfill(la + lb)[::-1]
+    if change is None:
+        return answer
+    return answer[:change] + ("7" if answer[change] != "7" else "3") + answer[change + 1 :]
+
+
+OPERAND = st.integers(1, 10**6)
+
+
+def shorter_operands(a: int, b: int) -> dict[str, tuple[int, int]]:
+    """Return the operands of each part, whether or not it can be asked; 0 stands for a number that begins with 0."""
+
+    def below(number: int) -> int:
+        rest = str(number)[1:]
+        return int(rest) if rest[:1] not in ("", "0") else 0
+
+    return {
+        "all but the highest digit of b": (a, below(b)),
+        "all but the lowest digit of b": (a, b // 10),
+        "all but the highest digit of a": (below(a), b),
+        "all but the lowest digit of a": (a // 10, b),
+    }
+
+
+@given(a=OPERAND, b=OPERAND)
+def test_a_multiplication_contains_those_of_shorter_operands(a: int, b: int) -> None:
+    task = load_task("multiplication")
+    found = parts_of(task, reversed_numbers(a, b), work(a, b))
+    expected = {name: pair for name, pair in shorter_operands(a, b).items() if 0 not in pair}
+    assert {name: text_of(task, part) for name, part in found.items()} == {
+        name: reversed_numbers(*pair) for name, pair in expected.items()
+    }
+    for name, part in found.items():
+        lengths = len(str(expected[name][0])), len(str(expected[name][1]))
+        assert part.difficulty == (lengths[0] if lengths[0] == lengths[1] else lengths)
+        assert agrees(task, part, work(a, b), work(*expected[name]))
+
+
+@given(a=st.integers(10, 10**5), b=st.integers(10, 10**5), data=st.data())
+def test_whatever_is_wrong_in_a_multiplication_a_part_sees(a: int, b: int, data: st.DataObject) -> None:
+    task = load_task("multiplication")
+    answer = work(a, b)
+    place = data.draw(st.integers(0, len(answer) - 1))
+    prompt = reversed_numbers(a, b)
+    seen = [
+        not agrees(task, part, work(a, b, change=place), work(*shorter_operands(a, b)[name]))
+        for name, part in parts_of(task, prompt, answer).items()
+    ]
+    assert any(seen)
+
+
+@pytest.mark.parametrize("name", ["maze-hops", "maze-nodes"])
+def test_the_easiest_maze_has_no_parts(name: str) -> None:
+    task = load_task(name)
+    prompts = task.sample(np.random.default_rng(0), 1 if name == "maze-hops" else 10, 5)
+    assert task.parts(prompts, load_oracle(task).solve(prompts)) == []
+    assert task.parts(prompts[:0], prompts[:0]) == []
+
+
+def maze(name: str, difficulty: int, seed: int, **options: int) -> tuple[Task, str]:
+    task = load_task(name, options)
+    prompts = task.sample(numpy_generator(seed, "maze"), difficulty, 1)
+    return task, task.vocabulary.decode_prompts(prompts)[0]
+
+
+def tree_of(prompt: str) -> nx.Graph:
+    entries = (entry.split(":") for entry in prompt.removesuffix("=").split("#")[1].split("-"))
+    return nx.Graph((node, other) for node, names in entries for other in names.split(","))
+
+
+@given(nodes=st.integers(3, 20), data=st.data())
+def test_a_way_contains_its_rest_and_its_beginning(nodes: int, data: st.DataObject) -> None:
+    hops = data.draw(st.integers(2, nodes - 1))
+    task, prompt = maze("maze-hops", hops, data.draw(st.integers(0, 99)), nodes=nodes)
+    (start, end), tree = prompt.split("#")[0].split(">"), prompt.split("#")[1]
+    way = nx.shortest_path(tree_of(prompt), start, end)
+    found = parts_of(task, prompt, ">".join(way))
+    rest, beginning = found["from the second node on"], found["up to the last node but one"]
+    assert (rest.difficulty, beginning.difficulty) == (hops - 1, hops - 1)
+    assert text_of(task, rest) == f"{way[1]}>{end}#{tree}"
+    assert text_of(task, beginning) == f"{start}>{way[-2]}#{tree}"
+    assert agrees(task, rest, ">".join(way), ">".join(way[1:]))
+    assert agrees(task, beginning, ">".join(way), ">".join(way[:-1]))
+    for wrong in (way[1:], way[:-1], [start, *way], [*way, end], way[::-1], [start, end]):
+        assert not agrees(task, rest, ">".join(wrong), ">".join(way[1:]))
+        assert not agrees(task, beginning, ">".join(wrong), ">".join(way[:-1]))
+
+
+@given(nodes=st.integers(4, 12), data=st.data())
+def test_a_jump_in_a_way_is_seen_by_a_part(nodes: int, data: st.DataObject) -> None:
+    """Any row of different nodes from start to end that is not the way: one of its parts is answered otherwise."""
+    hops = data.draw(st.integers(2, nodes - 1))
+    task, prompt = maze("maze-hops", hops, data.draw(st.integers(0, 99)), nodes=nodes)
+    start, end = prompt.split("#")[0].split(">")
+    tree = tree_of(prompt)
+    between = data.draw(st.lists(st.sampled_from(sorted(set(tree) - {start, end})), min_size=1, unique=True))
+    answer = ">".join([start, *between, end])
+    found = parts_of(task, prompt, answer)
+    right = answer == ">".join(nx.shortest_path(tree, start, end))
+    assert all(agrees(task, part, answer, truth(task, text_of(task, part))) for part in found.values()) == right
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("answer", ["", "1", "1>", ">>>", "3>1", "3>99>1"])
+def test_a_way_without_a_second_node_of_the_maze_has_no_parts(answer: str) -> None:
+    assert parts_of(load_task("maze-hops"), "3>1#1:2-2:3,1-3:2=", answer) == {}
+
+
+@pytest.mark.parametrize("answer", ["1>3", "3>>2>1", "3,3,3,3", "3,2,1", "3>3>2>1", "3>2>3>2>1", "3>2>1>1"])
+def test_what_is_no_way_does_not_contain_the_ways_it_asks_for(answer: str) -> None:
+    task = load_task("maze-hops")
+    found = parts_of(task, "3>1#1:2-2:3,1-3:2=", answer)
+    assert not all(agrees(task, part, answer, truth(task, text_of(task, part))) for part in found.values())
+
+
+@given(nodes=st.integers(3, 30), data=st.data())
+def test_a_leaf_less_changes_no_way(nodes: int, data: st.DataObject) -> None:
+    hops = data.draw(st.integers(1, nodes - 2))
+    seed = data.draw(st.integers(0, 99))
+    task, prompt = maze("maze-nodes", nodes, seed, hops=hops, smallest=hops + 1)
+    (part,) = parts_of(task, prompt, truth(task, prompt)).values()
+    assert part.difficulty == nodes - 1
+    before, after = tree_of(prompt), tree_of(text_of(task, part))
+    start, end = prompt.split("#")[0].split(">")
+    listed = [entry.split(":")[0] for entry in prompt.split("#")[1].split("-")]
+    leaf = next(node for node in reversed(listed) if node not in (start, end) and before.degree[node] == 1)
+    before.remove_node(leaf)
+    assert nx.utils.graphs_equal(before, after)
+    assert [n for n in listed if n != leaf] == [e.split(":")[0] for e in text_of(task, part).split("#")[1].split("-")]
+    task.check_prompt(text_of(task, part))
+    way = truth(task, prompt)
+    assert agrees(task, part, way, way)
+    assert not agrees(task, part, way, ">".join(reversed(way.split(">"))))
+
+
+@pytest.mark.parametrize("answer", [[PAD], [EOS], [BOS], [PAD, EOS], [SPECIAL] * 200, [SPECIAL, EOS, SPECIAL]])
+@pytest.mark.parametrize("name", task_names())
+def test_a_malformed_answer_agrees_with_nothing(name: str, answer: list[int]) -> None:
+    task = load_task(name)
+    prompts = task.sample(numpy_generator(0, "malformed"), 12 if name == "maze-nodes" else 3, 4)
+    answers = load_oracle(task).solve(prompts)
+    malformed = np.tile(np.array(answer, dtype=np.int32), (4, 1))
+    parts = task.parts(prompts, answers)
+    assert parts
+    for part in parts:
+        asked = len(part.rows)
+        true = load_oracle(task).solve(part.prompts)
+        assert not part.agree(malformed[:asked], true).any()
+        assert not part.agree(answers[part.rows], malformed[:asked]).any()
