@@ -5,11 +5,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
 from easy2hard.errors import UserError
 from easy2hard.tasks import registry
+from easy2hard.tasks.contract import check_contract
 from easy2hard.tasks.registry import load_oracle, load_task, load_task_file, task_names
 
 ROOT = Path(__file__).parents[2]
@@ -130,3 +132,16 @@ def test_the_example_of_the_documentation_is_the_example() -> None:
     lines = [line for line in code.splitlines() if line.strip()]
     assert lines == [line for line in SORT.read_text().split('"""\n', 1)[1].splitlines() if line.strip()]
     assert sum(not line.startswith(("import", "from")) for line in lines) < 20
+
+
+def test_the_parts_of_the_documentation_keep_the_contract() -> None:
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in (ROOT / "docs" / "tasks.md").read_text().split("```python\n")[1:]:
+        exec(block.split("```")[0], names)
+    task = names["SortDigitsWithParts"]()
+    check_contract(task, names["SortDigitsOracle"](task))
+    prompts, answers = task.vocabulary.encode_prompts(["3120="]), task.vocabulary.encode_answers(["0123"])
+    (part,) = task.parts(prompts, answers)
+    assert task.vocabulary.decode_prompts(part.prompts) == ["312="]
+    for answer, agrees in (("123", True), ("012", False)):
+        assert part.agree(answers, task.vocabulary.encode_answers([answer])).tolist() == [agrees]
