@@ -1,5 +1,7 @@
 """What a whole answer must contain: parts against Python integers, lists and networkx."""
 
+import re
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Part, Task
 from easy2hard.tasks.registry import load_oracle, load_task, task_names
-from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL
+from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Tokens
 
 ADDITIONS = pytest.mark.parametrize("name", ["reverse-addition", "forward-addition", "forward-addition-padded"])
 STRINGS = pytest.mark.parametrize("name", ["copy", "reverse"])
@@ -188,23 +190,58 @@ def test_a_multiplication_contains_those_of_shorter_operands(a: int, b: int) -> 
         assert agrees(task, part, work(a, b), work(*expected[name]))
 
 
-@given(a=st.integers(10, 10**5), b=st.integers(10, 10**5), data=st.data())
-def test_whatever_is_wrong_in_a_multiplication_a_part_sees(a: int, b: int, data: st.DataObject) -> None:
+def numbers_of(answer: str) -> tuple[list[int], list[int]]:
+    """Return the partial products of worked multiplication, and what they add up to after each."""
+    products, totals = [], []
+    *works, product = re.split("[+=]", answer)
+    for work in works:
+        first, *total = re.findall("[0-9]+", work)
+        products.append(int(first[::-1]))
+        totals += [int(number[::-1]) for number in total]
+    own = products[:1] if len(products) > 1 else []
+    return products, [*own, *totals, int(product[::-1])]
+
+
+def contains(name: str, a: int, b: int, answer: str, of_part: str) -> bool:
+    """Return whether worked multiplication contains that of shorter operands, by integers."""
+    (p, t), (q, u) = numbers_of(answer), numbers_of(of_part)
+    if name == "all but the highest digit of b":
+        return (p[:-1], t[:-1]) == (q, u)
+    if name == "all but the lowest digit of b":
+        return p[1:] == [10 * number for number in q] and t[1:] == [p[0] + 10 * number for number in u]
+    if name == "all but the highest digit of a":
+        low = 10 ** (len(str(a)) - 1)
+        products = all((x - y) % (low * 10**i) == 0 for i, (x, y) in enumerate(zip(p, q, strict=True)))
+        return products and all((x - y) % low == 0 for x, y in zip(t, u, strict=True))
+    carries = [a % 10 * int(digit) // 10 for digit in reversed(str(b))]
+    products = all(
+        x // 10 ** (i + 1) == y // 10**i + carry for i, (x, y, carry) in enumerate(zip(p, q, carries, strict=True))
+    )
+    return products and t[0] // 10 == u[0] + carries[0]
+
+
+@given(a=OPERAND, b=OPERAND, data=st.data())
+def test_a_digit_that_is_wrong_in_a_multiplication_is_seen_where_it_is_compared(
+    a: int, b: int, data: st.DataObject
+) -> None:
     task = load_task("multiplication")
-    answer = work(a, b)
-    place = data.draw(st.integers(0, len(answer) - 1))
-    prompt = reversed_numbers(a, b)
-    seen = [
-        not agrees(task, part, work(a, b, change=place), work(*shorter_operands(a, b)[name]))
-        for name, part in parts_of(task, prompt, answer).items()
-    ]
-    assert any(seen)
+    for name, part in parts_of(task, reversed_numbers(a, b), work(a, b)).items():
+        shorter = shorter_operands(a, b)[name]
+        answer, of_part = work(a, b), work(*shorter)
+        place = data.draw(st.integers(0, len(answer) + len(of_part) - 1))
+        if place < len(answer):
+            answer = work(a, b, change=place)
+        else:
+            of_part = work(*shorter, change=place - len(answer))
+        form = [re.sub("[0-9]", "0", each) for each in (answer, of_part)]
+        formed = form == [re.sub("[0-9]", "0", each) for each in (work(a, b), work(*shorter))]
+        assert agrees(task, part, answer, of_part) == (formed and contains(name, a, b, answer, of_part))
 
 
 @pytest.mark.parametrize("name", ["maze-hops", "maze-nodes"])
 def test_the_easiest_maze_has_no_parts(name: str) -> None:
-    task = load_task(name)
-    prompts = task.sample(np.random.default_rng(0), 1 if name == "maze-hops" else 10, 5)
+    task = load_task(name, {"hops": 2, "smallest": 6} if name == "maze-nodes" else {})
+    prompts = task.sample(np.random.default_rng(0), 1 if name == "maze-hops" else 6, 5)
     assert task.parts(prompts, load_oracle(task).solve(prompts)) == []
     assert task.parts(prompts[:0], prompts[:0]) == []
 
@@ -285,17 +322,46 @@ def test_a_leaf_less_changes_no_way(nodes: int, data: st.DataObject) -> None:
     assert not agrees(task, part, way, ">".join(reversed(way.split(">"))))
 
 
-@pytest.mark.parametrize("answer", [[PAD], [EOS], [BOS], [PAD, EOS], [SPECIAL] * 200, [SPECIAL, EOS, SPECIAL]])
-@pytest.mark.parametrize("name", task_names())
-def test_a_malformed_answer_agrees_with_nothing(name: str, answer: list[int]) -> None:
+def test_a_way_without_an_end_has_no_parts() -> None:
+    task = load_task("maze-hops")
+    prompts = task.vocabulary.encode_prompts(["3>1#1:2-2:3,1-3:2="])
+    assert task.parts(prompts, task.vocabulary.encode_answers(["3>2>1>2"])[:, :-1]) == []
+
+
+@pytest.mark.parametrize("name", ["forward-addition", "forward-addition-padded"])
+@pytest.mark.parametrize(("whole", "of_part"), [("035", "3"), ("35", "03"), ("0035", "03"), ("035", "003")])
+def test_a_sum_with_other_zeros_before_it_agrees_with_nothing(name: str, whole: str, of_part: str) -> None:
     task = load_task(name)
-    prompts = task.sample(numpy_generator(0, "malformed"), 12 if name == "maze-nodes" else 3, 4)
+    part = parts_of(task, "12+23=", whole)["all but the lowest digit"]
+    assert not agrees(task, part, whole, of_part)
+
+
+def malformed(answers: Tokens) -> dict[str, Tokens]:
+    """Return answers that are no answers, made from true ones."""
+    count = len(answers)
+    rows, wide = np.arange(count), np.pad(answers, ((0, 0), (0, 3)))
+    end = (answers == EOS).argmax(axis=1)
+    endless, longer, shorter = wide.copy(), wide.copy(), wide.copy()
+    endless[rows, end] = PAD
+    longer[rows, end], longer[rows, end + 1], longer[rows, end + 2] = longer[rows, end - 1], longer[rows, end - 1], EOS
+    shorter[rows, end], shorter[rows, end - 1] = PAD, EOS
+    fixed = {"begin": [BOS], "end": [EOS], "nothing": [PAD], "padding first": [PAD, EOS], "endless": [SPECIAL] * 200}
+    made = {kind: np.tile(np.array(row, dtype=np.int32), (count, 1)) for kind, row in fixed.items()}
+    return {**made, "without end": endless, "two symbols more": longer, "a symbol less": shorter}
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_a_malformed_answer_agrees_with_nothing(name: str) -> None:
+    task = load_task(name)
+    prompts = task.sample(numpy_generator(0, "malformed"), 12 if name == "maze-nodes" else 3, 8)
     answers = load_oracle(task).solve(prompts)
-    malformed = np.tile(np.array(answer, dtype=np.int32), (4, 1))
     parts = task.parts(prompts, answers)
     assert parts
     for part in parts:
-        asked = len(part.rows)
-        true = load_oracle(task).solve(part.prompts)
-        assert not part.agree(malformed[:asked], true).any()
-        assert not part.agree(answers[part.rows], malformed[:asked]).any()
+        whole, true = answers[part.rows], load_oracle(task).solve(part.prompts)
+        for kind, wrong in malformed(whole).items():
+            assert not part.agree(wrong, true).any(), kind
+        for kind, wrong in malformed(true).items():
+            assert not part.agree(whole, wrong).any(), kind
+        nothing = np.zeros_like(whole)
+        assert not part.agree(nothing, nothing).any()
