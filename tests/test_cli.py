@@ -140,6 +140,32 @@ def test_a_supervised_signal_is_marked_wherever_results_are_shown(cli: CommandLi
     assert marks in cli("eval", "new", "--examples", "5").stdout
 
 
+def test_eval_shows_the_hard_split_beside_the_uniform_prompts(cli: CommandLine) -> None:
+    assert cli(*quick("task.name=forward-addition", "rounds.count=0")).returncode == 0
+    header, *lines, what = cli("eval", "new", "--examples", "20", "--difficulties", "1,2").stdout.splitlines()
+    assert header.split() == ["difficulty", "exact", "match", "voted", "hard", "split"]
+    assert [len(line.split()) for line in lines] == [4, 4]
+    assert what == "hard split: a carry through half of the columns"
+    found = json.loads(cli("eval", "new", "--examples", "20", "--difficulties", "1,2", "--json").stdout)
+    assert list(found) == ["exact_match", "voted", "hard_split"]
+    assert all(list(scores) == ["1", "2"] for scores in found.values())
+
+
+def test_sample_shows_what_is_drawn_for_which_purpose(cli: CommandLine) -> None:
+    options = ("--option", "carry_share=100", "--option", "carry_density=100", "--difficulty", "3")
+    nines = {
+        kind: [
+            sum(map(int, prompt.removesuffix("=").split("+"))) == 999
+            for prompt in cli("sample", "forward-addition", *options, "--kind", kind).stdout.split()
+        ]
+        for kind in ("evaluation", "labels", "supervised", "hard")
+    }
+    assert (all(nines["labels"]), all(nines["supervised"])) == (True, True)
+    assert (all(nines["evaluation"]), any(nines["hard"])) == (False, False)
+    assert "--kind soft" in cli("sample", "forward-addition", *options, "--kind", "soft").stderr
+    assert "no hard split" in cli("sample", "copy", "--difficulty", "3", "--kind", "hard").stderr
+
+
 def test_audit_names_the_first_round_whose_labels_fell(cli: CommandLine) -> None:
     assert cli(*quick()).returncode == 0
     lines = cli("audit", "new").stdout.splitlines()

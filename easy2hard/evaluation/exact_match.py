@@ -89,17 +89,29 @@ def accuracy(
     difficulties: Sequence[Difficulty],
     examples: int,
     on_done: Callable[[int], None] = lambda count: None,
+    hard: bool = False,
 ) -> dict[Difficulty, float]:
-    """Return the members' mean exact match on ``examples`` evaluation prompts of each difficulty."""
-    sets = _evaluation_examples(task, oracle, seed, difficulties, examples)
+    """Return the members' mean exact match on ``examples`` evaluation prompts of each difficulty.
+
+    Args:
+        members: the models.
+        task: samples the prompts.
+        oracle: solves them.
+        seed: the run's seed.
+        difficulties: which.
+        examples: prompts of each.
+        on_done: told about (prompts x members) as they are done.
+        hard: ask the prompts of the task's hard split.
+    """
+    sets = _evaluation_examples(task, oracle, seed, difficulties, examples, hard)
     matches = exact_matches(members, sets, on_done)
     return {difficulty: float(each.mean()) for difficulty, each in zip(difficulties, matches, strict=True)}
 
 
 def _evaluation_examples(
-    task: Task, oracle: Oracle, seed: int, difficulties: Sequence[Difficulty], count: int
+    task: Task, oracle: Oracle, seed: int, difficulties: Sequence[Difficulty], count: int, hard: bool = False
 ) -> list[Examples]:
-    prompts = [evaluation_prompts(task, seed, difficulty, count) for difficulty in difficulties]
+    prompts = [evaluation_prompts(task, seed, difficulty, count, hard) for difficulty in difficulties]
     return [(each, oracle.solve(each)) for each in prompts]
 
 

@@ -77,6 +77,8 @@ class Task(ABC):
     """What the difficulty counts."""
     greatest: int | None = None
     """The greatest difficulty there is; None where there is no end."""
+    hard_split: str | None = None
+    """What makes the prompts of :meth:`sample_hard` hard, in a few words; None where the task has no hard split."""
 
     def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
         """Return the difficulties, all equally likely, that make up D0 when ``hardest`` is the greatest."""
@@ -96,7 +98,26 @@ class Task(ABC):
 
     @abstractmethod
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
-        """Return (count, length) prompts of exactly ``difficulty``, each beginning with BOS."""
+        """Return (count, length) prompts of exactly ``difficulty``, each beginning with BOS. Evaluation uses these."""
+
+    def sample_practice(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
+        """Return what :meth:`sample` does, from the distribution to learn from: for labels and for D0.
+
+        A task may draw more of what is rare and hard. It knows no true answers, so it may do so for labels too.
+        """
+        return self.sample(generator, difficulty, count)
+
+    def sample_supervised(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
+        """Return what :meth:`sample_practice` does, for D0 alone: prompts that are in one batch may belong together."""
+        return self.sample_practice(generator, difficulty, count)
+
+    def sample_hard(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
+        """Return what :meth:`sample` does, from the hard split: evaluated beside the uniform prompts.
+
+        Raises:
+            UserError: the task has no hard split.
+        """
+        raise UserError(f"task {self.name}: has no hard split")
 
     @abstractmethod
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:

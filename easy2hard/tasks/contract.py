@@ -80,6 +80,8 @@ def _check_difficulty(task: Task, oracle: Oracle, difficulty: Difficulty) -> Non
         other = _sample(task, difficulty, COUNT, stream="another")
         _require((other != prompts).any(), "sample must take its randomness from the generator it is given")
     _check_prompts(task, _sample(task, difficulty, 0), 0)
+    for method in ["sample_practice", "sample_supervised", *(["sample_hard"] if task.hard_split else [])]:
+        _check_like_sample(task, difficulty, method, prompts.shape[1])
     texts = task.vocabulary.decode_prompts(prompts)
     for text in texts:
         _call("sampled prompts must match the grammar", task.check_prompt, text)
@@ -169,12 +171,23 @@ def _others(task: Task, token: int) -> list[int]:
     return sorted(other for other in wanted if SPECIAL <= other < len(task.vocabulary))
 
 
-def _sample(task: Task, difficulty: Difficulty, count: int, stream: str = "contract") -> Any:
+def _check_like_sample(task: Task, difficulty: Difficulty, method: str, length: int) -> None:
+    """Prompts of another distribution must be prompts of the same difficulty."""
+    prompts = _sample(task, difficulty, COUNT, method=method)
+    _check_prompts(task, prompts, COUNT)
+    _require(prompts.shape[1] == length, f"{method} must give prompts as long as those of sample")
+    again = _sample(task, difficulty, COUNT, method=method)
+    _require((again == prompts).all(), f"{method} must give the same prompts for the same stream")
+    for text in task.vocabulary.decode_prompts(prompts):
+        _call(f"prompts of {method} must match the grammar", task.check_prompt, text)
+
+
+def _sample(task: Task, difficulty: Difficulty, count: int, stream: str = "contract", method: str = "sample") -> Any:
     before = np.random.get_state()[1].copy()  # type: ignore[index]
     generator = numpy_generator(0, stream, difficulty_text(difficulty))
-    prompts = _call("sample must not raise", task.sample, generator, difficulty, count)
+    prompts = _call(f"{method} must not raise", getattr(task, method), generator, difficulty, count)
     after = np.random.get_state()[1]  # type: ignore[index]
-    _require((before == after).all(), "sample must leave NumPy's global generator alone")
+    _require((before == after).all(), f"{method} must leave NumPy's global generator alone")
     return prompts
 
 
