@@ -77,15 +77,16 @@ class SupervisedSource(Source):
         if progress < self.curriculum:
             hardest = max(1, int(np.ceil(self.hardest * progress / self.curriculum)))
         groups = self._by_length(hardest)
-        shares = np.cumsum([len(group) for group in groups]) / sum(map(len, groups))
+        weights = [np.array([self.task.supervised_weight(each) for each in group]) for group in groups]
+        shares = np.cumsum([each.sum() for each in weights]) / sum(each.sum() for each in weights)
         drawn = []
         for point, size in zip(points, _split(generator, rows, len(points)), strict=True):
-            difficulties = groups[min(int(np.searchsorted(shares, point, side="right")), len(groups) - 1)]
-            counts = generator.multinomial(size, np.full(len(difficulties), 1 / len(difficulties)))
+            chosen = min(int(np.searchsorted(shares, point, side="right")), len(groups) - 1)
+            counts = generator.multinomial(size, weights[chosen] / weights[chosen].sum())
             prompts = np.concatenate(
                 [
                     self.prompts.sample(generator, difficulty, int(count))
-                    for difficulty, count in zip(difficulties, counts, strict=True)
+                    for difficulty, count in zip(groups[chosen], counts, strict=True)
                     if count
                 ]
             )

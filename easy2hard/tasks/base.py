@@ -81,8 +81,12 @@ class Task(ABC):
     """What makes the prompts of :meth:`sample_hard` hard, in a few words; None where the task has no hard split."""
 
     def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
-        """Return the difficulties, all equally likely, that make up D0 when ``hardest`` is the greatest."""
+        """Return the difficulties that make up D0 when ``hardest`` is the greatest."""
         return list(range(1, hardest + 1))
+
+    def supervised_weight(self, difficulty: Difficulty) -> float:
+        """Return how often a supervised difficulty is drawn, relative to the others; all are equally likely here."""
+        return 1.0
 
     def labelled_difficulties(self, hardest: int) -> list[list[Difficulty]]:
         """Return what is labelled to come from ``hardest - 1`` to ``hardest``: the difficulties of each small step."""
