@@ -385,7 +385,9 @@ def evaluate(
     task_file: TaskFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure exact match by difficulty: the members' mean, and their vote; the mean on the task's hard split, too.
+    """Measure exact match by difficulty: the members' mean and their vote.
+
+    Beside them the mean on the task's hard split and the baseline that the task names, where it has them.
 
     Example: easy2hard eval runs/copy-cpu-seed0 --difficulties 1-30 --examples 1000
     """
@@ -395,7 +397,7 @@ def evaluate(
     asked = None if difficulties is None else parse_difficulties(difficulties)
     _load_task_file(task_file)
 
-    from easy2hard.evaluation.exact_match import accuracy, evaluate_run
+    from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy, evaluate_run
     from easy2hard.runs.members import load_members
     from easy2hard.tasks.registry import load_oracle, load_task
 
@@ -411,6 +413,8 @@ def evaluate(
     columns = {"exact match": mean, "voted": voted}
     if task.hard_split:
         columns["hard split"] = accuracy(members, task, oracle, settings.seed, wanted, examples, hard=True)
+    if task.baseline:
+        columns["baseline"] = baseline_accuracy(task, oracle, settings.seed, wanted, examples)
     if as_json:
         print(json.dumps({name.replace(" ", "_"): _by_text(scores) for name, scores in columns.items()}))
         return
@@ -420,6 +424,8 @@ def evaluate(
         print(f"{difficulty_text(difficulty):>10}  {'  '.join(values)}")
     if task.hard_split:
         print(f"hard split: {task.hard_split}")
+    if task.baseline:
+        print(f"baseline: {task.baseline}")
     shared = [text for text in opened.manifest.rounds[0].overlap if parse_difficulty(text) in mean]
     if shared:
         print(f"supervised on the same prompts, for want of others: difficulty {', '.join(shared)}")
@@ -575,8 +581,10 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
     if as_json:
         print(json.dumps(rows))
         return
+    baseline = oracle.task.baseline
     print(
         f"{'round':>5}  {'difficulty':>10}  {'proposed':>8}  {'right':>7}  {'kept':>7}  {'precision':>9}  {'recall':>7}"
+        + (f"  {'baseline':>8}" if baseline else "")
     )
     for row in rows:
         names = span(row["difficulties"])
@@ -584,7 +592,10 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
         print(
             f"{row['round']:>5}  {names:>10}  {row['proposed']:>8}  {shares[0]:>7}"
             f"  {row['kept']:>7}  {shares[1]:>9}  {shares[2]:>7}"
+            + (f"  {_fraction(row['baseline']):>8}" if baseline else "")
         )
+    if rows and baseline:
+        print(f"baseline, the share of the same prompts that it answers rightly: {baseline}")
     for row in rows:
         for difficulty, stages in row["by_difficulty"].items():
             steps = (

@@ -151,6 +151,21 @@ def test_eval_shows_the_hard_split_beside_the_uniform_prompts(cli: CommandLine) 
     assert all(list(scores) == ["1", "2"] for scores in found.values())
 
 
+def test_the_baseline_of_a_task_is_shown_beside_the_members(cli: CommandLine) -> None:
+    maze = ["task.name=maze-hops", "task.options={nodes=6, labels=6}", "supervised.difficulty=2", "rounds.count=1"]
+    ran = cli(*quick(*maze, "rounds.filters=[{name='none'}]"))
+    assert "round 0: the members are no better than the task's baseline at difficulty 1-2: exact match 0" in ran.stdout
+    header, *_, what = cli("eval", "new", "--examples", "200", "--difficulties", "2").stdout.splitlines()
+    assert header.split() == ["difficulty", "exact", "match", "voted", "baseline"]
+    assert what == f"baseline: {load_task('maze-hops').baseline}"
+    found = json.loads(cli("eval", "new", "--examples", "200", "--difficulties", "2", "--json").stdout)
+    assert found["baseline"]["2"] == pytest.approx(0.87, abs=0.08)
+    header, line, what, *_ = cli("audit", "new").stdout.splitlines()
+    assert header.split()[-1] == "baseline"
+    assert 0 < float(line.split()[-1]) <= 1
+    assert what.startswith("baseline, the share of the same prompts that it answers rightly: any unvisited")
+
+
 def test_sample_shows_what_is_drawn_for_which_purpose(cli: CommandLine) -> None:
     options = ("--option", "carry_share=100", "--option", "carry_density=100", "--difficulty", "3")
     nines = {

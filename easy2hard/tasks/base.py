@@ -79,6 +79,8 @@ class Task(ABC):
     """The greatest difficulty there is; None where there is no end."""
     hard_split: str | None = None
     """What makes the prompts of :meth:`sample_hard` hard, in a few words; None where the task has no hard split."""
+    baseline: str | None = None
+    """How :meth:`baseline_answers` come about, in a few words; None where the task names no baseline."""
 
     def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
         """Return the difficulties that make up D0 when ``hardest`` is the greatest."""
@@ -122,6 +124,16 @@ class Task(ABC):
             UserError: the task has no hard split.
         """
         raise UserError(f"task {self.name}: has no hard split")
+
+    def baseline_answers(self, generator: np.random.Generator, prompts: Tokens) -> Tokens:
+        """Return (count, any) answers that cost no understanding, ended by EOS and padded on the right.
+
+        Members that are no better have not learned the task. ``generator`` chooses where there is a choice.
+
+        Raises:
+            UserError: the task names no baseline.
+        """
+        raise UserError(f"task {self.name}: names no baseline")
 
     @abstractmethod
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
