@@ -113,8 +113,8 @@ def as_peer(member: Transformer) -> peer.LlamaForCausalLM:
 class OneDifficulty(SupervisedSource):
     """True examples of one difficulty only, to measure cost at a length."""
 
-    def _by_length(self, hardest: int) -> list[list]:
-        return [[hardest]]
+    def _by_length(self, hardest: int) -> list[tuple[list, np.ndarray]]:
+        return [([hardest], np.ones(1))]
 
 
 def train_seconds(

@@ -385,7 +385,9 @@ def evaluate(
     task_file: TaskFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure exact match by difficulty: the members' mean, and their vote.
+    """Measure exact match by difficulty: the members' mean and their vote.
+
+    Beside them the mean on the task's hard split and the baseline that the task names, where it has them.
 
     Example: easy2hard eval runs/copy-cpu-seed0 --difficulties 1-30 --examples 1000
     """
@@ -395,7 +397,7 @@ def evaluate(
     asked = None if difficulties is None else parse_difficulties(difficulties)
     _load_task_file(task_file)
 
-    from easy2hard.evaluation.exact_match import evaluate_run
+    from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy, evaluate_run
     from easy2hard.runs.members import load_members
     from easy2hard.tasks.registry import load_oracle, load_task
 
@@ -406,13 +408,24 @@ def evaluate(
     task = load_task(settings.task.name, settings.task.options)
     wanted = asked or task.evaluated_difficulties(task.capped(opened.manifest.frontier + 5))
     members = load_members(opened)
-    mean, voted = evaluate_run(members, task, load_oracle(task), settings.seed, wanted, examples)
+    oracle = load_oracle(task)
+    mean, voted = evaluate_run(members, task, oracle, settings.seed, wanted, examples)
+    columns = {"exact match": mean, "voted": voted}
+    if task.hard_split:
+        columns["hard split"] = accuracy(members, task, oracle, settings.seed, wanted, examples, hard=True)
+    if task.baseline:
+        columns["baseline"] = baseline_accuracy(task, oracle, settings.seed, wanted, examples)
     if as_json:
-        print(json.dumps({"exact_match": _by_text(mean), "voted": _by_text(voted)}))
+        print(json.dumps({name.replace(" ", "_"): _by_text(scores) for name, scores in columns.items()}))
         return
-    print(f"{'difficulty':>10}  {'exact match':>11}  {'voted':>6}")
+    print("  ".join(f"{name:>{max(6, len(name))}}" for name in ["difficulty", *columns]))
     for difficulty in mean:
-        print(f"{difficulty_text(difficulty):>10}  {mean[difficulty]:>11.4f}  {voted[difficulty]:>6.4f}")
+        values = (f"{scores[difficulty]:>{max(6, len(name))}.4f}" for name, scores in columns.items())
+        print(f"{difficulty_text(difficulty):>10}  {'  '.join(values)}")
+    if task.hard_split:
+        print(f"hard split: {task.hard_split}")
+    if task.baseline:
+        print(f"baseline: {task.baseline}")
     shared = [text for text in opened.manifest.rounds[0].overlap if parse_difficulty(text) in mean]
     if shared:
         print(f"supervised on the same prompts, for want of others: difficulty {', '.join(shared)}")
@@ -568,8 +581,10 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
     if as_json:
         print(json.dumps(rows))
         return
+    baseline = oracle.task.baseline
     print(
         f"{'round':>5}  {'difficulty':>10}  {'proposed':>8}  {'right':>7}  {'kept':>7}  {'precision':>9}  {'recall':>7}"
+        + (f"  {'baseline':>8}" if baseline else "")
     )
     for row in rows:
         names = span(row["difficulties"])
@@ -577,7 +592,10 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
         print(
             f"{row['round']:>5}  {names:>10}  {row['proposed']:>8}  {shares[0]:>7}"
             f"  {row['kept']:>7}  {shares[1]:>9}  {shares[2]:>7}"
+            + (f"  {_fraction(row['baseline']):>8}" if baseline else "")
         )
+    if rows and baseline:
+        print(f"baseline, the share of the same prompts that it answers rightly: {baseline}")
     for row in rows:
         for difficulty, stages in row["by_difficulty"].items():
             steps = (
@@ -657,6 +675,9 @@ def sample(
     options: Annotated[
         list[str] | None, typer.Option("--option", metavar="NAME=N", help="an option of the task; repeatable")
     ] = None,
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help="evaluation, or as drawn for labels, supervised or the hard split: hard")
+    ] = "evaluation",
     task_file: TaskFileOption = None,
 ) -> None:
     """Print prompts of a task, one a line.
@@ -674,7 +695,15 @@ def sample(
     loaded = load_task(task, _parse_options(options or []))
     if isinstance(wanted, tuple) and not isinstance(loaded.supervised_difficulties(2)[0], tuple):
         raise UserError(f"--difficulty {difficulty}: the difficulty of task {task} is one number")
-    prompts = loaded.sample(numpy_generator(seed, "sample", difficulty_text(wanted)), wanted, count)
+    kinds = {
+        "evaluation": loaded.sample,
+        "labels": loaded.sample_practice,
+        "supervised": loaded.sample_supervised,
+        "hard": loaded.sample_hard,
+    }
+    if kind not in kinds:
+        raise UserError(f"--kind {kind}: unknown (allowed: {', '.join(kinds)})")
+    prompts = kinds[kind](numpy_generator(seed, "sample", difficulty_text(wanted)), wanted, count)
     print("\n".join(loaded.vocabulary.decode_prompts(prompts)))
 
 

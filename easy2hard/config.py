@@ -22,7 +22,9 @@ class TaskSettings(_Settings):
     """Which task."""
 
     name: str = Field(description="name of the task, one of `easy2hard tasks`")
-    options: dict[str, int] = Field({}, description="what the task lets one choose, such as the nodes of a maze")
+    options: dict[str, int] = Field(
+        {}, description="what the task lets one choose, such as the nodes of a maze (docs/tasks.md)"
+    )
 
 
 class ModelSize(_Settings):

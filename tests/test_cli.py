@@ -140,6 +140,47 @@ def test_a_supervised_signal_is_marked_wherever_results_are_shown(cli: CommandLi
     assert marks in cli("eval", "new", "--examples", "5").stdout
 
 
+def test_eval_shows_the_hard_split_beside_the_uniform_prompts(cli: CommandLine) -> None:
+    assert cli(*quick("task.name=forward-addition", "rounds.count=0")).returncode == 0
+    header, *lines, what = cli("eval", "new", "--examples", "20", "--difficulties", "1,2").stdout.splitlines()
+    assert header.split() == ["difficulty", "exact", "match", "voted", "hard", "split"]
+    assert [len(line.split()) for line in lines] == [4, 4]
+    assert what == "hard split: a carry through half of the columns"
+    found = json.loads(cli("eval", "new", "--examples", "20", "--difficulties", "1,2", "--json").stdout)
+    assert list(found) == ["exact_match", "voted", "hard_split"]
+    assert all(list(scores) == ["1", "2"] for scores in found.values())
+
+
+def test_the_baseline_of_a_task_is_shown_beside_the_members(cli: CommandLine) -> None:
+    maze = ["task.name=maze-hops", "task.options={nodes=6, labels=6}", "supervised.difficulty=2", "rounds.count=1"]
+    ran = cli(*quick(*maze, "rounds.filters=[{name='none'}]"))
+    assert "round 0: the members are no better than the task's baseline at difficulty 1-2: exact match 0" in ran.stdout
+    header, *_, what = cli("eval", "new", "--examples", "200", "--difficulties", "2").stdout.splitlines()
+    assert header.split() == ["difficulty", "exact", "match", "voted", "baseline"]
+    assert what == f"baseline: {load_task('maze-hops').baseline}"
+    found = json.loads(cli("eval", "new", "--examples", "200", "--difficulties", "2", "--json").stdout)
+    assert found["baseline"]["2"] == pytest.approx(0.87, abs=0.08)
+    header, line, what, *_ = cli("audit", "new").stdout.splitlines()
+    assert header.split()[-1] == "baseline"
+    assert 0 < float(line.split()[-1]) <= 1
+    assert what.startswith("baseline, the share of the same prompts that it answers rightly: any unvisited")
+
+
+def test_sample_shows_what_is_drawn_for_which_purpose(cli: CommandLine) -> None:
+    options = ("--option", "carry_share=100", "--option", "carry_density=100", "--difficulty", "3")
+    nines = {
+        kind: [
+            sum(map(int, prompt.removesuffix("=").split("+"))) == 999
+            for prompt in cli("sample", "forward-addition", *options, "--kind", kind).stdout.split()
+        ]
+        for kind in ("evaluation", "labels", "supervised", "hard")
+    }
+    assert (all(nines["labels"]), all(nines["supervised"])) == (True, True)
+    assert (all(nines["evaluation"]), any(nines["hard"])) == (False, False)
+    assert "--kind soft" in cli("sample", "forward-addition", *options, "--kind", "soft").stderr
+    assert "no hard split" in cli("sample", "copy", "--difficulty", "3", "--kind", "hard").stderr
+
+
 def test_audit_names_the_first_round_whose_labels_fell(cli: CommandLine) -> None:
     assert cli(*quick()).returncode == 0
     lines = cli("audit", "new").stdout.splitlines()

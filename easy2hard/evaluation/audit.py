@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from easy2hard.evaluation.baseline import baseline_right
 from easy2hard.tasks.oracle import Checker, Oracle
 
 BINS = 10
@@ -36,6 +37,7 @@ def audit_ledger(path: Path, oracle: Oracle, filters: Sequence[str] = ()) -> dic
         ``precision`` is the share of kept labels that are right, ``proposed_precision`` the share of all proposals that
         are, ``recall`` the share of right proposals that were kept; None where there is nothing to count.
         ``by_filter`` has the same after each filter, ``by_difficulty`` for each difficulty after each filter;
+        ``baseline`` is the share of the proposals' prompts that the task's baseline answers rightly, None without one;
         ``errors`` counts the kinds of mistakes among kept labels, ``calibration`` compares confidence with the share
         that is right.
     """
@@ -64,6 +66,7 @@ def audit_labels(table: pa.Table, oracle: Oracle, right: Flags, filters: Sequenc
         "precision": _share(right[kept]),
         "proposed_precision": _share(right),
         "recall": _share(kept[right]),
+        "baseline": _baseline(prompts, oracle),
         "by_filter": _stages(filters, why, right),
         "by_difficulty": {
             str(difficulty): _stages(filters, why[of == difficulty], right[of == difficulty])
@@ -101,6 +104,14 @@ def readiness_compared(asked: Sequence[Mapping[str, Mapping[str, float]]], ready
             counts["daring"] += says and not truth
             counts["careful"] += truth and not says
     return dict(sorted(found.items()))
+
+
+def _baseline(prompts: Sequence[str], oracle: Oracle) -> float | None:
+    if oracle.task.baseline is None:
+        return None
+    generator = np.random.default_rng(0)
+    right = [baseline_right(oracle, tokens, generator) for _, tokens in oracle.task.encode(prompts)]
+    return _share(np.concatenate(right)) if right else None
 
 
 def _stages(filters: Sequence[str], why: NDArray[np.object_], right: Flags) -> list[dict[str, Any]]:

@@ -31,11 +31,10 @@ class Blindfold(Oracle):
         self._lengths: set[int] = set()
         self._longest = 0
         for difficulty in oracle.task.supervised_difficulties(hardest):
-            prompts = oracle.task.sample(
-                numpy_generator(0, "blindfold", difficulty_text(difficulty)), difficulty, _PROBE
-            )
-            self._lengths.add(prompts.shape[1])
-            self._longest = max(self._longest, _longest(oracle.solve(prompts)))
+            for draw in (oracle.task.sample, oracle.task.sample_supervised):  # both are asked for: evaluation and D0
+                prompts = draw(numpy_generator(0, "blindfold", difficulty_text(difficulty)), difficulty, _PROBE)
+                self._lengths.add(prompts.shape[1])
+                self._longest = max(self._longest, _longest(oracle.solve(prompts)))
 
     @override
     def solve(self, prompts: Tokens) -> Tokens:

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from easy2hard.evaluation.baseline import baseline_right
 from easy2hard.improvement.labels import Proposals, pad_answers, propose
 from easy2hard.models.decoding import PASSED_TOKENS, chunks, greedy
 from easy2hard.models.member import Member
 from easy2hard.models.threads import map_chunks
-from easy2hard.tasks.base import Difficulty, Task
+from easy2hard.seeding import numpy_generator
+from easy2hard.tasks.base import Difficulty, Task, difficulty_text
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.tasks.prompts import evaluation_prompts
 from easy2hard.vocabulary import PAD, Tokens
@@ -89,17 +91,43 @@ def accuracy(
     difficulties: Sequence[Difficulty],
     examples: int,
     on_done: Callable[[int], None] = lambda count: None,
+    hard: bool = False,
 ) -> dict[Difficulty, float]:
-    """Return the members' mean exact match on ``examples`` evaluation prompts of each difficulty."""
-    sets = _evaluation_examples(task, oracle, seed, difficulties, examples)
+    """Return the members' mean exact match on ``examples`` evaluation prompts of each difficulty.
+
+    Args:
+        members: the models.
+        task: samples the prompts.
+        oracle: solves them.
+        seed: the run's seed.
+        difficulties: which.
+        examples: prompts of each.
+        on_done: told about (prompts x members) as they are done.
+        hard: ask the prompts of the task's hard split.
+    """
+    sets = _evaluation_examples(task, oracle, seed, difficulties, examples, hard)
     matches = exact_matches(members, sets, on_done)
     return {difficulty: float(each.mean()) for difficulty, each in zip(difficulties, matches, strict=True)}
 
 
+def baseline_accuracy(
+    task: Task, oracle: Oracle, seed: int, difficulties: Sequence[Difficulty], examples: int
+) -> dict[Difficulty, float]:
+    """Return the exact match of the task's baseline on the same prompts; nothing where the task names none."""
+    if task.baseline is None:
+        return {}
+    found = {}
+    for difficulty in difficulties:
+        prompts = evaluation_prompts(task, seed, difficulty, examples)
+        generator = numpy_generator(seed, "baseline", difficulty_text(difficulty))
+        found[difficulty] = float(baseline_right(oracle, prompts, generator).mean())
+    return found
+
+
 def _evaluation_examples(
-    task: Task, oracle: Oracle, seed: int, difficulties: Sequence[Difficulty], count: int
+    task: Task, oracle: Oracle, seed: int, difficulties: Sequence[Difficulty], count: int, hard: bool = False
 ) -> list[Examples]:
-    prompts = [evaluation_prompts(task, seed, difficulty, count) for difficulty in difficulties]
+    prompts = [evaluation_prompts(task, seed, difficulty, count, hard) for difficulty in difficulties]
     return [(each, oracle.solve(each)) for each in prompts]
 
 

@@ -63,7 +63,7 @@ class SupervisedSource(Source):
         self.oracle = oracle
         self.hardest = hardest
         self.curriculum = curriculum
-        self._lengths: dict[int, list[list[Difficulty]]] = {}
+        self._lengths: dict[int, list[tuple[list[Difficulty], NDArray[np.float64]]]] = {}
 
     @property
     def overlap(self) -> dict[Difficulty, float]:
@@ -77,11 +77,12 @@ class SupervisedSource(Source):
         if progress < self.curriculum:
             hardest = max(1, int(np.ceil(self.hardest * progress / self.curriculum)))
         groups = self._by_length(hardest)
-        shares = np.cumsum([len(group) for group in groups]) / sum(map(len, groups))
+        sums = [weights.sum() for _, weights in groups]
+        shares = np.cumsum(sums) / sum(sums)
         drawn = []
         for point, size in zip(points, _split(generator, rows, len(points)), strict=True):
-            difficulties = groups[min(int(np.searchsorted(shares, point, side="right")), len(groups) - 1)]
-            counts = generator.multinomial(size, np.full(len(difficulties), 1 / len(difficulties)))
+            difficulties, weights = groups[min(int(np.searchsorted(shares, point, side="right")), len(groups) - 1)]
+            counts = generator.multinomial(size, weights / weights.sum())
             prompts = np.concatenate(
                 [
                     self.prompts.sample(generator, difficulty, int(count))
@@ -92,8 +93,8 @@ class SupervisedSource(Source):
             drawn.append(Group.join(prompts, self.oracle.solve(prompts)))
         return drawn
 
-    def _by_length(self, hardest: int) -> list[list[Difficulty]]:
-        """Return the supervised difficulties up to ``hardest``, those of one prompt length together."""
+    def _by_length(self, hardest: int) -> list[tuple[list[Difficulty], NDArray[np.float64]]]:
+        """Return the supervised difficulties up to ``hardest`` with their weights, those of one length together."""
         if hardest not in self._lengths:
             lengths: dict[int, list[Difficulty]] = {}
             # A curriculum begins with the easiest there is.
@@ -101,7 +102,10 @@ class SupervisedSource(Source):
             for difficulty in self.task.supervised_difficulties(easiest):
                 length = self.task.sample(np.random.default_rng(0), difficulty, 1).shape[1]
                 lengths.setdefault(length, []).append(difficulty)
-            self._lengths[hardest] = [lengths[length] for length in sorted(lengths)]
+            self._lengths[hardest] = [
+                (lengths[length], np.array([self.task.supervised_weight(each) for each in lengths[length]]))
+                for length in sorted(lengths)
+            ]
         return self._lengths[hardest]
 
 

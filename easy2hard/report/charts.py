@@ -10,6 +10,7 @@ from easy2hard.report.compare import Group, group_lines, spread_line
 from easy2hard.report.rundata import RoundData, RunData
 from easy2hard.report.series import (
     after_filter,
+    baseline_by_difficulty,
     frontiers,
     is_one_run,
     kept_shares,
@@ -60,6 +61,10 @@ def _accuracy(groups: Sequence[Group]) -> Chart:
             for r in (each.record for each in first.rounds)
         ]
         note = "Exact match on unseen prompts after each round, the members' mean. The slider picks a round."
+        if baseline := list(baseline_by_difficulty(first).items()):
+            lines.append(Line("the task's baseline", baseline, style=1))
+            how = first.task.baseline if first.task else None
+            note += f" The baseline answers without having learned the task{f': {how}' if how else ''}."
         if pairs:
             note += " Pairs are averaged by their greater number; the grids below show each of them."
         return line_chart(title, note, x_label, "exact match", lines, y_range=(0, 1), region=region, slider=True)

@@ -253,6 +253,8 @@ def _notes(run: RunData) -> list[tuple[str, str]]:
         notes.append(("", "Blindfolded: nothing beyond the supervised range was evaluated."))
     for record in (each.record for each in run.rounds):
         where = f"Round {record.round}"
+        if record.round == 0 and record.no_better:
+            notes.append(("bad", f"{record.no_better[0].upper()}{record.no_better[1:]}."))
         if record.watch:
             notes.append(("", f"{where}: {record.watch.get('action')}, since {record.watch.get('reason')}."))
         if record.from_round is not None:

@@ -22,7 +22,7 @@ from easy2hard.evaluation.audit import audit_labels, judge
 from easy2hard.report.examples import Example, pick
 from easy2hard.runs.integrity import problems as damage_of
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, state_of
-from easy2hard.tasks.base import Task, hardest, parse_difficulty
+from easy2hard.tasks.base import Task, difficulty_text, hardest, parse_difficulty
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.tasks.registry import load_oracle, load_task
 
@@ -97,11 +97,10 @@ class RunData:
 
     def extent(self, hardest: int) -> str:
         """Return a greatest difficulty in words: ``10 digits``, or ``6x6`` where difficulties are pairs."""
-        return (
-            f"{hardest}x{hardest}"
-            if self.pairs
-            else f"{hardest} {self.unit if hardest != 1 else self.unit.removesuffix('s')}"
-        )
+        if not self.pairs:
+            return f"{hardest} {self.unit if hardest != 1 else self.unit.removesuffix('s')}"
+        of_range = self.task.evaluated_difficulties(hardest) if self.task else []
+        return difficulty_text(of_range[-1] if of_range else (hardest, hardest))
 
     @property
     def seconds(self) -> float:

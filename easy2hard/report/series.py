@@ -1,7 +1,7 @@
 """What charts of the page and figures on paper have in common: series of a run's numbers."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,8 +14,17 @@ from easy2hard.tasks.base import hardest, parse_difficulty
 
 def scores_by_difficulty(record: RoundRecord) -> dict[float, float]:
     """Return accuracy by difficulty; of pairs, the mean by their greater number."""
+    return _by_greater_number(record.accuracy)
+
+
+def baseline_by_difficulty(run: RunData) -> dict[float, float]:
+    """Return the exact match of the task's baseline likewise; nothing where it names none."""
+    return _by_greater_number({text: value for each in run.rounds for text, value in each.record.baseline.items()})
+
+
+def _by_greater_number(scores: Mapping[str, float]) -> dict[float, float]:
     by_hardest: dict[float, list[float]] = defaultdict(list)
-    for text, value in record.accuracy.items():
+    for text, value in scores.items():
         by_hardest[float(hardest(parse_difficulty(text)))].append(value)
     return {d: sum(values) / len(values) for d, values in sorted(by_hardest.items())}
 

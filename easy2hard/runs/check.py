@@ -55,6 +55,12 @@ def _check_difficulties(settings: Settings, task: Task) -> None:
         raise UserError(f"supervised.difficulty = {easy}: task {task.name} has nothing that easy")
     if easy > task.capped(easy):
         raise UserError(f"supervised.difficulty = {easy}: at most {task.greatest} here")
+    greatest = task.evaluated_difficulties(easy)[-1]
+    if settings.rounds.schedule == "grid-accelerated" and isinstance(greatest, tuple) and greatest[0] != greatest[1]:
+        raise UserError(
+            "rounds.schedule = 'grid-accelerated': its table is for squares, and the supervised range is "
+            f"{difficulty_text(greatest)} (allowed: standard, accelerated, grid)"
+        )
     slowest = _history(settings, task, lambda difficulty: False)
     for number, difficulties in enumerate(slowest[1:], start=1):
         reached = max(map(hardest, difficulties), default=0)

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from easy2hard import __version__
 from easy2hard.config import Settings, load_recipe
 from easy2hard.errors import UserError
-from easy2hard.tasks.base import Difficulty, hardest, parse_difficulty
+from easy2hard.tasks.base import Difficulty, difficulty_text, hardest, parse_difficulty, span
 
 REACHED = 0.99
 """Exact match from which a difficulty counts as reached."""
@@ -82,6 +82,8 @@ class RoundRecord(BaseModel):
     loss: float
     """Mean of the last 20 steps."""
     accuracy: dict[str, float]
+    baseline: dict[str, float] = {}
+    """Exact match of the task's baseline on the same prompts; empty where there is none, or under a blindfold."""
     weights_sha256: str
     files: dict[str, str] = {}
     """SHA-256 of each file of the round, by its path within the run."""
@@ -92,6 +94,20 @@ class RoundRecord(BaseModel):
     def reach(self) -> int:
         """The greatest difficulty up to which every evaluated one is reached; 0 where the first is not."""
         return reach_of(self.accuracy)
+
+    @property
+    def no_better(self) -> str | None:
+        """That the members are no better than the task's baseline at the round's difficulties; None where they are."""
+        shared = [text for text in map(difficulty_text, self.difficulties) if text in self.baseline]
+        if not shared:
+            return None
+        ours, its = (sum(scores[text] for text in shared) / len(shared) for scores in (self.accuracy, self.baseline))
+        if ours > its:
+            return None
+        return (
+            f"round {self.round}: the members are no better than the task's baseline at difficulty "
+            f"{span(self.difficulties)}: exact match {ours:.3f}, the baseline's {its:.3f}"
+        )
 
 
 class Manifest(BaseModel):

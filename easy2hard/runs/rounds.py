@@ -16,7 +16,7 @@ import torch
 from easy2hard import __version__, processes
 from easy2hard.config import PhaseSettings, Settings
 from easy2hard.evaluation.blindfold import Blindfold, refuse_supervised_signals
-from easy2hard.evaluation.exact_match import accuracy
+from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy
 from easy2hard.improvement.ledger import read_kept
 from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
 from easy2hard.learning.trainer import NonFiniteLossError, Step, fit
@@ -254,7 +254,11 @@ class _Run:
             difficulty_text(difficulty): round(share, 3) for difficulty, share in self.supervised.overlap.items()
         }
         easy = self.task.evaluated_difficulties(self.settings.supervised.difficulty)
-        return self._record(clock, 0, easy, {"proposed": 0, "kept": 0, "filters": [], "overlap": overlap, **trained})
+        known = {"proposed": 0, "kept": 0, "filters": [], "overlap": overlap, **trained}
+        record = self._record(clock, 0, easy, known)
+        if problem := record.no_better:
+            self.listener.note(f"{problem} ({self.task.baseline})")
+        return record
 
     def _round(self, manifest: Manifest, number: int) -> RoundRecord | None:
         clock = _Clock()
@@ -359,7 +363,7 @@ class _Run:
         path = self.store.restarts_path(number)
         return json.loads(read_sealed(path)) if path.exists() else []
 
-    def _evaluate(self, number: int, frontier: int) -> dict[str, float]:
+    def _evaluate(self, number: int, frontier: int) -> dict[str, dict[str, float]]:
         settings = self.settings
         difficulties = self.task.evaluated_difficulties(self.task.capped(frontier + settings.evaluation.beyond))
         if self.blindfold:
@@ -380,7 +384,16 @@ class _Run:
             settings.evaluation.examples,
             self.listener.advance,
         )
-        return {difficulty_text(difficulty): score for difficulty, score in scores.items()}
+        # Under a blindfold the oracle judges nothing but the members.
+        baseline = (
+            {}
+            if self.blindfold
+            else baseline_accuracy(self.task, self.oracle, settings.seed, difficulties, settings.evaluation.examples)
+        )
+        return {
+            name: {difficulty_text(difficulty): score for difficulty, score in each.items()}
+            for name, each in {"accuracy": scores, "baseline": baseline}.items()
+        }
 
     def _record(self, clock: _Clock, number: int, difficulties: list[Difficulty], known: dict[str, Any]) -> RoundRecord:
         with clock.phase("evaluate"):
@@ -392,7 +405,7 @@ class _Run:
         clock: _Clock,
         number: int,
         difficulties: list[Difficulty],
-        scores: dict[str, float],
+        scores: dict[str, dict[str, float]],
         known: dict[str, Any],
     ) -> RoundRecord:
         weights = self.store.save_weights(number, self.members)
@@ -401,7 +414,7 @@ class _Run:
             difficulties=difficulties,
             seconds=round(sum(clock.seconds.values()), 3),
             phase_seconds={name: round(value, 3) for name, value in clock.seconds.items()},
-            accuracy=scores,
+            **scores,
             weights_sha256=weights,
             files={
                 str(path.relative_to(self.store.path)): file_digest(path)

@@ -9,6 +9,7 @@ from typing_extensions import override
 from easy2hard.errors import UserError
 from easy2hard.tasks.arithmetic import Digits, TwoOperands, TwoOperandsOracle, carry, tokens_of
 from easy2hard.tasks.base import Difficulty, Part, digits, placed
+from easy2hard.tasks.carries import carry_far, pass_on
 from easy2hard.tasks.relations import widened
 from easy2hard.vocabulary import EOS, PAD, SPECIAL, Tokens, Vocabulary
 
@@ -20,15 +21,23 @@ class Addition(TwoOperands):
         name: name of the task.
         backwards: least significant digits first.
         padded: the sum is padded with zeros to one digit more than the longer operand.
+        carry_share: percent of the prompts to learn from, supervised or labelled, that are enriched with carries.
+        carry_density: percent of the columns of an enriched prompt whose digits are made to add up to 9.
     """
 
     operator = "+"
     vocabulary = Vocabulary("0123456789+=")
+    hard_split = "a carry through half of the columns"
 
-    def __init__(self, name: str, backwards: bool, padded: bool) -> None:
+    def __init__(self, name: str, backwards: bool, padded: bool, carry_share: int = 0, carry_density: int = 40) -> None:
+        for option, value in {"carry_share": carry_share, "carry_density": carry_density}.items():
+            if not 0 <= value <= 100:
+                raise UserError(f"task.options.{option} = {value}: must be 0 to 100 (percent)")
         self.name = name
         self.backwards = backwards
         self.padded = padded
+        self.carry_share = carry_share
+        self.carry_density = carry_density
         number = r"[0-9]*[1-9]" if backwards else r"[1-9][0-9]*"
         self.grammar = re.compile(rf"{number}\+{number}=")
         self.example = "1368+9661=" if backwards else "8631+1669="
@@ -42,10 +51,28 @@ class Addition(TwoOperands):
 
     @override
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
-        a, b = (difficulty, difficulty) if isinstance(difficulty, int) else difficulty
-        step = -1 if self.backwards else 1
-        first = tokens_of(digits(generator, count, a)[:, ::step])
-        return self.frame(first, "+", tokens_of(digits(generator, count, b)[:, ::step]), "=")
+        return self._written(*_numbers(generator, difficulty, count))
+
+    @override
+    def sample_practice(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
+        if not self.carry_share:
+            return self.sample(generator, difficulty, count)
+        first, second = _numbers(generator, difficulty, count)
+        rows = generator.random((count, 1)) < self.carry_share / 100
+        columns = generator.random((count, max(first.shape[1], second.shape[1]))) < self.carry_density / 100
+        pass_on(generator, first, second, rows & columns)
+        return self._written(first, second)
+
+    @override
+    def sample_hard(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
+        first, second = _numbers(generator, difficulty, count)
+        carry_far(generator, first, second)
+        return self._written(first, second)
+
+    def _written(self, first: Digits, second: Digits) -> Tokens:
+        """Return the prompts of two (count, any) numbers, least significant digit first."""
+        step = 1 if self.backwards else -1
+        return self.frame(tokens_of(first[:, ::step]), "+", tokens_of(second[:, ::step]), "=")
 
     @override
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
@@ -120,6 +147,13 @@ class Addition(TwoOperands):
         number = np.arange(1, int(signs.max(initial=2)))  # of the digits of the longest sum
         answer = np.where(number < signs, signs - number if self.backwards else number, 0)
         return placed(ids, answer, length)
+
+
+def _numbers(generator: np.random.Generator, difficulty: Difficulty, count: int) -> tuple[Digits, Digits]:
+    """Return two (count, any) random numbers, least significant digit first."""
+    a, b = (difficulty, difficulty) if isinstance(difficulty, int) else difficulty
+    first = digits(generator, count, a)[:, ::-1]
+    return first, digits(generator, count, b)[:, ::-1]
 
 
 class AdditionOracle(TwoOperandsOracle):

@@ -77,10 +77,18 @@ class Task(ABC):
     """What the difficulty counts."""
     greatest: int | None = None
     """The greatest difficulty there is; None where there is no end."""
+    hard_split: str | None = None
+    """What makes the prompts of :meth:`sample_hard` hard, in a few words; None where the task has no hard split."""
+    baseline: str | None = None
+    """How :meth:`baseline_answers` come about, in a few words; None where the task names no baseline."""
 
     def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
-        """Return the difficulties, all equally likely, that make up D0 when ``hardest`` is the greatest."""
+        """Return the difficulties that make up D0 when ``hardest`` is the greatest."""
         return list(range(1, hardest + 1))
+
+    def supervised_weight(self, difficulty: Difficulty) -> float:
+        """Return how often a supervised difficulty is drawn, relative to the others; all are equally likely here."""
+        return 1.0
 
     def labelled_difficulties(self, hardest: int) -> list[list[Difficulty]]:
         """Return what is labelled to come from ``hardest - 1`` to ``hardest``: the difficulties of each small step."""
@@ -96,7 +104,36 @@ class Task(ABC):
 
     @abstractmethod
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
-        """Return (count, length) prompts of exactly ``difficulty``, each beginning with BOS."""
+        """Return (count, length) prompts of exactly ``difficulty``, each beginning with BOS. Evaluation uses these."""
+
+    def sample_practice(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
+        """Return what :meth:`sample` does, from the distribution to learn from: for labels and for D0.
+
+        A task may draw more of what is rare and hard. It knows no true answers, so it may do so for labels too.
+        """
+        return self.sample(generator, difficulty, count)
+
+    def sample_supervised(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
+        """Return what :meth:`sample_practice` does, for D0 alone: prompts that are in one batch may belong together."""
+        return self.sample_practice(generator, difficulty, count)
+
+    def sample_hard(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
+        """Return what :meth:`sample` does, from the hard split: evaluated beside the uniform prompts.
+
+        Raises:
+            UserError: the task has no hard split.
+        """
+        raise UserError(f"task {self.name}: has no hard split")
+
+    def baseline_answers(self, generator: np.random.Generator, prompts: Tokens) -> Tokens:
+        """Return (count, any) answers that cost no understanding, ended by EOS and padded on the right.
+
+        Members that are no better have not learned the task. ``generator`` chooses where there is a choice.
+
+        Raises:
+            UserError: the task names no baseline.
+        """
+        raise UserError(f"task {self.name}: names no baseline")
 
     @abstractmethod
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:

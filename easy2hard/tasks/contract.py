@@ -80,11 +80,18 @@ def _check_difficulty(task: Task, oracle: Oracle, difficulty: Difficulty) -> Non
         other = _sample(task, difficulty, COUNT, stream="another")
         _require((other != prompts).any(), "sample must take its randomness from the generator it is given")
     _check_prompts(task, _sample(task, difficulty, 0), 0)
+    weight = _call("supervised_weight must not raise", task.supervised_weight, difficulty)
+    _require(isinstance(weight, int | float) and 0 < weight < np.inf, "supervised_weight must be a number above 0")
+    for method in ["sample_practice", "sample_supervised", *(["sample_hard"] if task.hard_split else [])]:
+        _check_like_sample(task, difficulty, method, prompts.shape[1])
     texts = task.vocabulary.decode_prompts(prompts)
     for text in texts:
         _call("sampled prompts must match the grammar", task.check_prompt, text)
     ((_, encoded),) = task.encode(texts[:1])
     _require((encoded == prompts[:1]).all(), "a prompt's text must give its tokens again")
+
+    if task.baseline:
+        _check_baseline(task, prompts)
 
     bounds = _call("answer_bounds must not raise", task.answer_bounds, prompts)
     _check_array(bounds, (COUNT,), np.integer, "answer_bounds must return (count,) whole numbers")
@@ -267,13 +274,39 @@ def _others(task: Task, token: int) -> list[int]:
     return sorted(other for other in wanted if SPECIAL <= other < len(task.vocabulary))
 
 
-def _sample(task: Task, difficulty: Difficulty, count: int, stream: str = "contract") -> Any:
-    before = np.random.get_state()[1].copy()  # type: ignore[index]
+def _check_like_sample(task: Task, difficulty: Difficulty, method: str, length: int) -> None:
+    """Prompts of another distribution must be prompts of the same difficulty."""
+    prompts = _sample(task, difficulty, COUNT, method=method)
+    _check_prompts(task, prompts, COUNT)
+    _require(prompts.shape[1] == length, f"{method} must give prompts as long as those of sample")
+    again = _sample(task, difficulty, COUNT, method=method)
+    _require((again == prompts).all(), f"{method} must give the same prompts for the same stream")
+    for text in task.vocabulary.decode_prompts(prompts):
+        _call(f"prompts of {method} must match the grammar", task.check_prompt, text)
+
+
+def _check_baseline(task: Task, prompts: Any) -> None:
+    given, again = (
+        _call("baseline_answers must not raise", task.baseline_answers, numpy_generator(0, "contract"), prompts)
+        for _ in range(2)
+    )
+    _check_array(given, (COUNT, None), np.integer, "baseline_answers must return (count, any) token ids")
+    _require((given == again).all(), "baseline_answers must be the same for the same stream")
+    _require((given < len(task.vocabulary)).all(), "baseline_answers must be made of the vocabulary's tokens")
+    _require((given == EOS).any(axis=1).all(), "baseline_answers must each end with EOS")
+
+
+def _sample(task: Task, difficulty: Difficulty, count: int, stream: str = "contract", method: str = "sample") -> Any:
+    before = _global_state()
     generator = numpy_generator(0, stream, difficulty_text(difficulty))
-    prompts = _call("sample must not raise", task.sample, generator, difficulty, count)
-    after = np.random.get_state()[1]  # type: ignore[index]
-    _require((before == after).all(), "sample must leave NumPy's global generator alone")
+    prompts = _call(f"{method} must not raise", getattr(task, method), generator, difficulty, count)
+    _require(before == _global_state(), f"{method} must leave NumPy's global generator alone")
     return prompts
+
+
+def _global_state() -> tuple[list[int], int]:
+    state: Any = np.random.get_state(legacy=False)["state"]
+    return state["key"].tolist(), state["pos"]
 
 
 def _check_prompts(task: Task, prompts: Any, count: int, made_by: str = "sample") -> None:

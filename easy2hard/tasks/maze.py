@@ -1,7 +1,7 @@
 """Mazes: labelled trees to find a way through (method.md, "Tasks").
 
 ``50>78#58:90,35-99:98,56-…=`` -> ``50>56>78``: start and end, then every node with its neighbours, nodes and neighbours
-in random order. Labels are distinct numbers 1 to 99, one token each. The difficulty is either the number of hops from
+in random order. Labels are distinct numbers, one token each. The difficulty is either the number of hops from
 start to end, at a fixed number of nodes, or the number of nodes, at a fixed number of hops.
 """
 
@@ -17,6 +17,8 @@ from easy2hard.errors import UserError
 from easy2hard.tasks.base import Difficulty, Part, Task
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.tasks.relations import same, widened
+from easy2hard.tasks.shortcut import walk_past_leaves
+from easy2hard.tasks.ways import several_ways
 from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Tokens, Vocabulary
 
 LABELS = 99
@@ -63,6 +65,21 @@ class Maze(Task):
     vocabulary = Vocabulary([*map(str, range(1, LABELS + 1)), *">#:,-="])
     grammar = re.compile(r"\d+>\d+#\d+:\d+(,\d+)*(-\d+:\d+(,\d+)*)*=")
     example = "3>1#1:2-2:3,1-3:2="
+    baseline = "any unvisited neighbour, leaves last, and the end as soon as it is one"
+
+    def __init__(self, labels: int, ways: int) -> None:
+        """Set what both tasks have.
+
+        Args:
+            labels: how many names there are for nodes, from 1 on.
+            ways: prompts of one supervised batch that share a tree, with starts and ends of their own.
+        """
+        if not 2 <= labels <= LABELS:
+            raise UserError(f"task.options.labels = {labels}: must be 2 to {LABELS}")
+        if ways < 1:
+            raise UserError(f"task.options.ways = {ways}: must be at least 1")
+        self.labels = labels
+        self.ways = ways
 
     def shape(self, difficulty: int) -> tuple[int, int]:
         """Return (nodes, hops) of a difficulty."""
@@ -70,17 +87,46 @@ class Maze(Task):
 
     @override
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
+        nodes, hops = self._checked_shape(difficulty)
+        edges = random_trees(generator, count, nodes, hops)
+        return self._write(generator, edges, self._names(generator, count, nodes), hops)
+
+    @override
+    def sample_supervised(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
+        """Return prompts of which up to ``ways`` show the same tree, node by node, with other starts and ends."""
+        if self.ways == 1:
+            return self.sample_practice(generator, difficulty, count)
+        nodes, hops = self._checked_shape(difficulty)
+        prompts = self.sample(generator, difficulty, 0)
+        while len(prompts) < count:
+            trees = -(-(count - len(prompts)) // self.ways)
+            edges, names = random_trees(generator, trees, nodes, hops), self._names(generator, trees, nodes)
+            tree, start, end = several_ways(generator, edges, hops, self.ways)
+            drawn = self._write(generator, edges, names, hops)[tree]
+            drawn[:, 1], drawn[:, 3] = names[tree, start] + (SPECIAL - 1), names[tree, end] + (SPECIAL - 1)
+            prompts = np.concatenate([prompts, drawn])
+        return prompts[:count]
+
+    def _checked_shape(self, difficulty: Difficulty) -> tuple[int, int]:
         if not isinstance(difficulty, int):
             raise TypeError(f"task {self.name}: difficulty {difficulty} is not one number")
         nodes, hops = self.shape(difficulty)
-        if not 1 <= hops < nodes <= LABELS:
+        if not 1 <= hops < nodes <= self.labels:
             raise UserError(
                 f"task {self.name}: difficulty {difficulty} means {nodes} nodes and {hops} hops; "
-                f"needed are at least one hop, more nodes than hops and at most {LABELS} nodes"
+                f"needed are at least one hop, more nodes than hops and at most {self.labels} nodes"
             )
-        edges = random_trees(generator, count, nodes, hops)
-        labels = generator.permuted(np.tile(np.arange(1, LABELS + 1, dtype=np.int32), (count, 1)), axis=1)[:, :nodes]
-        return self._write(generator, edges, labels, hops)
+        return nodes, hops
+
+    def _names(self, generator: np.random.Generator, count: int, nodes: int) -> Tokens:
+        """Return (count, nodes) different numbers for the nodes of each tree."""
+        every = np.tile(np.arange(1, self.labels + 1, dtype=np.int32), (count, 1))
+        return generator.permuted(every, axis=1)[:, :nodes]
+
+    @override
+    def baseline_answers(self, generator: np.random.Generator, prompts: Tokens) -> Tokens:
+        source, target = edges_of(prompts, self.vocabulary)
+        return walk_past_leaves(generator, prompts[:, 1], prompts[:, 3], source, target, self.vocabulary.id(">"))
 
     def _write(self, generator: np.random.Generator, edges: Trees, labels: Tokens, hops: int) -> Tokens:
         count, nodes = labels.shape
@@ -166,6 +212,23 @@ def neighbours_of(prompt: str) -> list[tuple[str, list[str]]]:
     return [(node, names.split(",")) for node, _, names in entries]
 
 
+def edges_of(prompts: Tokens, vocabulary: Vocabulary) -> tuple[Tokens, Tokens]:
+    """Return (count, 2 * edges) token ids of the nodes that edges go from, and of those that they go to.
+
+    Every edge is there in both directions, in the order of the prompts.
+    """
+    count, body = len(prompts), prompts[:, _HEADER:]
+    is_label = body < SPECIAL + LABELS
+    is_node = np.zeros_like(is_label)
+    is_node[:, :-1] = body[:, 1:] == vocabulary.id(":")
+    # The node that each neighbour is listed under: the last one before it.
+    last_node = np.maximum.accumulate(np.where(is_node, np.arange(body.shape[1]), 0), axis=1)
+    neighbours = is_label & ~is_node
+    per_row = int(neighbours[0].sum()) if count else 0
+    target = body[neighbours].reshape(count, per_row)
+    return np.take_along_axis(body, last_node, axis=1)[neighbours].reshape(count, per_row), target
+
+
 def _connected(nodes: dict[str, list[str]]) -> bool:
     seen, open_nodes = set(), [next(iter(nodes))]
     while open_nodes:
@@ -203,9 +266,10 @@ class MazeHops(Maze):
     summary = "find the way through a tree; more hops are harder"
     unit = "hops"
 
-    def __init__(self, nodes: int = 30) -> None:
-        if not 2 <= nodes <= LABELS:
-            raise UserError(f"task.options.nodes = {nodes}: must be 2 to {LABELS}")
+    def __init__(self, nodes: int = 30, labels: int = LABELS, ways: int = 1) -> None:
+        super().__init__(labels, ways)
+        if not 2 <= nodes <= labels:
+            raise UserError(f"task.options.nodes = {nodes}: must be 2 to {labels}, the number of labels")
         self.nodes = nodes
         self.greatest = nodes - 1
 
@@ -263,14 +327,15 @@ class MazeNodes(Maze):
     name = "maze-nodes"
     summary = "find the way through a tree; more nodes are harder"
     unit = "nodes"
-    greatest = LABELS
 
-    def __init__(self, hops: int = 9, smallest: int = 10) -> None:
-        if not 1 <= hops < smallest <= LABELS:
+    def __init__(self, hops: int = 9, smallest: int = 10, labels: int = LABELS, ways: int = 1) -> None:
+        super().__init__(labels, ways)
+        if not 1 <= hops < smallest <= labels:
             raise UserError(
                 f"task.options.hops = {hops}, task.options.smallest = {smallest}: "
-                f"needed are at least one hop, and more nodes than hops, at most {LABELS}"
+                f"needed are at least one hop, and more nodes than hops, at most {labels}, the number of labels"
             )
+        self.greatest = labels
         self.hops = hops
         self.smallest = smallest
 
@@ -301,27 +366,16 @@ class MazeOracle(Oracle):
 
     @override
     def solve(self, prompts: Tokens) -> Tokens:
-        vocabulary = self.task.vocabulary
-        colon, arrow = vocabulary.id(":"), vocabulary.id(">")
-        count = len(prompts)
+        arrow, count = self.task.vocabulary.id(">"), len(prompts)
         rows = np.arange(count)[:, None]
-        body = prompts[:, _HEADER:]
-        is_label = body < SPECIAL + LABELS
-        is_node = np.zeros_like(is_label)
-        is_node[:, :-1] = body[:, 1:] == colon
-        # The node that each neighbour is listed under: the last one before it.
-        last_node = np.maximum.accumulate(np.where(is_node, np.arange(body.shape[1]), 0), axis=1)
-        neighbours = is_label & ~is_node
-        per_row = int(neighbours[0].sum()) if count else 0
-        target = body[neighbours].reshape(count, per_row)
-        source = np.take_along_axis(body, last_node, axis=1)[neighbours].reshape(count, per_row)
+        source, target = edges_of(prompts, self.task.vocabulary)
         start, end = prompts[:, 1], prompts[:, 3]
         # towards[x] is the neighbour of x on the way to the end; 0 where not known yet.
         towards = np.zeros((count, SPECIAL + LABELS), dtype=np.int32)
         towards[rows[:, 0], end] = end
         fresh = np.zeros(towards.shape, dtype=np.bool_)
         fresh[rows[:, 0], end] = True
-        for _ in range(per_row // 2):
+        for _ in range(source.shape[1] // 2):
             if towards[rows[:, 0], start].all():
                 break
             step = fresh[rows, source] & (towards[rows, target] == 0)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from easy2hard.errors import UserError
 from easy2hard.tasks.arithmetic import Digits, TwoOperands, TwoOperandsOracle, carry, tokens_of
 from easy2hard.tasks.base import Difficulty, Part, digits, placed
 from easy2hard.tasks.relations import widened
@@ -114,7 +115,17 @@ def _tenfold(numbers: Digits) -> Digits:
 
 
 class Multiplication(TwoOperands):
-    """Two numbers to multiply, with the work written out; the difficulty is the pair of their digits."""
+    """Two numbers to multiply, with the work written out; the difficulty is the pair of their digits.
+
+    The greatest difficulty h of a range is its greater side. The range is a square, or else a rectangle: cut at h where
+    h is less than its greater side, and larger by as much on both sides where h is more. With a rectangle of 3 x 6 it
+    is 3 x 4 for h = 4, 3 x 6 for h = 6 and 5 x 8 for h = 8.
+
+    Args:
+        first: digits of the first operand where the range is a rectangle; 0 for a square.
+        second: those of the second.
+        second_power: a supervised pair counts as often as the digits of its second operand to this power.
+    """
 
     name = "multiplication"
     summary = "multiply two numbers written backwards, with the work"
@@ -124,11 +135,50 @@ class Multiplication(TwoOperands):
     example = "1368*9661="
     unit = "digits of a x digits of b"
 
+    def __init__(self, first: int = 0, second: int = 0, second_power: int = 0) -> None:
+        if min(first, second) < 0 or (first == 0) != (second == 0):
+            raise UserError(
+                f"task.options.first = {first}, task.options.second = {second}: needed are the digits of both "
+                "operands, from 1 on, or of neither"
+            )
+        if not 0 <= second_power <= 10:
+            raise UserError(f"task.options.second_power = {second_power}: must be 0 to 10")
+        self.first = first
+        self.second = second
+        self.second_power = second_power
+
+    def sides(self, hardest: int) -> tuple[int, int]:
+        """Return the greatest digits of both operands in the range whose greater side is ``hardest``."""
+        if not self.first:
+            return hardest, hardest
+        more = max(0, hardest - max(self.first, self.second))
+        return min(hardest, self.first + more), min(hardest, self.second + more)
+
+    @override
+    def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
+        """Return all pairs of the range."""
+        first, second = self.sides(hardest)
+        return [(a, b) for a in range(1, first + 1) for b in range(1, second + 1)]
+
+    @override
+    def supervised_weight(self, difficulty: Difficulty) -> float:
+        second = difficulty if isinstance(difficulty, int) else difficulty[1]
+        return float(second**self.second_power)
+
     @override
     def labelled_difficulties(self, hardest: int) -> list[list[Difficulty]]:
-        """Return the paper's order: (1,h)(h,1), then (2,h)(h,2), …, (h,h)."""
-        steps: list[list[Difficulty]] = [[(i, hardest), (hardest, i)] for i in range(1, hardest)]
-        return [*steps, [(hardest, hardest)]]
+        """Return the paper's order: (1,h)(h,1), then (2,h)(h,2), …, (h,h).
+
+        Of a rectangle, what is new on one side and on the other comes in as many steps as the shorter side has, and the
+        corner last; where one side alone grows, a pair a step.
+        """
+        first, second = self.sides(hardest)
+        before = self.sides(hardest - 1)
+        right: list[Difficulty] = [(a, second) for a in range(1, before[0] + 1)] if second > before[1] else []
+        below: list[Difficulty] = [(first, b) for b in range(1, before[1] + 1)] if first > before[0] else []
+        count = min(len(right), len(below)) or max(len(right), len(below))
+        steps = [[*_nth(right, i, count), *_nth(below, i, count)] for i in range(count)]
+        return [*steps, [(first, second)]] if bool(right) == bool(below) else steps
 
     @override
     def evaluated_difficulties(self, hardest: int) -> list[Difficulty]:
@@ -219,6 +269,11 @@ class Multiplication(TwoOperands):
             row = placed(np.array([prompt]), np.array([answer]), length)
             ids[(lengths == (a, b)).all(axis=1)] = row
         return ids
+
+
+def _nth(pairs: list[Difficulty], index: int, count: int) -> list[Difficulty]:
+    """Return one of ``count`` parts of the pairs, in their order and as equal as can be."""
+    return pairs[len(pairs) * index // count : len(pairs) * (index + 1) // count]
 
 
 def _product(task: Multiplication, answer: Tokens) -> list[int] | None:

@@ -15,12 +15,22 @@ _ROOM = 0.5
 """Greatest share of a difficulty's prompts that may be kept for evaluation alone."""
 
 
-def evaluation_prompts(task: Task, seed: int, difficulty: Difficulty, count: int) -> Tokens:
-    """Return the run's evaluation prompts of a difficulty; the first ``n`` are the same for every count >= n."""
+def evaluation_prompts(task: Task, seed: int, difficulty: Difficulty, count: int, hard: bool = False) -> Tokens:
+    """Return the run's evaluation prompts of a difficulty; the first ``n`` are the same for every count >= n.
+
+    Args:
+        task: samples the prompts.
+        seed: the run's seed.
+        difficulty: of the prompts.
+        count: how many.
+        hard: those of the task's hard split. Nobody keeps these apart from what is trained on: there are so many of
+            them but at the very easiest difficulties that none is met twice.
+    """
     if isinstance(difficulty, tuple) and difficulty[0] == difficulty[1]:
         difficulty = difficulty[0]  # one number d stands for (d, d): they are the same prompts
+    draw, stream = (task.sample_hard, "evaluation-hard") if hard else (task.sample, "evaluation")
     chunks = [
-        task.sample(numpy_generator(seed, "evaluation", difficulty_text(difficulty), start), difficulty, _CHUNK)
+        draw(numpy_generator(seed, stream, difficulty_text(difficulty), start), difficulty, _CHUNK)
         for start in range(0, count, _CHUNK)
     ]
     return np.concatenate(chunks)[:count]
@@ -35,7 +45,7 @@ def fresh_prompts(
     """
     prompts = reserved
     while len(prompts) < len(reserved) + count:
-        drawn = np.concatenate([prompts, task.sample(generator, difficulty, count)])
+        drawn = np.concatenate([prompts, task.sample_practice(generator, difficulty, count)])
         first = np.sort(np.unique(drawn, axis=0, return_index=True)[1])
         new = first[first >= len(prompts)]
         if not len(new):
@@ -72,17 +82,17 @@ class Reserved:
         if difficulty not in self._shares:
             generator = numpy_generator(self.seed, "overlap", difficulty_text(difficulty))
             self._keys[difficulty] = np.unique(_keys(self.prompts(difficulty)))
-            drawn = self.task.sample(generator, difficulty, _PROBE)
+            drawn = self.task.sample_supervised(generator, difficulty, _PROBE)
             share = float(self._among(difficulty, drawn).mean())
             self._shares[difficulty] = share if share > _ROOM else 0.0
         return self._shares[difficulty]
 
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
-        """Return (count, length) prompts, none of them an evaluation prompt where :meth:`overlap` is 0."""
-        prompts = self.task.sample(generator, difficulty, count)
+        """Return (count, length) supervised prompts, none of evaluation's among them where :meth:`overlap` is 0."""
+        prompts = self.task.sample_supervised(generator, difficulty, count)
         if not self.overlap(difficulty):
             while len(taken := np.flatnonzero(self._among(difficulty, prompts))):
-                prompts[taken] = self.task.sample(generator, difficulty, len(taken))
+                prompts[taken] = self.task.sample_supervised(generator, difficulty, len(taken))
         return prompts
 
     def _among(self, difficulty: Difficulty, prompts: Tokens) -> NDArray[np.bool_]:

@@ -13,6 +13,8 @@ from easy2hard.improvement.filters import apply_filters
 from easy2hard.improvement.labels import Proposals, count_votes, propose
 from easy2hard.improvement.ledger import write_ledger
 from easy2hard.models.decoding import Answers
+from easy2hard.seeding import numpy_generator
+from easy2hard.tasks.registry import load_oracle, load_task
 
 
 def audit(folder: Path, proposals: list[Proposals], filters: list[FilterSettings]) -> dict[str, Any]:
@@ -50,6 +52,20 @@ def test_precision_and_recall_are_plain_shares(tmp_path: Path, filters: list[Fil
         "proposed_precision": pytest.approx(sum(right) / 450),
         "recall": pytest.approx(both / sum(right)),
     }
+
+
+def test_the_baseline_answers_the_prompts_that_were_proposed(tmp_path: Path) -> None:
+    task = load_task("maze-hops", {"nodes": 6})
+    oracle = load_oracle(task)
+    prompts = task.sample(numpy_generator(0, "audit"), 2, 400)
+    sure = np.ones(400, dtype=np.float32)
+    answers = Answers(oracle.solve(prompts), np.ones(400, dtype=np.bool_), sure, np.log(sure))
+    none = apply_filters([NoFilter(name="none")], count_votes(2, prompts, [answers]))
+    write_ledger(tmp_path / "ledger.parquet", [none], task.vocabulary, 1, "digest")
+    found = audit_ledger(tmp_path / "ledger.parquet", oracle)
+    assert found["precision"] == 1
+    assert found["baseline"] == pytest.approx(0.87, abs=0.06)
+    assert audit(tmp_path, [propose(half_trained(), copy_task()[0], 2, prompts_of(2, 9))], [])["baseline"] is None
 
 
 def test_the_true_text_without_an_end_is_not_right(tmp_path: Path) -> None:

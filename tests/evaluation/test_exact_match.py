@@ -6,12 +6,15 @@ import torch
 from helpers import copy_task, half_trained, new_member, prompts_of, properties
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from easy2hard.evaluation import exact_match
 from easy2hard.evaluation.exact_match import accuracy, evaluate_run, exact_matches
 from easy2hard.improvement.labels import propose
 from easy2hard.models.decoding import decode
+from easy2hard.tasks.base import Difficulty
 from easy2hard.tasks.prompts import evaluation_prompts
+from easy2hard.tasks.strings import StringTask
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
 
@@ -68,6 +71,30 @@ def test_accuracy_is_the_mean_over_the_members() -> None:
     for difficulty, score in scores.items():
         prompts = evaluation_prompts(task, 0, difficulty, 150)
         assert score == pytest.approx(np.mean([decoded_matches(member, prompts) for member in range(2)]))
+
+
+class Nines(StringTask):
+    """Copy, whose hard split is numbers of nines."""
+
+    hard_split = "nines"
+
+    @override
+    def sample_hard(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
+        assert isinstance(difficulty, int)
+        return self.frame(np.full((count, difficulty), self.vocabulary.id("9")), "=")
+
+
+def test_the_hard_split_is_asked_apart() -> None:
+    task = Nines("copy", "repeat")
+    members, oracle = half_trained(), copy_task()[1]
+    assert (evaluation_prompts(task, 0, 3, 5, hard=True) == prompts_of_text("999=")).all()
+    hard, uniform = (accuracy(members, task, oracle, 0, [3], 200, hard=hard)[3] for hard in (True, False))
+    assert hard == np.mean([decoded_matches(member, prompts_of_text("999="))[0] for member in range(2)])
+    assert uniform == accuracy(members, copy_task()[0], oracle, 0, [3], 200)[3] != hard
+
+
+def prompts_of_text(text: str) -> Tokens:
+    return copy_task()[0].vocabulary.encode_prompts([text])
 
 
 def test_the_accuracy_of_a_vote_is_that_of_the_proposals() -> None:

@@ -247,3 +247,19 @@ def test_labels_that_do_not_fit_on_the_disk_are_an_error_of_the_disk(tmp_path: P
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     np.testing.assert_array_equal(LabelledSource([Group(tokens, 50)], tmp_path).labels[0].tokens, tokens)
+
+
+@pytest.mark.parametrize("progress", [0.9, 0.3], ids=["the whole range", "half of it"])
+def test_supervised_pairs_come_as_often_as_their_task_says(progress: float) -> None:
+    task = load_task("multiplication", {"first": 2, "second": 4, "second_power": 2})
+    source = SupervisedSource(Reserved(task, 0, 1000), load_oracle(task), 4, 0.6)
+    counts: Counter[tuple[int, int]] = Counter()
+    for draw in range(150):
+        points = ((np.arange(8) + draw / 150) / 8).tolist()
+        for group in source.draw(numpy_generator(draw, "train"), 80, points, progress):
+            first = (group.tokens == task.vocabulary.id("*")).argmax(axis=1) - 1
+            counts.update((int(a), group.prompt_length - 3 - int(a)) for a in first)
+    wide = {(a, b): b**2 for a in (1, 2) for b in range(1, 5 if progress > 0.6 else 3)}
+    assert set(counts) == set(wide)
+    for pair, weight in wide.items():
+        assert counts[pair] / counts.total() == pytest.approx(weight / sum(wide.values()), abs=0.03)

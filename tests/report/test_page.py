@@ -101,6 +101,15 @@ def test_its_label_precision_is_that_of_the_audit(tmp_path: Path) -> None:
     assert "Label precision 0.7143 over all kept labels, 0.7143 in the worst round; it first fell below 0.99 in round 1." in page_of(run).text  # fmt: skip # noqa: E501
 
 
+def test_the_baseline_of_the_task_is_beside_the_members(tmp_path: Path) -> None:
+    """The members have 1.0 at difficulties 1 to 3, where they were taught."""
+    for name, score, noted in (("beaten", 0.9, False), ("unbeaten", 1.0, True)):
+        page = page_of(full_run(tmp_path / name, baseline=dict.fromkeys("12345", score)))
+        assert "the task's baseline" in page.text
+        assert ("Round 0: the members are no better than the task's baseline at difficulty 1-3" in page.text) == noted
+    assert "baseline" not in page_of(full_run(tmp_path / "without")).text
+
+
 def test_examples_show_the_first_wrong_token(tmp_path: Path) -> None:
     def labels(number_: int, difficulty: int) -> list[Label]:
         return [

@@ -51,6 +51,7 @@ def full_run(
     task: str = "copy",
     labels: Callable[[int, int], Sequence[Label]] = copy_labels,
     accuracy: Callable[[int], dict[str, float]] | None = None,
+    baseline: dict[str, float] | None = None,
     status: str = "finished",
     **changes: Any,
 ) -> RunDirectory:
@@ -102,6 +103,7 @@ def full_run(
                 phase_seconds={"label": 1.0, "train": 2.0, "evaluate": 0.5} if number else {"train": 3.5},
                 loss=0.1,
                 accuracy=accuracy(number) if accuracy else scores,
+                baseline=baseline or {},
                 weights_sha256="0" * 64,
                 files={name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in files},
                 pruned=True,

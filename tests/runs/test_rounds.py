@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers import Silent, copy_task
+from hypothesis import given
+from hypothesis import strategies as st
 
 from easy2hard.config import PhaseSettings, Settings, load_recipe
 from easy2hard.errors import UserError
-from easy2hard.evaluation.exact_match import accuracy
+from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy
 from easy2hard.improvement.filters import Filtered
 from easy2hard.improvement.labelling import Labeller
 from easy2hard.improvement.labels import propose
@@ -24,10 +26,11 @@ from easy2hard.learning.batches import LabelledSource, Mixture
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import label_phase, rounds
 from easy2hard.runs.integrity import problems
-from easy2hard.runs.manifest import Manifest
+from easy2hard.runs.manifest import Manifest, RoundRecord
 from easy2hard.runs.members import build_members, load_members
 from easy2hard.runs.store import Store, load_weights
 from easy2hard.tasks.prompts import evaluation_prompts
+from easy2hard.tasks.registry import load_oracle, load_task
 
 MANIFEST = {
     "base_sha256",
@@ -69,6 +72,7 @@ ROUND = {
     "phase_seconds",
     "loss",
     "accuracy",
+    "baseline",
     "weights_sha256",
     "files",
     "pruned",
@@ -768,3 +772,47 @@ def test_a_budget_changes_nothing_else(tmp_path: Path) -> None:
         for more in ([], ["budget.steps=24"])
     )
     assert [record.weights_sha256 for record in bound] == [record.weights_sha256 for record in free[:2]]
+
+
+@pytest.mark.parametrize("blindfold", [False, True])
+def test_a_run_notes_that_its_base_is_no_better_than_the_baseline(tmp_path: Path, blindfold: bool) -> None:
+    maze = ["task.name=maze-hops", "task.options={nodes=5}", "supervised.difficulty=2", "rounds.count=1"]
+    told = Noted()
+    store = rounds.start(short(*maze), tmp_path / "run", told, blindfold)
+    notes = [text for text in told.notes if "baseline" in text]
+    task = load_task("maze-hops", {"nodes": 5})
+    records = store.manifest.rounds
+    if blindfold:
+        assert (notes, [record.baseline for record in records]) == ([], [{}, {}])
+        return
+    (note,) = notes
+    assert note.startswith("round 0: the members are no better")
+    assert str(task.baseline) in note
+    for record in records:
+        true = baseline_accuracy(task, load_oracle(task), 0, list(map(int, record.accuracy)), 50)
+        assert record.baseline == {str(difficulty): score for difficulty, score in true.items()}
+
+
+@given(
+    ours=st.lists(st.floats(0, 1), min_size=1, max_size=4),
+    its=st.lists(st.floats(0, 1), max_size=4),
+    further=st.floats(0, 1),
+)
+def test_members_beat_the_baseline_where_they_were_taught_or_nowhere(
+    ours: list[float], its: list[float], further: float
+) -> None:
+    def named(scores: list[float]) -> dict[str, float]:
+        return {str(difficulty): score for difficulty, score in enumerate(scores, start=1)}
+
+    record = RoundRecord(
+        **dict.fromkeys(["round", "proposed", "kept", "steps", "tokens"], 0),
+        **dict.fromkeys(["seconds", "loss"], 0.0),
+        difficulties=list(range(1, len(ours) + 1)),
+        filters=[],
+        phase_seconds={},
+        accuracy={**named(ours), "9": further},
+        baseline={**named(its[: len(ours)]), "9": 1.0},
+        weights_sha256="",
+    )
+    shared = min(len(ours), len(its))
+    assert (record.no_better is None) == (not shared or np.mean(ours[:shared]) > np.mean(its[:shared]))

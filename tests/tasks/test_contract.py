@@ -180,6 +180,10 @@ def fixed_sample(self: Task, generator: np.random.Generator, difficulty: int, co
     return good_sample(self, np.random.default_rng(0), difficulty, count)
 
 
+def changing_sample(self: Task, generator: np.random.Generator, difficulty: int, count: int) -> Tokens:
+    return good_sample(self, np.random.default_rng(next(CALLS)), difficulty, count)
+
+
 def fail(*arguments: Any) -> Any:
     raise ZeroDivisionError("by zero")
 
@@ -262,6 +266,13 @@ BROKEN: list[tuple[str, type, Any, str]] = [
     ("sample", Good, lambda self, g, d, n: np.pad(good_sample(self, g, d, n), ((0, 0), (0, 1))), "without padding"),
     ("sample", Good, global_sample, "global generator alone"),
     ("sample", Good, fixed_sample, "from the generator it is given"),
+    ("sample_practice", Good, lambda self, g, d, n: good_sample(self, g, d + 1, n), "sample_practice must .* as long"),
+    ("sample_practice", Good, lambda self, g, d, n: good_sample(self, g, d, n)[:, ::-1], "must begin with BOS"),
+    ("sample_supervised", Good, global_sample, "sample_supervised must leave .* global generator alone"),
+    ("sample_supervised", Good, changing_sample, "sample_supervised must give the same prompts for the same stream"),
+    ("hard_split", Good, "long ones", "sample_hard must not raise: UserError: task good: has no hard split"),
+    ("supervised_weight", Good, lambda self, d: 0, "supervised_weight must be a number above 0"),
+    ("baseline", Good, "nothing", "baseline_answers must not raise: UserError: task good: names no baseline"),
     ("answer_bounds", Good, lambda self, p: np.full(len(p), p.shape[1] - 2), "'.*' needs 2 tokens with EOS.* is 1"),
     ("answer_bounds", Good, lambda self, p: np.full((len(p), 1), 99), "answer_bounds must return"),
     ("answer_bounds", Good, batch_bounds, "must not depend on the rest of the batch"),
@@ -301,6 +312,26 @@ BROKEN: list[tuple[str, type, Any, str]] = [
     ("solve", GoodOracle, lambda self, p: np.full((len(p), 1), 99), "vocabulary's tokens"),
     ("solve", GoodOracle, changing_answers, "same answer to the same prompt"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (lambda self, g, p: p, "baseline_answers must each end with EOS"),
+        (lambda self, g, p: np.full((len(p), 2), 99), "baseline_answers must be made of the vocabulary's tokens"),
+        (lambda self, g, p: [EOS] * len(p), "baseline_answers must return .* got list"),
+        (lambda self, g, p: np.full((len(p), 2), SPECIAL + next(CALLS) % 9), "must be the same for the same stream"),
+    ],
+)
+def test_a_baseline_that_gives_no_answers_is_refused(
+    answers: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Good, "baseline", "something")
+    monkeypatch.setattr(Good, "baseline_answers", lambda self, g, p: np.full((len(p), 1), EOS))
+    check_contract(Good(), GoodOracle(Good()))
+    monkeypatch.setattr(Good, "baseline_answers", answers)
+    with pytest.raises(UserError, match=message):
+        check_contract(Good(), GoodOracle(Good()))
 
 
 @pytest.mark.parametrize(("name", "owner", "value", "message"), BROKEN)

@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from easy2hard.config import Settings, parse_settings
+from easy2hard.errors import UserError
+from easy2hard.runs.check import check, planned_frontier
 from easy2hard.seeding import numpy_generator
+from easy2hard.tasks.base import hardest
 from easy2hard.tasks.oracle import Checker
 from easy2hard.tasks.registry import load_oracle, load_task
 
@@ -72,3 +76,61 @@ def test_the_first_wrong_part_is_named(wrong: str, reason: str) -> None:
     assert found is not None
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(found)
+
+
+def test_the_square_is_the_paper_s_order() -> None:
+    assert TASK.supervised_difficulties(3) == list(product(range(1, 4), repeat=2))
+    assert TASK.labelled_difficulties(1) == [[(1, 1)]]
+    assert TASK.labelled_difficulties(4) == [[(1, 4), (4, 1)], [(2, 4), (4, 2)], [(3, 4), (4, 3)], [(4, 4)]]
+    assert {TASK.supervised_weight(each) for each in TASK.supervised_difficulties(5)} == {1.0}
+
+
+def test_a_rectangle_grows_on_both_sides() -> None:
+    task = load_task("multiplication", {"first": 3, "second": 6})
+    assert task.supervised_difficulties(6) == list(product(range(1, 4), range(1, 7)))
+    assert task.supervised_difficulties(4) == list(product(range(1, 4), range(1, 5)))
+    assert task.evaluated_difficulties(8) == list(product(range(1, 6), range(1, 9)))
+    assert task.labelled_difficulties(5) == [[(1, 5)], [(2, 5)], [(3, 5)]]
+    assert task.labelled_difficulties(7) == [
+        [(1, 7), (4, 1), (4, 2)],
+        [(2, 7), (4, 3), (4, 4)],
+        [(3, 7), (4, 5), (4, 6)],
+        [(4, 7)],
+    ]
+
+
+@given(st.integers(1, 7), st.integers(1, 7), st.integers(1, 12))
+def test_the_steps_to_a_difficulty_are_what_its_range_has_more(first: int, second: int, hard: int) -> None:
+    """Every new pair comes once, and each step has one of the greatest: a round's hardest difficulty is the range's."""
+    task = load_task("multiplication", {"first": first, "second": second})
+    steps = task.labelled_difficulties(hard)
+    pairs = [pair for step in steps for pair in step]
+    assert len(pairs) == len(set(pairs))
+    assert set(pairs) == set(task.supervised_difficulties(hard)) - set(task.supervised_difficulties(hard - 1))
+    assert {max(map(hardest, step)) for step in steps} == {hard}
+    assert max(map(hardest, task.supervised_difficulties(hard))) == hard
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"first": 3}, "first = 3, task.options.second = 0: needed are"),
+        ({"first": -1, "second": 2}, "first = -1"),
+        ({"second_power": -1}, "second_power = -1: must be 0 to 10"),
+    ],
+)
+def test_half_a_rectangle_is_refused(options: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_task("multiplication", options)
+
+
+def test_schedules_climb_from_a_rectangle() -> None:
+    def settings(schedule: str) -> Settings:
+        rounds = {"count": 3, "steps": 1, "labels": 1, "schedule": schedule}
+        task = {"name": "multiplication", "options": {"first": 2, "second": 4}}
+        return parse_settings({"task": task, "supervised": {"difficulty": 4, "steps": 1}, "rounds": rounds})
+
+    check(settings("grid"))
+    assert planned_frontier(settings("standard")) == 5
+    with pytest.raises(UserError, match="its table is for squares, and the supervised range is 2x4"):
+        check(settings("grid-accelerated"))
