@@ -429,7 +429,7 @@ def evaluate(
     shared = [text for text in opened.manifest.rounds[0].overlap if parse_difficulty(text) in mean]
     if shared:
         print(f"supervised on the same prompts, for want of others: difficulty {', '.join(shared)}")
-    for mark in opened.manifest.marks:
+    for mark in (*opened.manifest.marks, *opened.manifest.remarks):
         print(mark)
 
 

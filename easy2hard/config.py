@@ -506,6 +506,14 @@ class Settings(_Settings):
         return any(isinstance(each, VerifierFilter) for each in self.rounds.filters)
 
     @property
+    def relations(self) -> list[str]:
+        """The settings, if any, that judge labels by a relation the task declares; the paper has none."""
+        found = [f"rounds.filters: {each.name}" for each in self.rounds.filters if each.name in ("twin", "parts")]
+        if self.rounds.schedule == "accelerated" and self.readiness in ("twin", "parts"):
+            found.append(f"rounds.readiness = {self.readiness!r}")
+        return found
+
+    @property
     def supervised_signals(self) -> list[str]:
         """The settings, if any, that use true answers beyond the supervised phase."""
         found = ["rounds.filters: verifier"] if self.verified else []

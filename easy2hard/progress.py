@@ -85,7 +85,7 @@ class ProgressListener:
     def round(self, manifest: Manifest) -> None:
         """Show what a round brought."""
         self._print(round_line(manifest))
-        for mark in manifest.marks:
+        for mark in (*manifest.marks, *(manifest.remarks if len(manifest.rounds) == 1 else [])):
             self._print(mark)
 
     def note(self, text: str) -> None:

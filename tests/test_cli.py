@@ -133,6 +133,15 @@ def test_a_collapse_has_an_exit_code_and_a_reason(cli: CommandLine) -> None:
     assert RunDirectory(Path("new")).manifest.status.startswith("stopped: CollapseError")
 
 
+def test_a_relation_of_the_task_is_named_wherever_results_are_shown(cli: CommandLine) -> None:
+    result = cli(*quick("rounds.filters=[{name='parts', reliable=0}]"))
+    named = "uses a relation the task declares: rounds.filters: parts"
+    assert result.stdout.count(named) == 1
+    assert named in cli("eval", "new", "--examples", "5").stdout
+    assert named in cli("watch", "new", "--once").stdout
+    assert "NOT self-improvement" not in result.stdout
+
+
 def test_a_supervised_signal_is_marked_wherever_results_are_shown(cli: CommandLine) -> None:
     result = cli(*quick("rounds.filters=[{name='verifier'}]"))
     marks = "NOT self-improvement: rounds.filters: verifier uses true answers beyond the supervised range"

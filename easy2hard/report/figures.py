@@ -104,7 +104,9 @@ def plot_runs(paths: Sequence[Path], figure: str, out: Path) -> list[str]:
 
 
 def _title(groups: Groups, width: int) -> str:
-    marks = dict.fromkeys(mark for group in groups for run in group.runs for mark in run.manifest.marks)
+    marks = dict.fromkeys(
+        mark for group in groups for run in group.runs for mark in (*run.manifest.marks, *run.manifest.remarks)
+    )
     run = groups[0].runs[0]
     title = run.manifest.task
     if is_one_run(groups):

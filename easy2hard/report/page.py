@@ -241,6 +241,7 @@ def _notes(run: RunData) -> list[tuple[str, str]]:
     """Return what one should know before trusting a run: (class, text), the gravest first."""
     notes = [("bad", mark) for mark in run.manifest.marks]
     notes += [("bad", f"Damaged: {line}") for line in run.problems]
+    notes += [("", f"{remark[:1].upper()}{remark[1:]}.") for remark in run.manifest.remarks]
     if run.state == "killed":
         notes.append(("", f"The run was killed: `easy2hard resume {run.path}` goes on from the last committed round."))
     elif run.state == "running":

@@ -134,6 +134,7 @@ def view(run: RunDirectory, settings: Settings, width: int) -> RenderableType:
         (run.path.name, "bold"), f"  {manifest.task}, seed {manifest.seed}  ", (state, _colour(state))
     )
     parts: list[RenderableType] = [title, *(Text(mark, "bold red") for mark in manifest.marks)]
+    parts += [Text(remark, "dim") for remark in manifest.remarks]
     if manifest.rounds:
         newest = manifest.rounds[-1]
         reach = f"at least 99 % to {newest.reach}" if newest.reach else "99 % is reached nowhere"

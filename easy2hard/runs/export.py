@@ -107,6 +107,7 @@ def _card(run: RunDirectory) -> str:
     labels = sum(record.proposed for record in rounds)
     size = next((name for bound, name in SIZES.items() if labels < bound), "10M<n<100M")
     truth = "; ".join(manifest.marks) or "no true answer was used beyond the supervised difficulties"
+    truth = "; ".join([truth, *manifest.remarks])  # whose labels were judged by more than the members themselves
     again, afresh = "", ""
     if any(record.relabelled for record in rounds):
         again = """

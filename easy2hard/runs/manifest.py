@@ -132,6 +132,8 @@ class Manifest(BaseModel):
     """No true answer beyond the supervised range could be asked for; nothing is evaluated there."""
     supervised_signals: list[str] = []
     """Settings that use true answers beyond the supervised phase: with any of them this is not self-improvement."""
+    relations: list[str] = []
+    """Settings that judge labels by a relation that the task declares: no supervision, but more than the paper has."""
     status: str = "running"
     rounds: list[RoundRecord] = []
 
@@ -142,6 +144,11 @@ class Manifest(BaseModel):
             f"NOT self-improvement: {signal} uses true answers beyond the supervised range"
             for signal in self.supervised_signals
         ]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What tells a result of this run from one of the paper's filters alone."""
+        return [f"uses a relation the task declares: {each}" for each in self.relations]
 
     @property
     def lineage(self) -> list[RoundRecord]:

@@ -50,6 +50,7 @@ class Store(RunDirectory):
             environment=environment(),
             blindfold=blindfold,
             supervised_signals=settings.supervised_signals,
+            relations=settings.relations,
         )
         with new_folder(path, RUN_FOLDERS) as begun:
             _write_settings(begun, settings, manifest)
@@ -68,7 +69,12 @@ class Store(RunDirectory):
             raise UserError(f"{self.path}: the weights of round {number} are gone (storage.keep_weights)")
         _refuse_used(path)
         manifest = self.manifest.model_copy(
-            update={"status": "stopped: branched", "rounds": kept, "supervised_signals": settings.supervised_signals}
+            update={
+                "status": "stopped: branched",
+                "rounds": kept,
+                "supervised_signals": settings.supervised_signals,
+                "relations": settings.relations,
+            }
         )
         with new_folder(path, RUN_FOLDERS) as begun:
             for record in kept:

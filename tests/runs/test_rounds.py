@@ -36,6 +36,7 @@ MANIFEST = {
     "base_sha256",
     "blindfold",
     "supervised_signals",
+    "relations",
     "settings_sha256",
     "sha256",
     "format",
