@@ -149,7 +149,7 @@ def _headline(group: Group) -> str:
     if not single:
         return f"{taught}; 99\u00a0% is reached nowhere"
     beyond = f" without a gap, and at {run.extent(single)}" if single > reaches[0] and not run.pairs else ""
-    return f"{taught}, now at least 99\u00a0% to {f'{reaches[0]}x{reaches[0]}' if run.pairs else reaches[0]}{beyond}"
+    return f"{taught}, now at least 99\u00a0% to {run.extent(reaches[0]) if run.pairs else reaches[0]}{beyond}"
 
 
 def _trust(group: Group) -> str:

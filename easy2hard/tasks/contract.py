@@ -277,7 +277,7 @@ def _others(task: Task, token: int) -> list[int]:
 def _check_like_sample(task: Task, difficulty: Difficulty, method: str, length: int) -> None:
     """Prompts of another distribution must be prompts of the same difficulty."""
     prompts = _sample(task, difficulty, COUNT, method=method)
-    _check_prompts(task, prompts, COUNT)
+    _check_prompts(task, prompts, COUNT, method)
     _require(prompts.shape[1] == length, f"{method} must give prompts as long as those of sample")
     again = _sample(task, difficulty, COUNT, method=method)
     _require((again == prompts).all(), f"{method} must give the same prompts for the same stream")

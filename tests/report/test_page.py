@@ -242,6 +242,15 @@ def test_pairs_have_a_grid_for_each_round(tmp_path: Path) -> None:
     assert "supervised to 3x3, now at least 99 % to 4x4" in page.text
 
 
+def test_a_rectangle_of_pairs_is_called_by_its_sides(tmp_path: Path) -> None:
+    def accuracy(round_: int) -> dict[str, float]:
+        return {f"{a}x{b}": 1.0 for a in (1, 2) for b in (1, 2, 3)}
+
+    options = {"first": 2, "second": 3}
+    run = full_run(tmp_path / "run", task="multiplication", options=options, accuracy=accuracy, labels=lambda *of: [])
+    assert "supervised to 2x3, now at least 99 % to 2x3" in page_of(run).text
+
+
 def test_runs_that_differ_in_their_seed_alone_are_one_group(tmp_path: Path) -> None:
     runs = [full_run(tmp_path / f"copy-seed{seed}", seed=seed) for seed in range(3)]
     other = full_run(tmp_path / "other", steps=30)
