@@ -201,7 +201,7 @@ def base_run(difficulty: int) -> RunDirectory:
             "evaluation.examples=100",
         ]
         begin = time.perf_counter()
-        rounds.start(load_recipe("copy-cpu", overrides), path, Silent())
+        rounds.start(load_recipe("copy-vote-cpu", overrides), path, Silent())
         print(f"{path}: trained in {time.perf_counter() - begin:.0f} s")
     return RunDirectory(path)
 

@@ -1,6 +1,6 @@
 """A collapse that is forced: wrong labels in one round, with the collapse watch and without.
 
-    python -m studies.collapse [--recipe copy-cpu] [--seeds 0] [--round 3] [--kind drop] [--share 0.3]
+    python -m studies.collapse [--recipe copy-vote-cpu] [--seeds 0] [--round 3] [--kind drop] [--share 0.3]
 
 A clean run, watched, shows how far the recipe gets and that the watch leaves it alone. Two runs branch off just before
 the spoilt round: one with the watch switched off, one with the watch as it is. Nothing tells the watch which round is
@@ -61,7 +61,7 @@ def actions(record: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Run what has not ended yet and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", default="copy-cpu")
+    parser.add_argument("--recipe", default="copy-vote-cpu")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--round", type=int, default=3, help="the round to spoil")
     parser.add_argument("--kind", choices=KINDS, default="drop")

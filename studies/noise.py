@@ -1,6 +1,6 @@
 """The paper's study of label noise: wrong labels in one round, and what becomes of them in the rounds after it.
 
-    python -m studies.noise [--recipe copy-cpu] [--seeds 0 1 2] [--rounds 2] [--after 3]
+    python -m studies.noise [--recipe copy-vote-cpu] [--seeds 0 1 2] [--rounds 2] [--after 3]
 
 For every kind of noise and share, a run branches off just before the spoilt round. The table and the picture show exact
 match at the hardest difficulty trained on so far, after the spoilt round and each of the rounds that follow.
@@ -53,7 +53,7 @@ def curve(options: argparse.Namespace, seed: int, spoilt: int, kind: str, share:
 def main() -> None:
     """Run what has not ended yet, print the table and draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", default="copy-cpu")
+    parser.add_argument("--recipe", default="copy-vote-cpu")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--rounds", nargs="+", type=int, default=[2], help="rounds to spoil, one in each run")
     parser.add_argument("--after", type=int, default=3, help="rounds that follow")
