@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 from compiled import CACHE, compile_once
 
+import easy2hard
 from easy2hard.cli import main
 from easy2hard.config import load_recipe
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, manifest_text
@@ -75,6 +76,12 @@ def cli(
         return CompletedProcess(arguments, exit_.value.code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> easy2hard.Run:
+    """The recipe `smoke` brought to its end, once for all tests; do not change it."""
+    return easy2hard.run("smoke", tmp_path_factory.mktemp("smoke") / "run", progress=False)
 
 
 @pytest.fixture

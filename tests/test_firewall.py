@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from helpers import Silent
 
+import easy2hard
 from easy2hard.config import load_recipe
 from easy2hard.runs import rounds
 from easy2hard.tasks.strings import StringOracle
@@ -34,9 +35,10 @@ class BlindError(AssertionError):
     """Somebody asked for an answer that is not theirs to know."""
 
 
-def test_a_blindfolded_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blindfolded_run_ends_with_the_same_weights(
+    smoke: easy2hard.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = load_recipe("smoke")
-    seeing = rounds.start(settings, tmp_path / "seeing", Silent())
     solve, longest = StringOracle.solve, 0
 
     def solve_easy_prompts_only(self: StringOracle, prompts: Tokens) -> Tokens:
@@ -59,5 +61,5 @@ def test_a_blindfolded_run_ends_with_the_same_weights(tmp_path: Path, monkeypatc
     assert longest == settings.supervised.difficulty
     assert all(record.kept > 0 for record in blind.manifest.rounds[1:])
     digests = [record.weights_sha256 for record in blind.manifest.rounds]
-    assert digests == [record.weights_sha256 for record in seeing.manifest.rounds]
+    assert digests == [record.weights_sha256 for record in smoke.manifest.rounds]
     assert all(record.accuracy[d] == 0.0 for record in blind.manifest.rounds for d in record.accuracy)
