@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECIPE ?= copy-cpu
 SEED ?= 0
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 DOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 RUN := runs/$(RECIPE)-seed$(SEED)
 
-.PHONY: demo test check docs bench faults soak format clean
+.PHONY: demo test test-all check docs bench faults soak format clean
 
 # Train the recipe, measure the result on 1,000 unseen prompts of each difficulty, draw the picture.
 # A run that was interrupted goes on where it was.
@@ -17,8 +18,13 @@ demo: $(VENV)/.installed
 	@$(BIN)/easy2hard eval $(RUN) --examples 1000
 	@$(BIN)/easy2hard plot $(RUN) --out $(RUN)/accuracy.png
 
+# A worker for each core; a worker that has nothing left to do takes tests from another one.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow"
+
+# The same, and what is left out there because another test of its kind is in.
+test-all: $(VENV)/.installed
+	$(PYTEST)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

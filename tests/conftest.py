@@ -1,6 +1,5 @@
 """What several test files share: exact prompts and answers, the command line, a run without training."""
 
-import hashlib
 import io
 import json
 import os
@@ -13,15 +12,14 @@ from typing import Any
 
 import hypothesis
 import pytest
+from compiled import CACHE, compile_once
 
+import easy2hard
 from easy2hard.cli import main
 from easy2hard.config import load_recipe
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, manifest_text
 
-# Compiled loops are kept on disk by the date of their own file alone: what they call may have changed (vectors.py).
-_MODELS = sorted((Path(__file__).parents[1] / "easy2hard" / "models").glob("*.py"))
-_DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in _MODELS)).hexdigest()
-os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / f"numba-{_DIGEST[:16]}")
+os.environ["NUMBA_CACHE_DIR"] = str(CACHE)
 
 hypothesis.settings.register_profile(
     "repeatable",
@@ -30,6 +28,18 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Where the tests are shared out among workers, compile before there are any."""
+    if getattr(session.config.option, "numprocesses", None):
+        compile_once()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the workers of `--numprocesses auto`: one a core, and no more than their memory has room for."""
+    return min(4, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +76,12 @@ def cli(
         return CompletedProcess(arguments, exit_.value.code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> easy2hard.Run:
+    """The recipe `smoke` brought to its end, once for all tests; do not change it."""
+    return easy2hard.run("smoke", tmp_path_factory.mktemp("smoke") / "run", progress=False)
 
 
 @pytest.fixture

@@ -21,12 +21,6 @@ CommandLine = Callable[..., CompletedProcess[str]]
 PROMPTS = ["24=", "318=", "7=", "86="]
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> easy2hard.Run:
-    """A smoke run, brought to its end once; do not change it."""
-    return easy2hard.run("smoke", tmp_path_factory.mktemp("api") / "run", progress=False)
-
-
 def test_importing_the_package_imports_nothing_heavy() -> None:
     loaded = "import easy2hard, sys; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
@@ -67,59 +61,59 @@ def test_a_wrong_override_is_named(tmp_path: Path, overrides: dict[str, object],
     assert not (tmp_path / "run").exists()
 
 
-def test_metrics_are_what_the_manifest_says(trained: easy2hard.Run) -> None:
-    metrics = trained.metrics
-    for record in trained.manifest.rounds:
+def test_metrics_are_what_the_manifest_says(smoke: easy2hard.Run) -> None:
+    metrics = smoke.metrics
+    for record in smoke.manifest.rounds:
         rows = metrics[metrics["round"] == record.round]
         assert dict(zip(rows["difficulty"], rows["exact_match"], strict=True)) == record.accuracy
     assert metrics.groupby("round")["hardest"].max().tolist() == [5, 6, 7]
     assert metrics[metrics["trained"]].groupby("round")["hardest"].max().tolist() == [3, 4, 5]
-    assert trained.rounds["kept"].tolist() == [record.kept for record in trained.manifest.rounds]
-    assert np.isclose(trained.rounds.filter(like="_seconds").sum(axis=1), trained.rounds["seconds"], atol=0.005).all()
+    assert smoke.rounds["kept"].tolist() == [record.kept for record in smoke.manifest.rounds]
+    assert np.isclose(smoke.rounds.filter(like="_seconds").sum(axis=1), smoke.rounds["seconds"], atol=0.005).all()
 
 
-def test_a_ledger_has_every_label(trained: easy2hard.Run) -> None:
-    ledger = trained.ledger(1)
-    record = trained.manifest.rounds[1]
+def test_a_ledger_has_every_label(smoke: easy2hard.Run) -> None:
+    ledger = smoke.ledger(1)
+    record = smoke.manifest.rounds[1]
     assert (len(ledger), int(ledger["kept"].sum())) == (record.proposed, record.kept)
     task = load_task("copy")
     right = ledger["answer"] == load_oracle(task).solve_texts(ledger["prompt"].tolist())
-    audited = audit_ledger(RunDirectory(trained.path).ledger_path(1), load_oracle(task))
+    audited = audit_ledger(RunDirectory(smoke.path).ledger_path(1), load_oracle(task))
     assert np.isclose(float((right & ledger["finished"]).mean()), audited["proposed_precision"], atol=1e-4)
-    assert trained.training(1)["step"].tolist() == list(range(trained.settings.rounds.steps))
+    assert smoke.training(1)["step"].tolist() == list(range(smoke.settings.rounds.steps))
 
 
 @pytest.mark.parametrize("number", [0, 3, -1])
-def test_a_round_without_labels_is_refused(trained: easy2hard.Run, number: int) -> None:
+def test_a_round_without_labels_is_refused(smoke: easy2hard.Run, number: int) -> None:
     with pytest.raises(easy2hard.UserError, match=f"round {number}"):
-        trained.ledger(number)
+        smoke.ledger(number)
 
 
-def test_solve_is_the_command_line_solve(trained: easy2hard.Run, cli: CommandLine) -> None:
+def test_solve_is_the_command_line_solve(smoke: easy2hard.Run, cli: CommandLine) -> None:
     for member, option in [(None, []), (1, ["--member", "1"])]:
-        printed = cli("solve", str(trained.path), *PROMPTS, *option).stdout.splitlines()
-        answers = trained.solve(PROMPTS, member=member)
+        printed = cli("solve", str(smoke.path), *PROMPTS, *option).stdout.splitlines()
+        answers = smoke.solve(PROMPTS, member=member)
         assert printed == [f"{each.prompt}\t{each.answer}\t{each.confidence:.4f}" for each in answers]
         assert [each.prompt for each in answers] == PROMPTS
         assert all(set(asdict(each)) == {"prompt", "answer", "confidence", "votes"} for each in answers)
 
 
-def test_one_text_is_not_a_list_of_prompts(trained: easy2hard.Run) -> None:
+def test_one_text_is_not_a_list_of_prompts(smoke: easy2hard.Run) -> None:
     with pytest.raises(easy2hard.UserError, match="a list of prompts"):
-        trained.solve("24=")
+        smoke.solve("24=")
 
 
-def test_a_run_goes_on_and_its_new_weights_answer(trained: easy2hard.Run, tmp_path: Path) -> None:
+def test_a_run_goes_on_and_its_new_weights_answer(smoke: easy2hard.Run, tmp_path: Path) -> None:
     from easy2hard.runs.store import Store
 
-    Store(trained.path).branch(tmp_path / "run", 0, trained.settings)
+    Store(smoke.path).branch(tmp_path / "run", 0, smoke.settings)
     run = easy2hard.Run(tmp_path / "run")
     early = run.solve(PROMPTS)
     assert len(run.manifest.rounds) == 1
     run.resume(progress=False)
     assert run.manifest.status == "finished"
-    assert run.manifest.rounds[-1].weights_sha256 == trained.manifest.rounds[-1].weights_sha256
-    assert run.solve(PROMPTS) == trained.solve(PROMPTS) != early
+    assert run.manifest.rounds[-1].weights_sha256 == smoke.manifest.rounds[-1].weights_sha256
+    assert run.solve(PROMPTS) == smoke.solve(PROMPTS) != early
     assert run.resume(progress=False) is run
 
 

@@ -98,7 +98,7 @@ def test_two_processes_give_what_one_gives(alone: Store, launched: tuple[Store, 
     assert all(record.kept for record in alone.manifest.rounds[1:])
 
 
-@pytest.mark.parametrize("how", ["kill", "launcher"])
+@pytest.mark.parametrize("how", [pytest.param("kill", marks=pytest.mark.slow), "launcher"])
 def test_two_processes_that_are_stopped_are_resumed_by_one(
     how: str, alone: Store, launched: tuple[Store, int], tmp_path: Path
 ) -> None:
@@ -224,6 +224,7 @@ def test_two_processes_train_all_of_a_pretrained_model_as_one_does(full: Pretrai
     assert all(record.kept for record in full.alone.manifest.rounds[1:])
 
 
+@pytest.mark.slow
 def test_two_processes_that_train_adapters_are_killed_and_resumed_by_one(tmp_path: Path) -> None:
     lora = Pretrained(tmp_path / "lora", LORA_OVERRIDES)
     store = lora.killed(LAUNCH, "killed")
@@ -238,6 +239,7 @@ def test_a_member_in_parts_takes_the_steps_of_a_whole_one(full: Pretrained) -> N
     assert (full.folder / "1").exists()
 
 
+@pytest.mark.slow
 def test_a_model_in_parts_is_killed_and_resumed_whole_by_one(full: Pretrained) -> None:
     store = full.killed(SHARDED, "parts")
     rounds.resume(store, Silent())

@@ -53,9 +53,11 @@ def test_the_recipes_of_llama_have_the_adapters_of_the_paper() -> None:
 PAPER = [
     name for name in recipe_names() if name.endswith("-paper") and not name.endswith(("ated-paper", "noise-paper"))
 ]
+# Of each kind of task `make test` takes one: copies, sums, products and mazes.
+ALIKE = ["copy-paper", "forward-addition-paper", "maze-nodes-paper"]
 
 
-@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE)) for name in PAPER])
 def test_the_settings_of_the_paper_take_three_steps_on_a_cpu(name: str, tmp_path: Path) -> None:
     """At the true sizes and precision; a small batch, and two members where there are more."""
     settings = load_recipe(name)

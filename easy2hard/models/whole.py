@@ -80,6 +80,14 @@ def forward(x: Tensor, rows: Rows, first: int, heads: int, weights: Weights) -> 
 
 
 @compiled
+def _copy(x: Array, of: int, y: Array, to: int, rows: int) -> None:
+    """Copy rows; for ``y[...] = x[...]`` the compiler would first make the text of an error, for five seconds."""
+    for i in range(rows):
+        for j in range(x.shape[1]):
+            y[to + i, j] = x[of + i, j]
+
+
+@compiled
 def _forward(
     x: Array, index: Index, owner: Index, common: int, shared: int, first: int, heads: int, qkv_t: Array, o_t: Array,
     gate_up_t: Array, down_t: Array, n1: Array, r1: Array, qkv: Array, p: Array, o: Array, x2: Array, n2: Array,
@@ -92,19 +100,20 @@ def _forward(
     n1_flat, x2_flat = n1.reshape(n1.size), x2.reshape(x2.size)
     if first == 0:
         product(n1_flat, 0, width, 1, qkv_t, 0, 3 * width, count, width, 3 * width, qkv, 0, 3 * width, False)
-        x2[:] = x
+        _copy(x, 0, x2, 0, count)
     else:
         product(n1_flat, 0, width, 1, qkv_t, width, 3 * width, count, width, 2 * width, qkv, width, 3 * width, False)
         for b in range(batch):
             i = common + b * own + first - shared
             at = i * 3 * width
             product(n1_flat, i * width, width, 1, qkv_t, 0, 3 * width, asked, width, width, qkv, at, 3 * width, False)
-            x2[b * asked : (b + 1) * asked] = x[i : i + asked]
+            _copy(x, i, x2, b * asked, asked)
     attend(qkv, index, owner, first, heads, width // heads, p, o)
     product(o, 0, width, 1, o_t, 0, width, len(x2), width, width, x2_flat, 0, width, True)
     normed_loop(x2, n2, r2)
     n2_flat = n2.reshape(n2.size)
-    y[:] = x2_flat
+    for i in range(len(y)):
+        y[i] = x2_flat[i]
     two, act = 2 * hidden, np.empty(TOGETHER * hidden, np.float32)
     for start in range(0, len(x2), TOGETHER):
         some, at = min(TOGETHER, len(x2) - start), start * width

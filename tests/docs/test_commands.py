@@ -133,16 +133,10 @@ def call(arguments: list[str], stdin: str, monkeypatch: pytest.MonkeyPatch, caps
     return captured.out
 
 
-@pytest.fixture(scope="session")
-def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that pages take for granted."""
-    return easy2hard.run("smoke", tmp_path_factory.mktemp("docs") / "run", progress=False).path
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_commands_of_a_page(
     page: Path,
-    small_run: Path,
+    smoke: easy2hard.Run,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -157,7 +151,7 @@ def test_the_commands_of_a_page(
     started = {word for command in executed for words in stages(command) for word in outputs(words)}
     for name in sorted({found for command in executed for found in re.findall(r"\bruns/[\w.-]+", command.text)}):
         if name not in started:
-            shutil.copytree(small_run, tmp_path / name)
+            shutil.copytree(smoke.path, tmp_path / name)
     for command in executed:
         text = ""
         for program, *arguments in stages(command):

@@ -2,13 +2,13 @@
 
 import os
 import random
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from forks import execute
 
 from easy2hard.runs.store import Store
 
@@ -17,9 +17,8 @@ POINTS = int(os.environ.get("FAULTS", "3"))
 SEED = int(os.environ.get("FAULTS_SEED", "0"))
 
 
-def live(out: Path, deadly: int | None = None, how: str = "kill") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(CHILD), str(out), *([str(deadly), how] if deadly else [])]
-    return subprocess.run(command, capture_output=True, text=True)
+def live(out: Path, deadly: int | None = None, how: str = "kill") -> CompletedProcess[str]:
+    return execute(CHILD, out, *([str(deadly), how] if deadly else []))
 
 
 @pytest.fixture(scope="module")

@@ -1,26 +1,24 @@
 """Runs of pretrained models and of our own, exported and loaded by transformers; labels loaded by datasets."""
 
-import multiprocessing
-import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
 
+import deadly
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from bases import LORA_OVERRIDES as LORA
 from bases import quick_recipe, save_base, save_llama, subword_tokenizer
+from forks import exit_code
 from helpers import Silent
 from huggingface_hub import DatasetCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from easy2hard.config import load_recipe
-from easy2hard.learning.trainer import Step
 from easy2hard.models.decoding import decode
 from easy2hard.runs import rounds
 from easy2hard.runs.export import export_labels
@@ -30,27 +28,6 @@ from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.registry import load_task
 
 Cli = Callable[..., CompletedProcess[str]]
-
-
-class Deadly(Silent):
-    """Kills its process at a step of the round."""
-
-    def step(self, step: Step) -> None:
-        self.steps = getattr(self, "steps", 0) + 1
-        if self.steps == 8 + 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def live_until_killed(settings: Any, out: Path) -> None:
-    """Start a run in a process of its own, which dies in the middle of the round's training.
-
-    It is not forked: the matrix library's own buffers do not survive a fork of a process that has used its threads, and
-    what two members then compute side by side can end in an abort of the C library.
-    """
-    process = multiprocessing.get_context("spawn").Process(target=rounds.start, args=(settings, out, Deadly()))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
 
 
 def generated(folder: Path, prompts: Sequence[str], new: int) -> list[str]:
@@ -71,7 +48,7 @@ def test_killed_resumed_exported_and_reloaded_it_says_the_same(
     base = save_base(kind, tmp_path / "base")
     settings = load_recipe(quick_recipe(tmp_path), [f"model.pretrained={base}", *overrides])
     expected = rounds.start(settings, tmp_path / "whole", Silent())
-    live_until_killed(settings, tmp_path / "run")
+    assert exit_code(deadly.start, settings, tmp_path / "run", 8 + 3) == -signal.SIGKILL  # within the round's training
     store = Store(tmp_path / "run")
     assert len(store.manifest.rounds) == 1
     assert list(store.checkpoint_folder.glob("*-member-0.safetensors"))
