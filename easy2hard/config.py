@@ -198,8 +198,20 @@ class SupervisedSettings(PhaseSettings):
         0.0,
         ge=0,
         le=1,
-        description="share of the steps over which the hardest sampled difficulty grows to d0",
+        description="share of the steps over which the hardest sampled difficulty grows to d0, evenly",
     )
+    stages: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        [],
+        description="instead of an even curriculum: shares of the steps from which the next difficulty is sampled too",
+    )
+
+    @model_validator(mode="after")
+    def _one_curriculum(self) -> Self:
+        if self.stages and self.curriculum:
+            raise ValueError(f"stages and curriculum = {self.curriculum}: either of them")
+        if self.stages != sorted(self.stages) or len(self.stages) >= self.difficulty:
+            raise ValueError(f"stages = {self.stages}: must be growing, and fewer than difficulty = {self.difficulty}")
+        return self
 
 
 class NoFilter(_Settings):

@@ -57,7 +57,8 @@ anything = st.fixed_dictionaries(
             some(options=st.dictionaries(st.sampled_from(["nodes", "hops", "smallest", "x"]), small, max_size=2)),
         ),
         "supervised": with_required(
-            {"difficulty": small, "steps": st.integers(1, 20)}, some(**phase, curriculum=share)
+            {"difficulty": small, "steps": st.integers(1, 20)},
+            some(**phase, curriculum=share, stages=st.lists(share, max_size=2).map(sorted)),
         ),
         "rounds": with_required(
             {"count": st.integers(0, 5), "steps": st.integers(1, 20), "labels": st.integers(1, 50)},

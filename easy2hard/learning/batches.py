@@ -4,6 +4,7 @@ import mmap
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,15 +56,37 @@ class SupervisedSource(Source):
         oracle: solves them.
         hardest: d0.
         curriculum: share of the phase over which the hardest sampled difficulty grows from 1 to d0.
+        stages: instead, the shares of the phase from which the next difficulty is sampled; the last opens all the rest.
     """
 
-    def __init__(self, prompts: Reserved, oracle: Oracle, hardest: int, curriculum: float = 0.0) -> None:
+    def __init__(
+        self,
+        prompts: Reserved,
+        oracle: Oracle,
+        hardest: int,
+        curriculum: float = 0.0,
+        stages: Sequence[float] = (),
+    ) -> None:
         self.prompts = prompts
         self.task = prompts.task
         self.oracle = oracle
         self.hardest = hardest
         self.curriculum = curriculum
+        self.stages = stages
         self._lengths: dict[int, list[tuple[list[Difficulty], NDArray[np.float64]]]] = {}
+
+    @cached_property
+    def whole(self) -> "SupervisedSource":
+        """The same without a curriculum, for rounds: they go on with all of the easy range."""
+        return SupervisedSource(self.prompts, self.oracle, self.hardest)
+
+    def hardest_at(self, progress: float) -> int:
+        """Return the hardest difficulty that is sampled once the share ``progress`` of the phase is done."""
+        if self.stages and progress < self.stages[-1]:
+            return 1 + sum(progress >= stage for stage in self.stages)
+        if progress < self.curriculum:
+            return max(1, int(np.ceil(self.hardest * progress / self.curriculum)))
+        return self.hardest
 
     @property
     def overlap(self) -> dict[Difficulty, float]:
@@ -73,10 +96,7 @@ class SupervisedSource(Source):
 
     @override
     def draw(self, generator: np.random.Generator, rows: int, points: Sequence[float], progress: float) -> list[Group]:
-        hardest = self.hardest
-        if progress < self.curriculum:
-            hardest = max(1, int(np.ceil(self.hardest * progress / self.curriculum)))
-        groups = self._by_length(hardest)
+        groups = self._by_length(self.hardest_at(progress))
         sums = [weights.sum() for _, weights in groups]
         shares = np.cumsum(sums) / sum(sums)
         drawn = []

@@ -192,7 +192,11 @@ class _Probe:
         self.oracle = load_oracle(self.task)
         self.reserved = Reserved(self.task, settings.seed, settings.evaluation.reserved)
         self.supervised = SupervisedSource(
-            self.reserved, self.oracle, settings.supervised.difficulty, settings.supervised.curriculum
+            self.reserved,
+            self.oracle,
+            settings.supervised.difficulty,
+            settings.supervised.curriculum,
+            settings.supervised.stages,
         )
         self.members = build_members(settings, self.task)
         self.notes = ["the run goes well: answers end, nothing is held, rolled back or labelled again"]
@@ -217,7 +221,8 @@ class _Probe:
 
     def supervised_step(self) -> float:
         """Return the seconds of a step of the supervised phase: the mean over its curriculum."""
-        curriculum = self.settings.supervised.curriculum
+        stages = self.settings.supervised.stages
+        curriculum = self.settings.supervised.curriculum or (stages[-1] if stages else 0.0)
         late = self._seconds_of_step(0, [], None, 1 - 1e-9)
         if not curriculum:
             return late

@@ -67,7 +67,10 @@ def build_mixture(
     return Mixture(
         seed=settings.seed,
         stream=(*stream, "again", again) if again else stream,
-        supervised=(supervised, float(len(supervised.task.evaluated_difficulties(settings.supervised.difficulty)))),
+        supervised=(
+            supervised if number == 0 else supervised.whole,
+            float(len(supervised.task.evaluated_difficulties(settings.supervised.difficulty))),
+        ),
         # A round weighs 1 for each difficulty it covers; one with fewer labels than a batch holds, less by as much.
         older=[(source, len(source.labels) * min(1.0, len(source) / batch)) for source in older if len(source)],
         newest=newest if newest is not None and len(newest) else None,
@@ -193,7 +196,11 @@ class _Run:
             self.oracle = Blindfold(self.oracle, self.settings.supervised.difficulty)
         self.reserved = Reserved(self.task, self.settings.seed, self.settings.evaluation.reserved)
         self.supervised = SupervisedSource(
-            self.reserved, self.oracle, self.settings.supervised.difficulty, self.settings.supervised.curriculum
+            self.reserved,
+            self.oracle,
+            self.settings.supervised.difficulty,
+            self.settings.supervised.curriculum,
+            self.settings.supervised.stages,
         )
         self.members = build_members(self.settings, self.task)
         if base := check_base(store, self.members):

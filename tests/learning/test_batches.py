@@ -12,8 +12,10 @@ from helpers import properties
 from hypothesis import given
 from hypothesis import strategies as st
 
+from easy2hard.config import load_recipe
 from easy2hard.learning import batches
 from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
+from easy2hard.runs.rounds import build_mixture
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import load_oracle, load_task
@@ -162,6 +164,24 @@ def test_a_curriculum_never_goes_past_its_hardest_difficulty(
     longest = max(group.prompt_length - 2 for group in drawn)
     assert longest <= hardest
     assert longest <= 1 + hardest * progress / curriculum
+
+
+def test_stages_open_one_difficulty_after_another_and_the_last_one_all_the_rest() -> None:
+    task = load_task("copy")
+    source = SupervisedSource(Reserved(task, 0, 1000), load_oracle(task), 6, stages=[0.1, 0.5, 0.7])
+    drawn = mixture(source=source, batch=48, groups=12)
+    hardest = [max(group.prompt_length - 2 for group in drawn.batch(0, step / 100)) for step in range(100)]
+    assert hardest == [1] * 10 + [2] * 40 + [3] * 20 + [6] * 30
+
+
+def test_rounds_go_on_with_the_whole_easy_range() -> None:
+    settings = load_recipe("smoke", ["supervised.difficulty=6", "supervised.curriculum=0.9", "training.groups=24"])
+    source = supervised("copy", 6, 0.9)
+    longest = [
+        max(group.prompt_length - 2 for group in build_mixture(settings, source, [], None, number, 0).batch(0, 0.0))
+        for number in (0, 1)
+    ]
+    assert longest == [1, 6]
 
 
 def test_a_curriculum_begins_with_the_easiest_and_ends_with_everything() -> None:
