@@ -5,6 +5,7 @@ Started as a program it trains a step, answers prompts, and prints a digest of w
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -28,7 +29,7 @@ def _cache() -> Path:
 
 CACHE = _cache()
 SAID = CACHE / "said.txt"
-"""What the process printed that began with an empty cache, and compiled; no file if there was none."""
+"""What the process printed that began with an empty cache; missing where none did."""
 
 
 def said(cache: Path) -> str:
@@ -40,10 +41,10 @@ def said(cache: Path) -> str:
 
 
 def compile_once() -> None:
-    """Fill the cache, where it is empty, before several processes need it at the same time."""
-    if not CACHE.exists():
-        text = said(CACHE)
-        SAID.write_text(text)
+    """Fill the cache before several processes need it at the same time, and note what the first one said."""
+    if not SAID.exists():
+        shutil.rmtree(CACHE, ignore_errors=True)
+        SAID.write_text(said(CACHE))
 
 
 def main() -> None:
