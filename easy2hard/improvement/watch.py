@@ -46,6 +46,8 @@ class Past:
     confidence: float
     held: bool
     """It labelled the difficulties of the round before afresh."""
+    labelled: bool = True
+    """It labelled anything; a round that holds the easy range does not."""
 
 
 Action = Literal["go on", "hold", "roll back", "stop"]
@@ -111,7 +113,7 @@ def decide(settings: WatchSettings, past: Sequence[Past], rollbacks: int, may_ho
         rollbacks: roll-backs so far.
         may_hold: False where it is the labels of a held difficulty that are in trouble.
     """
-    if len(past) == 1:
+    if not any(each.labelled for each in past):
         return "go on"  # nothing was labelled yet, so nothing is worse than it was
     held = 0
     while past[len(past) - 1 - held].held:

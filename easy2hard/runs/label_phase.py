@@ -65,7 +65,7 @@ class _Labels:
 
 def _remembered(record: RoundRecord) -> Past:
     held = record.watch is not None and record.watch["action"] == "hold"
-    return Past(record.round, record.difficulties, record.signals.get("confidence", 0.0), held)
+    return Past(record.round, record.difficulties, record.signals.get("confidence", 0.0), held, bool(record.proposed))
 
 
 class LabelPhase:
@@ -185,9 +185,7 @@ class LabelPhase:
             }
             if action == "hold":
                 difficulties = past[-1].difficulties
-                if (
-                    len(past) == 1
-                ):  # the easy range has true answers: training goes on with them, and nothing is labelled
+                if not past[-1].proposed:  # the easy range has true answers: nothing is labelled
                     self.listener.note(f"{where}; the round trains on the supervised data alone")
                     labelled = []
                     break

@@ -16,7 +16,7 @@ WELL = Signals(1.0, 1.0, 0.0, 1.0)
 
 def past_of(held: list[bool]) -> list[Past]:
     """Return the supervised phase and rounds after it; a round that held repeats the difficulty before it."""
-    past = [Past(0, [1, 2, 3], 0.0, held=False)]
+    past = [Past(0, [1, 2, 3], 0.0, held=False, labelled=False)]
     for number, again in enumerate(held, start=1):
         difficulties = past[-1].difficulties if again else [4 + sum(not h for h in held[: number - 1])]
         past.append(Past(number, difficulties, 0.9, again))
@@ -115,6 +115,12 @@ def test_it_goes_back_before_the_last_difficulty_that_was_added(past: list[Past]
     left = past[len(good) :]
     assert not left[0].held
     assert all(each.held for each in left[1:])
+
+
+def test_nothing_is_worse_than_it_was_while_rounds_hold_the_easy_range() -> None:
+    past = [*past_of([]), Past(1, [1, 2, 3], 0.4, held=True, labelled=False)]
+    assert decide(WatchSettings(holds=0), past, rollbacks=0) == "go on"
+    assert decide(WatchSettings(holds=0), [*past, Past(2, [4], 0.4, held=False)], rollbacks=0) == "roll back"
 
 
 @properties

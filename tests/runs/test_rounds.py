@@ -339,9 +339,10 @@ def test_a_run_in_trouble_holds_its_difficulty(tmp_path: Path, monkeypatch: pyte
 def test_a_run_whose_parts_are_unreliable_goes_on_with_the_easy_range(tmp_path: Path) -> None:
     """The easy range has true answers: nothing is labelled until its answers contain those to their own parts."""
     listener = Noted()
-    settings = short("rounds.filters=[{name='parts',reliable=1.0}]", "rounds.count=1", "watch.sample=50")
+    settings = short("rounds.filters=[{name='parts',reliable=1.0}]", "rounds.count=2", "watch.sample=50")
     store = rounds.start(settings, tmp_path / "run", listener)
-    first, second = store.manifest.rounds
+    first, second, third = store.manifest.rounds
+    assert (third.proposed, third.difficulties) == (0, [1, 2, 3])
     assert second.difficulties == first.difficulties == [1, 2, 3]
     assert (second.proposed, second.kept) == (0, 0)
     assert second.weights_sha256 != first.weights_sha256
