@@ -62,7 +62,7 @@ def in_main_memory(device: torch.device) -> bool:
 
 def build_runner(member: Member) -> Runner:
     """Return what computes one member, on the device where it is."""
-    compiled = member.device.type == "cpu" and why_not(member, "float32") is None
+    compiled = member.device.type == "cpu" and why_not(member) is None
     return (CpuRunner if compiled else Runner)(member)
 
 
@@ -73,16 +73,13 @@ def build_engine(members: Sequence[Member], precision: str = "float32") -> Engin
         members: all alike.
         precision: ``float32`` or ``bfloat16``, for the matrix products in training.
     """
-    device = members[0].device
-    if device.type == "cuda":
-        reason = cuda.why_not(members[0])
-        if reason is None:
-            return cuda.CudaEngine(members, precision)
-        return ReferenceEngine(members, precision, note=f"{device}: {reason} is computed one by one, not captured")
-    if device.type != "cpu":
-        return ReferenceEngine(members, precision)
-    keep_freed_memory(max(len(members), torch.get_num_threads()))
-    reason = why_not(members[0], precision)
-    if reason is None:
-        return ReferenceEngine(members, precision, CpuRunner)
-    return ReferenceEngine(members, precision, note=f"{reason}: the compiled loops do not know them; torch computes")
+    kind, reason = members[0].device.type, None
+    if kind == "cuda" and (reason := cuda.why_not(members[0])) is None:
+        return cuda.CudaEngine(members, precision)
+    if kind == "cpu":
+        keep_freed_memory(max(len(members), torch.get_num_threads()))
+        if (reason := why_not(members[0])) is None:
+            return ReferenceEngine(members, precision, CpuRunner)
+    missed = "captured steps" if kind == "cuda" else "the compiled loops"
+    note = None if reason is None else f"{reason}: torch computes the members one by one, without {missed}"
+    return ReferenceEngine(members, precision, note=note)

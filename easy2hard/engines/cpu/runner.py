@@ -26,14 +26,14 @@ from easy2hard.models.transformer import Transformer
 from easy2hard.vocabulary import PAD
 
 
-def why_not(member: Member, precision: str) -> str | None:
+def why_not(member: Member) -> str | None:
     """Return what the loops do not know of a member; None where they know it."""
     if not isinstance(member, Transformer):
         return "a pretrained model"
     if member.looped:
         return "loops"
     if member.positions is not None and not isinstance(member.positions, Tabled):
-        return f"positions of the kind {type(member.positions).__name__.lower()}"
+        return f"positions ({type(member.positions).__name__.lower()})"
     return None
 
 
