@@ -140,6 +140,12 @@ def test_a_failure_of_one_process_ends_both(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
 
 
+def test_stacked_members_take_the_steps_of_one_process(tmp_path: Path) -> None:
+    result = call(*LAUNCH, TESTS / "launched_stacked.py", tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+
+
 def test_evaluation_is_shared_and_printed_once(
     launched: tuple[Store, int], cli: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
