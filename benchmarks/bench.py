@@ -24,14 +24,12 @@ from rich.table import Table
 
 from benchmarks import peer
 from benchmarks.memory import peak_memory
-from easy2hard.config import PRESETS, ModelSize, OptimiserSettings, PhaseSettings, TrainingSettings, load_recipe
-from easy2hard.evaluation.exact_match import exact_matches
-from easy2hard.improvement import labels
+from easy2hard.config import PRESETS, ModelSize, OptimiserSettings, PhaseSettings, load_recipe
+from easy2hard.engines.choice import build_engine
+from easy2hard.engines.reference import ReferenceEngine
 from easy2hard.improvement.labels import propose
 from easy2hard.learning.batches import Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
-from easy2hard.models.decoding import decode
-from easy2hard.models.threads import keep_freed_memory
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs import rounds
 from easy2hard.runs.manifest import Manifest, RunDirectory, environment
@@ -134,8 +132,7 @@ def train_seconds(
     def on_step(step: Step) -> None:
         marks.append(time.perf_counter())
 
-    training = TrainingSettings(batch=batch, precision=precision)  # type: ignore[arg-type]
-    fit(members, mixtures, PhaseSettings(steps=steps + SKIP), optimiser, training, 1.0, on_step)
+    fit(build_engine(members, precision), mixtures, PhaseSettings(steps=steps + SKIP), optimiser, 1.0, on_step)
     return marks[-1] - marks[SKIP - 1]
 
 
@@ -235,7 +232,7 @@ def never_ending(member: Transformer) -> Transformer:
 def answering_member(size: str, difficulty: int) -> Transformer:
     """Return a member whose answers have full length: trained at ``tiny``, EOS suppressed elsewhere."""
     if size == "tiny":
-        return load_members(base_run(60 if difficulty > 20 else 20))[0]
+        return load_members(base_run(60 if difficulty > 20 else 20)).members[0]
     return never_ending(build_member(size))
 
 
@@ -260,15 +257,15 @@ def _answers(size: str, difficulty: int, count: int, repeats: int) -> list[Row]:
     answers, bounds = ORACLE.solve(prompts), TASK.answer_bounds(prompts)
     texts = TASK.vocabulary.decode_prompts(prompts)
     bound = int(bounds.max())
-    mine = TASK.vocabulary.decode_answers(decode(member, prompts, bounds).tokens)
+    mine = TASK.vocabulary.decode_answers(build_engine([member]).answer(prompts, bounds)[0].tokens)
     same = np.mean([a == b for a, b in zip(mine, peer.generate(model, tokenizer, texts, bound), strict=True)])
     assert same > 0.99, f"the two sides answer differently ({same:.3f} the same)"
     label, generate = (
-        timed(lambda: propose([member], TASK, difficulty, prompts)),
+        timed(lambda: propose(build_engine([member]), TASK, difficulty, prompts)),
         timed(lambda: peer.generate(model, tokenizer, texts, bound)),
     )
     evaluate, compare = (
-        timed(lambda: exact_matches([member], [(prompts, answers)])),
+        timed(lambda: build_engine([member]).matches([(prompts, answers)])),
         timed(lambda: peer.evaluate(model, tokenizer, texts, bound)),
     )
     return [
@@ -303,7 +300,7 @@ def peer_round(base: RunDirectory) -> float:
     """Return the seconds of the same round by the peer."""
     d0 = base.settings.supervised.difficulty
     tokenizer = peer.build_tokenizer(TASK.vocabulary)
-    model = as_peer(load_members(base)[0])
+    model = as_peer(load_members(base).members[0])
     begin = time.perf_counter()
     peer.one_round(
         model, tokenizer, d0, [], d0 + 1, ROUND["labels"], ROUND["steps"], ROUND["examples"], ROUND["beyond"]
@@ -371,18 +368,18 @@ def _train_cost(difficulty: int) -> float:
 def _label_cost(difficulty: int) -> float:
     member, count = never_ending(build_member("tiny")), 30720 // difficulty
     prompts = TASK.sample(numpy_generator(0, "bench", difficulty), difficulty, count)
-    return timed(lambda: propose([member], TASK, difficulty, prompts))() / (count * (2 * difficulty + 3))
+    return timed(lambda: propose(build_engine([member]), TASK, difficulty, prompts))() / (count * (2 * difficulty + 3))
 
 
 def bench_members(sizes: Sequence[str], repeats: int) -> list[Row]:
     """Cost of 1 to 5 members: training, and labelling with drafts."""
     rows = []
-    base = load_members(base_run(20))[0]
+    base = load_members(base_run(20)).members[0]
     prompts = TASK.sample(numpy_generator(0, "bench", 20), 20, 2048)
     unit = "seconds; peer: ours with one member"
     runs: list[tuple[str, Callable[[int], float]]] = [
         ("train_members", lambda k: train_seconds([build_member("tiny", i) for i in range(k)], 10, 20)),
-        ("label_members", lambda k: timed(lambda: propose([base] * k, TASK, 20, prompts))()),
+        ("label_members", lambda k: timed(lambda: propose(build_engine([base] * k), TASK, 20, prompts))()),
     ]
     for name, run in runs:
         seconds = [{k: run(k) for k in range(1, 6)} for _ in range(min(repeats, 3))]
@@ -398,9 +395,10 @@ def _drafts(base: Transformer, prompts: Tokens, repeats: int) -> list[Row]:
     unit = "prompts/s with drafts; peer: without"
 
     def answer(members: list[Transformer], drafts: bool) -> None:
-        decision, labels.drafts_pay = labels.drafts_pay, lambda *_: drafts
-        propose(members, TASK, 20, prompts)
-        labels.drafts_pay = decision
+        engine = build_engine(members)
+        assert isinstance(engine, ReferenceEngine)
+        engine._drafts_pay = lambda answers: drafts
+        propose(engine, TASK, 20, prompts)
 
     return [
         paired(
@@ -471,8 +469,8 @@ def bench_floors(sizes: Sequence[str], repeats: int) -> list[Row]:
         answers, ending = ORACLE.solve(prompts), never_ending(member)
         seconds = {
             "train": train_seconds([member], difficulty, steps, batch, one_difficulty=True) / (steps * batch),
-            "label": timed(lambda: propose([ending], TASK, difficulty, prompts))() / count,  # noqa: B023
-            "evaluate": timed(lambda: exact_matches([member], [(prompts, answers)]))() / count,  # noqa: B023
+            "label": timed(lambda: propose(build_engine([ending]), TASK, difficulty, prompts))() / count,  # noqa: B023
+            "evaluate": timed(lambda: build_engine([member]).matches([(prompts, answers)]))() / count,  # noqa: B023
         }
         pass_, whole = (forward_flops(shape, len(TASK.vocabulary), time, start) for start in (first, 0))
         operations = {"train": 3 * pass_, "label": whole, "evaluate": pass_}
@@ -497,10 +495,9 @@ def memory_of(side: str) -> None:
     member = never_ending(build_member("small"))
     prompts = TASK.sample(numpy_generator(0, "bench", difficulty), difficulty, count)
     if side == "ours":
-        keep_freed_memory(torch.get_num_threads())
         train_seconds([member], difficulty, 3)
-        propose([member], TASK, difficulty, prompts)
-        exact_matches([member], [(prompts, ORACLE.solve(prompts))])
+        propose(build_engine([member]), TASK, difficulty, prompts)
+        build_engine([member]).matches([(prompts, ORACLE.solve(prompts))])
     else:
         tokenizer = peer.build_tokenizer(TASK.vocabulary)
         model = as_peer(member)
@@ -542,7 +539,6 @@ def main() -> None:
     if options.memory:
         memory_of(options.memory)
         return
-    keep_freed_memory(torch.get_num_threads())
     rows = [Row(**row) for row in json.loads(options.out.read_text())] if options.out.exists() else []
     for section in options.only:
         fresh = [replace(row, machine=here()) for row in SECTIONS[section](options.sizes, options.repeats)]

@@ -4,14 +4,13 @@
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from easy2hard.api import Answer, Run, run
     from easy2hard.errors import UserError
 
-__version__ = version("easy2hard")
+__version__ = "0.1.0"
 __all__ = ["Answer", "Run", "UserError", "__version__", "run"]
 
 

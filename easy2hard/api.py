@@ -51,7 +51,7 @@ class Run:
 
     def __init__(self, path: str | Path, task_file: str | Path | None = None) -> None:
         self._directory = RunDirectory(Path(path))
-        self._members: tuple[str, list[Any]] | None = None
+        self._engine: tuple[str, str, Any] | None = None
         load_task_file(task_file)
 
     def __repr__(self) -> str:
@@ -146,15 +146,17 @@ class Run:
             raise UserError(f"{self.path}: round {round} is not committed (the last one is {self._last_round()})")
         return pd.read_csv(self._directory.training_path(round))
 
-    def solve(self, prompts: Sequence[str], member: int | None = None) -> list[Answer]:
+    def solve(self, prompts: Sequence[str], member: int | None = None, device: str = "auto") -> list[Answer]:
         """Answer prompts with the weights of the last committed round, by the members' vote.
 
         Args:
             prompts: in the task's form, such as ``"31415="``.
             member: ask one member instead of the vote.
+            device: where they compute: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
         Raises:
-            UserError: a prompt is not one of the task's, there is no such member, or no round is committed yet.
+            UserError: a prompt is not one of the task's, there is no such member or device, or no round is committed
+                yet.
         """
         from easy2hard.tasks.registry import load_task
 
@@ -166,21 +168,26 @@ class Run:
         if member is not None and not 0 <= member < settings.model.members:
             raise UserError(f"member = {member}: the run has members 0 to {settings.model.members - 1}")
 
+        from easy2hard.engines.choice import build_engine
         from easy2hard.improvement.labels import propose
 
-        members = self._loaded()
+        engine = self._loaded(device)
         if member is not None:
-            members = [members[member]]
+            engine = build_engine([engine.members[member]])
         answers: dict[int, Answer] = {}
         for rows, tokens in groups:
-            proposals = propose(members, task, 0, tokens)
+            proposals = propose(engine, task, 0, tokens)
             texts = task.vocabulary.decode_answers(proposals.answers)
             for row, text, confidence, votes in zip(rows, texts, proposals.confidence, proposals.votes, strict=True):
                 answers[row] = Answer(prompts[row], text, round(float(confidence), 6), int(votes))
         return [answers[row] for row in range(len(prompts))]
 
-    def resume(self, progress: bool = True) -> "Run":
+    def resume(self, progress: bool = True, device: str = "auto") -> "Run":
         """Bring the run to its end from where it was stopped, and return it; a finished run stays as it is.
+
+        Args:
+            progress: show what happens.
+            device: where it computes; as in :func:`run`.
 
         Raises:
             UserError: a file of the run is missing or changed, or another process is writing it.
@@ -190,21 +197,21 @@ class Run:
         from easy2hard.runs import rounds, store
 
         opened = store.Store(self.path)
-        _listening(progress, lambda listener: rounds.resume(opened, listener))
+        _listening(progress, lambda listener: rounds.resume(opened, listener, device))
         return self
 
     def _last_round(self) -> int:
         return len(self.manifest.rounds) - 1
 
-    def _loaded(self) -> list[Any]:
-        """Return the members of the last committed round, loaded once for each round."""
+    def _loaded(self, device: str) -> Any:
+        """Return the engine with the members of the last committed round, loaded once for each round."""
         from easy2hard.runs.members import load_members
 
         records = self.manifest.rounds
         digest = records[-1].weights_sha256 if records else ""
-        if self._members is None or self._members[0] != digest:
-            self._members = digest, load_members(self._directory)
-        return self._members[1]
+        if self._engine is None or self._engine[:2] != (digest, device):
+            self._engine = digest, device, load_members(self._directory, device)
+        return self._engine[2]
 
 
 def run(
@@ -215,6 +222,7 @@ def run(
     task_file: str | Path | None = None,
     progress: bool = True,
     scale: str | None = None,
+    device: str = "auto",
     **overrides: Any,
 ) -> Run:
     """Start a run, bring it to its end and return it.
@@ -226,6 +234,7 @@ def run(
         task_file: a Python file with a task of your own; it is run as code.
         progress: show what happens.
         scale: ``"laptop"`` brings the recipe to the size of one (docs/scale.md).
+        device: where it computes: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         overrides: settings that replace the recipe's. Two underscores stand for the dot of a setting's name:
             ``seed=1, rounds__count=3, rounds__filters=[{"name": "none"}]``.
 
@@ -240,7 +249,7 @@ def run(
 
     from easy2hard.runs import rounds
 
-    _listening(progress, lambda listener: rounds.start(settings, path, listener, blindfold))
+    _listening(progress, lambda listener: rounds.start(settings, path, listener, blindfold, device))
     return Run(path)
 
 

@@ -71,6 +71,9 @@ ScaleOption = Annotated[
     str | None,
     typer.Option(metavar="SIZE", help="shrink the recipe first; laptop: a tiny model, fewer steps and labels"),
 ]
+DeviceOption = Annotated[
+    str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps; auto takes a GPU where there is one")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -85,6 +88,7 @@ def run(
         bool,
         typer.Option("--blindfold", help="let nothing see a true answer beyond the supervised range; same weights"),
     ] = False,
+    device: DeviceOption = "auto",
     task_file: TaskFileOption = None,
 ) -> None:
     """Train on the easy range, then climb: label, filter, train, evaluate, round after round.
@@ -99,7 +103,7 @@ def run(
 
     from easy2hard.runs import rounds
 
-    _train(lambda listener: rounds.start(settings, out, listener, blindfold), out)
+    _train(lambda listener: rounds.start(settings, out, listener, blindfold, device), out)
 
 
 def _load_task_file(path: Path | None) -> None:
@@ -116,6 +120,7 @@ def resume(
         int | None, typer.Option(metavar="R", min=0, help="go on from this round instead of the last, in a copy")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="the copy, with --from-round")] = None,
+    device: DeviceOption = "auto",
     task_file: TaskFileOption = None,
 ) -> None:
     """Continue a run from where it was stopped, or from an earlier round in a copy.
@@ -131,7 +136,7 @@ def resume(
     opened = store.Store(run)
     if from_round is not None and out is not None:
         opened = opened.branch(out, from_round, opened.settings)
-    _train(lambda listener: rounds.resume(opened, listener), opened.path)
+    _train(lambda listener: rounds.resume(opened, listener, device), opened.path)
 
 
 @app.command()
@@ -166,6 +171,7 @@ def sweep(
         Path | None,
         typer.Option(metavar="FILE", help="run nothing: write a command line for each run that is left, for a cluster"),
     ] = None,
+    device: DeviceOption = "auto",
     task_file: TaskFileOption = None,
 ) -> None:
     """Run an experiment's variants over several seeds, and compare them; the same command goes on where it stopped.
@@ -184,7 +190,7 @@ def sweep(
     from easy2hard.sweep.execute import Laboratory
     from easy2hard.sweep.results import collect
 
-    laboratory = Laboratory(asked, runs, out, task_file)
+    laboratory = Laboratory(asked, runs, out, task_file, device)
     laboratory.check()
     _on_interrupt()
     try:
@@ -226,6 +232,7 @@ def _on_interrupt() -> None:
 def _train(work: Any, out: Path) -> None:
     from rich.console import Console
 
+    from easy2hard.engines.engine import DeviceFullError
     from easy2hard.learning.trainer import NonFiniteLossError
     from easy2hard.progress import ProgressListener
     from easy2hard.runs.label_phase import CollapseError
@@ -255,6 +262,9 @@ def _train(work: Any, out: Path) -> None:
         _only_main()
         print(f"diverged: {error}; every committed round is kept in {out}", file=sys.stderr)
         raise typer.Exit(5) from None
+    except DeviceFullError as error:
+        print(f"out of memory: {error}; `easy2hard resume {out}` goes on from what is kept", file=sys.stderr)
+        raise typer.Exit(6) from None
     console.print(f"finished: {out}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -269,6 +279,7 @@ def estimate(
     recipe: RecipeArgument,
     overrides: SetOption = None,
     scale: ScaleOption = None,
+    device: DeviceOption = "auto",
     task_file: TaskFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -283,7 +294,7 @@ def estimate(
     from easy2hard.runs import estimate
 
     with _measuring() as on_phase:
-        estimated = estimate.estimate(settings, on_phase)
+        estimated = estimate.estimate(settings, on_phase, device)
     print(json.dumps({"recipe": recipe, **estimated.as_json()}) if as_json else "\n".join(estimated.lines()))
 
 
@@ -324,10 +335,9 @@ def init(
     if out.exists() and not yes and not typer.confirm(f"{out} is there already; replace it?"):
         raise typer.Abort
 
-    import torch
+    from easy2hard.engines.choice import has_gpu
 
-    here = "gpu" if torch.cuda.is_available() else "cpu"
-    hardware = _asked("hardware", hardware, here, yes, ["cpu", "gpu"])
+    hardware = _asked("hardware", hardware, "gpu" if has_gpu() else "cpu", yes, ["cpu", "gpu"])
 
     from easy2hard.init import compose
 
@@ -382,6 +392,7 @@ def evaluate(
         typer.Option(metavar="LIST", help="such as 1-30, 5,10,20 or 6x5,5x6; default: all to the frontier + 5"),
     ] = None,
     examples: Annotated[int, typer.Option(min=1, help="prompts for each difficulty")] = 1000,
+    device: DeviceOption = "auto",
     task_file: TaskFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -407,12 +418,12 @@ def evaluate(
         raise UserError(f"--examples {examples}: at most {reserved}; only so many of a difficulty are never labelled")
     task = load_task(settings.task.name, settings.task.options)
     wanted = asked or task.evaluated_difficulties(task.capped(opened.manifest.frontier + 5))
-    members = load_members(opened)
+    engine = load_members(opened, device)
     oracle = load_oracle(task)
-    mean, voted = evaluate_run(members, task, oracle, settings.seed, wanted, examples)
+    mean, voted = evaluate_run(engine, task, oracle, settings.seed, wanted, examples)
     columns = {"exact match": mean, "voted": voted}
     if task.hard_split:
-        columns["hard split"] = accuracy(members, task, oracle, settings.seed, wanted, examples, hard=True)
+        columns["hard split"] = accuracy(engine, task, oracle, settings.seed, wanted, examples, hard=True)
     if task.baseline:
         columns["baseline"] = baseline_accuracy(task, oracle, settings.seed, wanted, examples)
     if as_json:
@@ -438,6 +449,7 @@ def solve(
     run: RunArgument,
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="prompts in the task's form")],
     member: Annotated[int | None, typer.Option(metavar="I", min=0, help="ask one member instead of the vote")] = None,
+    device: DeviceOption = "auto",
     task_file: TaskFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -447,7 +459,7 @@ def solve(
     """
     from easy2hard.api import Run
 
-    answers = Run(run, task_file).solve(prompts, member)
+    answers = Run(run, task_file).solve(prompts, member, device)
     if as_json:
         print(json.dumps([{key: getattr(each, key) for key in ("prompt", "answer", "confidence")} for each in answers]))
         return

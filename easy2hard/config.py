@@ -163,6 +163,12 @@ class TrainingSettings(_Settings):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the products; weights and sums stay float32"
     )
+    stock: int | None = Field(
+        None,
+        ge=1,
+        description="supervised examples that batches on a GPU are drawn from; elsewhere each is new. Default: as many "
+        "as the supervised phase reads, 1,048,576 at most",
+    )
     restarts: int = Field(
         3, ge=0, description="returns to the last checkpoint, with other batches, after a loss that is not a number"
     )

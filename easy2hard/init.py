@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from easy2hard.config import Settings, load_recipe, parse_settings, recipe_names
 from easy2hard.described import commented
+from easy2hard.engines.choice import has_gpu
 from easy2hard.errors import UserError
 from easy2hard.runs.check import check
 from easy2hard.runs.estimate import Estimate, duration, estimate
@@ -51,7 +50,7 @@ def compose(task: str, minutes: float, gpu: bool, seed: int = 0) -> Written:
     Raises:
         UserError: not even one round fits, there is no GPU where one is wanted, or there is no such task.
     """
-    if gpu and not torch.cuda.is_available():
+    if gpu and not has_gpu():
         raise UserError(
             "--hardware gpu: there is none on this machine, and the estimate is measured here (allowed: cpu)"
         )
@@ -60,7 +59,7 @@ def compose(task: str, minutes: float, gpu: bool, seed: int = 0) -> Written:
     least = None
     for candidate in dict.fromkeys([settings.model.members, 1]):
         measured = _longest(_members(settings, candidate))
-        whole = estimate(measured)
+        whole = estimate(measured, device="cuda" if gpu else "cpu")
         fitting = [n for n in range(1, len(whole.rounds)) if whole.cut(n).seconds <= 60 * minutes]
         if fitting or measured.rounds.count == 0:
             count = max(fitting, default=0)

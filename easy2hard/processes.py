@@ -38,7 +38,7 @@ class Processes:
     Attributes:
         rank: this process, from 0.
         count: how many there are.
-        sharded: members train in parts over the processes (models/sharding.py).
+        sharded: members train in parts over the processes (engines/sharding.py).
     """
 
     rank = 0
@@ -49,13 +49,6 @@ class Processes:
     def main(self) -> bool:
         """Whether this is the process that writes and prints."""
         return self.rank == 0
-
-    @property
-    def device(self) -> "torch.device":
-        """Where this process computes: its GPU where there is one, else the CPU."""
-        import torch
-
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def from_main(self, function: Callable[[], T]) -> T:
         """Return what ``function`` returns in the main process; it is not called in any other.
@@ -114,12 +107,6 @@ class LaunchedProcesses(Processes):
         atexit.register(state.destroy_process_group)
         self.rank = state.process_index
         self.count = state.num_processes
-        self._device = state.device if gpu else torch.device("cpu")
-
-    @property
-    @override
-    def device(self) -> "torch.device":
-        return self._device
 
     @override
     def from_main(self, function: Callable[[], T]) -> T:

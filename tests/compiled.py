@@ -21,7 +21,7 @@ def _cache() -> Path:
 
     Numba itself goes by the date of a function's own file: what it calls may have changed (vectors.py).
     """
-    sources = [path.read_bytes() for path in sorted((ROOT / "easy2hard" / "models").glob("*.py"))]
+    sources = [path.read_bytes() for path in sorted((ROOT / "easy2hard" / "engines" / "cpu").glob("*.py"))]
     compilers = [get_host_cpu_name(), *map(version, ("numba", "llvmlite", "torch"))]
     digest = hashlib.sha256(b"".join([*sources, Path(__file__).read_bytes(), *map(str.encode, compilers)])).hexdigest()
     return ROOT / ".pytest_cache" / f"numba-{digest[:16]}"
@@ -53,7 +53,9 @@ def main() -> None:
     import torch
 
     from easy2hard.config import ModelSize
-    from easy2hard.models.decoding import decode
+    from easy2hard.engines.choice import build_runner
+    from easy2hard.engines.decoding import decode
+    from easy2hard.engines.engine import Group
     from easy2hard.models.transformer import Transformer
     from easy2hard.seeding import numpy_generator, torch_generator
     from easy2hard.tasks.registry import load_task
@@ -63,9 +65,9 @@ def main() -> None:
     size = ModelSize(width=64, layers=2, heads=4, feed_forward=256)
     model = Transformer(size, len(task.vocabulary), torch_generator(0, "weights"))
     tokens = torch.randint(3, len(task.vocabulary), (32, 20), generator=torch_generator(0, "tokens"))
-    loss, gradients = model.gradients("float32").of(tokens, 10, 0.01)
+    loss, gradients = build_runner(model).gradients("float32").of(Group(tokens.numpy(), 10), 0.01)
     prompts = task.sample(numpy_generator(0, "prompts"), 10, 32)
-    decoded = decode(model, prompts, task.answer_bounds(prompts))
+    decoded = decode(build_runner(model), prompts, task.answer_bounds(prompts))
     numbers = [each.detach().numpy() for each in gradients] + [decoded.tokens, decoded.confidence]
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(each).tobytes() for each in numbers)).hexdigest()
     print(loss, digest)

@@ -5,12 +5,19 @@ from functools import cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from hypothesis import settings
+from torch import Tensor
 
-from easy2hard.config import ModelSize, OptimiserSettings, PhaseSettings, TrainingSettings
+from easy2hard.config import ModelSize, OptimiserSettings, PhaseSettings
+from easy2hard.engines import decoding
+from easy2hard.engines.choice import build_engine, build_runner
+from easy2hard.engines.decoding import Answers, Sampling
+from easy2hard.engines.engine import Engine
 from easy2hard.learning.batches import Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
-from easy2hard.models.transformer import Transformer
+from easy2hard.models.member import Member
+from easy2hard.models.transformer import NORM_EPS, Transformer
 from easy2hard.runs.manifest import Manifest
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.tasks.base import Task
@@ -73,8 +80,30 @@ def half_trained() -> list[Transformer]:
     members = [new_member(seed, len(task.vocabulary)) for seed in range(2)]
     mixtures = [supervised_mixture(task, member) for member in range(len(members))]
     phase = PhaseSettings(steps=120, warmup=5, decay=60)
-    fit(members, mixtures, phase, OptimiserSettings(), TrainingSettings(), 1.0, lambda step: None)
+    fit(engine_of(members), mixtures, phase, OptimiserSettings(), 1.0, lambda step: None)
     return members
+
+
+def engine_of(members: Sequence[Member], precision: str = "float32") -> Engine:
+    """Return what computes these members."""
+    return build_engine(members, precision)
+
+
+@cache
+def half_trained_engine() -> Engine:
+    """Return what computes the half-trained members."""
+    return engine_of(half_trained())
+
+
+def decode(
+    member: Member,
+    prompts: Tokens,
+    bounds: np.ndarray,
+    draft: Tokens | None = None,
+    sampling: Sampling | None = None,
+) -> Answers:
+    """Return a member's answers, all at once."""
+    return decoding.decode(build_runner(member), prompts, bounds, draft, sampling)
 
 
 def prompts_of(difficulty: int, count: int, purpose: str = "test") -> Tokens:
@@ -99,3 +128,18 @@ def answer_plainly(model: Transformer, prompt: Sequence[int], bound: int) -> tup
 def padded(rows: Sequence[Sequence[int]], length: int) -> Tokens:
     """Return rows of token ids, padded on the right to ``length``."""
     return np.array([[*row, *[0] * (length - len(row))] for row in rows], dtype=np.int32).reshape(-1, length)
+
+
+def plain_block(x: Tensor, first: int, heads: int, weights: list[Tensor]) -> Tensor:
+    """The block as its papers write it: RMSNorm, causal softmax attention, SwiGLU."""
+    norm1, wq, wk, wv, wo, norm2, gate, up, down = weights
+    batch, time, width = x.shape
+
+    def split(y: Tensor) -> Tensor:
+        return y.view(batch, time, heads, width // heads).transpose(1, 2)
+
+    h = F.rms_norm(x, (width,), norm1, NORM_EPS)
+    o = F.scaled_dot_product_attention(split(h @ wq.T), split(h @ wk.T), split(h @ wv.T), is_causal=True)
+    x = x + o.transpose(1, 2).reshape(batch, time, width) @ wo.T
+    h = F.rms_norm(x, (width,), norm2, NORM_EPS)
+    return (x + (F.silu(h @ gate.T) * (h @ up.T)) @ down.T)[:, first:]

@@ -10,12 +10,10 @@ from bases import base_of, member_of
 
 from easy2hard import processes
 from easy2hard.config import OptimiserSettings
-from easy2hard.learning.batches import Group
-from easy2hard.learning.optimisers import build_optimisers
-from easy2hard.learning.trainer import _train_step
+from easy2hard.engines.engine import Group
+from easy2hard.engines.reference import MemberCrew, Runner
+from easy2hard.engines.sharding import in_parts
 from easy2hard.models.member import Member
-from easy2hard.models.sharding import in_parts
-from easy2hard.models.threads import Workers
 from easy2hard.tasks.registry import load_oracle, load_task
 
 torch.set_num_threads(1)
@@ -29,11 +27,20 @@ prompts = [task.sample(np.random.default_rng(0), difficulty, count) for difficul
 batch = [Group.join(each, load_oracle(task).solve(each)) for each in prompts]
 
 
+class Same:
+    """The same batch in every step."""
+
+    def batch(self, step: int, progress: float) -> list[Group]:
+        return batch
+
+
 def trained(member: Member, precision: str) -> list[tuple[float, float]]:
     """Take steps; return losses and norms."""
-    optimisers = build_optimisers(member, OptimiserSettings(name="adamw", eps=1e-4, learning_rate=0.01))
-    with Workers(1) as workers:
-        return [_train_step(member, batch, optimisers, 0.1, precision, workers) for _ in range(3)]
+    optimiser = OptimiserSettings(name="adamw", eps=1e-4, learning_rate=0.01, clip=0.1)
+    with MemberCrew(0, Runner(member), Same(), optimiser, precision) as crew:
+        for step in range(3):
+            crew.step(step, 0.0, 1.0)
+        return [(each.loss, each.norm) for (each,) in crew.taken(True)]
 
 
 for precision, close in (("float32", 1e-4), ("bfloat16", 2e-2)):

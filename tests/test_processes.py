@@ -15,6 +15,7 @@ from helpers import Silent
 
 from easy2hard import processes
 from easy2hard.config import load_recipe
+from easy2hard.engines.choice import find_device
 from easy2hard.errors import UserError
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import rounds
@@ -123,7 +124,7 @@ def test_one_process_that_is_interrupted_is_resumed_by_two(alone: Store, tmp_pat
                 raise KeyboardInterrupt
 
     out = tmp_path / "run"
-    store = Store.create(out, alone.settings, processes.current().device)
+    store = Store.create(out, alone.settings, find_device("auto"))
     with pytest.raises(KeyboardInterrupt):
         rounds.resume(store, Interrupting())
     assert len(store.manifest.rounds) == 1
@@ -135,6 +136,12 @@ def test_one_process_that_is_interrupted_is_resumed_by_two(alone: Store, tmp_pat
 
 def test_a_failure_of_one_process_ends_both(tmp_path: Path) -> None:
     result = call(*LAUNCH, TESTS / "launched_failures.py", tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+
+
+def test_stacked_members_take_the_steps_of_one_process(tmp_path: Path) -> None:
+    result = call(*LAUNCH, TESTS / "launched_stacked.py", tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
 
@@ -252,7 +259,7 @@ def test_a_whole_model_that_is_interrupted_is_resumed_in_parts(full: Pretrained)
             if step.step == 3 and store.manifest.rounds:
                 raise KeyboardInterrupt
 
-    store = Store.create(full.folder / "whole", full.settings, processes.current().device)
+    store = Store.create(full.folder / "whole", full.settings, find_device("auto"))
     with pytest.raises(KeyboardInterrupt):
         rounds.resume(store, Interrupting())
     assert list(store.checkpoint_folder.glob("*-member-0.safetensors"))

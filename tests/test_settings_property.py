@@ -100,7 +100,9 @@ anything = st.fixed_dictionaries(
             loops=small,
             loops_per=small,
         ),
-        "training": some(batch=small, groups=small, precision=st.sampled_from(["float32", "bfloat16", "int8"])),
+        "training": some(
+            batch=small, stock=small, groups=small, precision=st.sampled_from(["float32", "bfloat16", "int8"])
+        ),
         "optimiser": some(name=st.sampled_from(["muon", "adamw", "sgd"]), learning_rate=share, floor=share, clip=share),
         "watch": some(enabled=st.booleans(), agreement=share, holds=small, rollbacks=small, stricter=share),
         "noise": some(round=small, kind=st.sampled_from(["random", "drop", "loud"]), share=share, digits=small),

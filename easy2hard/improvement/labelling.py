@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from easy2hard.config import FilterSettings, RoundsSettings
+from easy2hard.engines.engine import Engine
 from easy2hard.improvement.filters import Filtered, Mask, apply_filters, relations_of
-from easy2hard.improvement.labels import Draws, Proposals, Relations, blocks, join, propose, with_relations
-from easy2hard.models.member import Member
+from easy2hard.improvement.labels import Draws, Proposals, Relations, join, propose, with_relations
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text
 from easy2hard.tasks.prompts import Reserved, fresh_prompts
@@ -57,7 +57,7 @@ class Labeller:
     """Labels prompts with the members' own answers.
 
     Args:
-        members: the models that answer and vote.
+        engine: the members that answer and vote.
         task: samples prompts and bounds answers.
         seed: the run's seed.
         reserved: the prompts that are evaluation's.
@@ -70,7 +70,7 @@ class Labeller:
 
     def __init__(
         self,
-        members: Sequence[Member],
+        engine: Engine,
         task: Task,
         seed: int,
         reserved: Reserved,
@@ -80,7 +80,7 @@ class Labeller:
         kept: AnswerCheckpoints | None = None,
         score: Callable[[Proposals], NDArray[np.float64]] | None = None,
     ) -> None:
-        self.members = members
+        self.engine = engine
         self.task = task
         self.seed = seed
         self.reserved = reserved
@@ -139,7 +139,7 @@ class Labeller:
 
         They are greedy, whatever the settings say of labels, but where ``draws`` says how they are sampled.
         """
-        parts = blocks(self.members, self.task, prompts)
+        parts = self.engine.blocks(prompts, self.task.answer_bounds(prompts))
         return join([self._answered(difficulty, prompts[part], relations, draws) for part in parts])
 
     def draws(self, number: int, difficulty: Difficulty) -> Draws | None:
@@ -185,7 +185,7 @@ class Labeller:
         if kept is not None:
             self.on_done(len(prompts))
             return kept
-        proposals = propose(self.members, self.task, difficulty, prompts, self.on_done, draws, self.verify)
-        proposals = with_relations(proposals, self.members, self.task, relations, draws)
+        proposals = propose(self.engine, self.task, difficulty, prompts, self.on_done, draws, self.verify)
+        proposals = with_relations(proposals, self.engine, self.task, relations, draws)
         self.kept.save(proposals, relations, draws)
         return proposals

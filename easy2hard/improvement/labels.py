@@ -1,6 +1,6 @@
 """Prompts -> the members' answers, their votes and confidence. Nothing here can see a true answer."""
 
-import time
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
@@ -8,10 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from easy2hard.engines.decoding import Answers, Sampling
+from easy2hard.engines.engine import Engine
 from easy2hard.errors import UserError
-from easy2hard.models.decoding import Answers, Sampling, chunks, decode, decoded_tokens
-from easy2hard.models.member import Member
-from easy2hard.models.threads import map_chunks
 from easy2hard.seeding import derive
 from easy2hard.tasks.base import Difficulty, Task
 from easy2hard.vocabulary import PAD, Tokens
@@ -99,34 +98,8 @@ Prefer = Callable[[Proposals], NDArray[np.bool_]]
 """Says which answers come before all others, whatever their votes; supervised (see :func:`propose`)."""
 
 
-BLOCK = 32
-"""Chunks answered in one go: under a minute of work at the sizes of a laptop. At the end of each a core may have to
-wait for another one, for half a chunk on average."""
-
-DRAFTS_PAY = 0.8
-"""Share of equal answers from which one member's answers are worth checking as drafts for the others."""
-
-
-def drafts_pay(members: Sequence[Member], agreement: float) -> bool:
-    """Return whether drafts save time: with the compiled loop decoding is faster than checking (LOG.md)."""
-    return agreement >= DRAFTS_PAY and members[0].packed() is None
-
-
-def blocks(members: Sequence[Member], task: Task, prompts: Tokens) -> list[slice]:
-    """Return the slices in which prompts are answered one after another, so that what is answered can be kept."""
-    if not len(prompts):
-        return [slice(0, 0)]
-    small = _chunks(members, task, prompts)
-    return [slice(part[0].start, part[-1].stop) for part in (small[i : i + BLOCK] for i in range(0, len(small), BLOCK))]
-
-
-def _chunks(members: Sequence[Member], task: Task, prompts: Tokens) -> list[slice]:
-    length = prompts.shape[1] + int(task.answer_bounds(prompts).max())
-    return chunks(len(prompts), length, members[0], decoded_tokens(members[0]))
-
-
 def propose(
-    members: Sequence[Member],
+    engine: Engine,
     task: Task,
     difficulty: Difficulty,
     prompts: Tokens,
@@ -136,11 +109,8 @@ def propose(
 ) -> Proposals:
     """Answer (count, length) prompts with every member and count their votes.
 
-    The first prompts are answered by every member for itself. Where the members agree often enough, one member's
-    answers to the others are drafts for the rest, members taking turns; no answer depends on it.
-
     Args:
-        members: the models.
+        engine: the members.
         task: bounds the answers.
         difficulty: of the prompts.
         prompts: (count, length).
@@ -149,100 +119,26 @@ def propose(
         prefer: of sampled answers, choose these before those with more votes. Only the filter ``verifier``, which is
             supervised, has this: any right sample is the label (STaR, ReST-EM).
     """
-    if draws:
-        return _sampled(members, task, difficulty, prompts, on_done, draws, prefer)
-    if not len(prompts):
-        return _counted(difficulty, prompts, _answer(members, task, prompts, None))
-    device = members[0].device
-    rest = _chunks(members, task, prompts)
-    parts, drafts = [], False
-    if len(members) > 1:
-        first = rest.pop(0)
-        each = map_chunks(lambda member: _answer([member], task, prompts[first], None), members, device)
-        parts = [_counted(difficulty, prompts[first], [timed for (timed,) in each])]
-        drafts = drafts_pay(members, float(parts[0].unanimous.mean()))
-        on_done(first.stop)
-
-    def work(number: int) -> Proposals:
-        own = prompts[rest[number]]
-        drafter = number % len(members) if drafts else None
-        return _counted(difficulty, own, _answer(members, task, own, drafter))
-
-    parts += map_chunks(
-        work,
-        range(len(rest)),
-        device,
-        lambda number: on_done(rest[number].stop - rest[number].start),
-    )
-    return join(parts)
-
-
-def _sampled(
-    members: Sequence[Member],
-    task: Task,
-    difficulty: Difficulty,
-    prompts: Tokens,
-    on_done: Callable[[int], None],
-    draws: Draws,
-    prefer: Prefer | None,
-) -> Proposals:
-    parts = _chunks(members, task, prompts) if len(prompts) else [slice(0, 0)]
-    each = [(member, sampling) for index, member in enumerate(members) for sampling in draws.of(index)]
-
-    def work(number: int) -> Timed:
-        member, sampling = each[number % len(each)]
-        own = prompts[parts[number // len(each)]]
-        begin = time.thread_time()
-        answers = decode(member, own, task.answer_bounds(own), sampling=sampling)
-        return answers, time.thread_time() - begin
-
-    def done(number: int) -> None:
-        if number % len(each) == len(each) - 1:
-            on_done(len(prompts[parts[number // len(each)]]))
-
-    timed = map_chunks(work, range(len(parts) * len(each)), members[0].device, done)
-    counted = []
-    for part, begin in zip(parts, range(0, len(timed), len(each)), strict=True):
-        own, answers = prompts[part], [answer for answer, _ in timed[begin : begin + len(each)]]
-        seconds = np.array([seconds for _, seconds in timed[begin : begin + len(each)]])
-        preferred = np.stack([prefer(count_votes(difficulty, own, [one])) for one in answers]) if prefer else None
-        counted.append(
-            replace(
-                count_votes(difficulty, own, answers, preferred),
-                seconds=seconds.reshape(len(members), draws.samples).sum(axis=1),
-                samples=draws.samples,
-            )
-        )
-    return join(counted)
-
-
-Timed = tuple[Answers, float]
-"""A member's answers, and the seconds of processor time they took."""
-
-
-def _answer(members: Sequence[Member], task: Task, prompts: Tokens, drafter: int | None) -> list[Timed]:
-    """Return every member's answers; those of member ``drafter`` are drafts for the others."""
     bounds = task.answer_bounds(prompts)
-
-    def answer(index: int, draft: Tokens | None) -> Timed:
-        begin = time.thread_time()
-        answers = decode(members[index], prompts, bounds, draft)
-        return answers, time.thread_time() - begin
-
-    if drafter is None:
-        return [answer(index, None) for index in range(len(members))]
-    drawn_up = answer(drafter, None)
-    return [drawn_up if index == drafter else answer(index, drawn_up[0].tokens) for index in range(len(members))]
-
-
-def _counted(difficulty: Difficulty, prompts: Tokens, timed: Sequence[Timed]) -> Proposals:
-    proposals = count_votes(difficulty, prompts, [answers for answers, _ in timed])
-    return replace(proposals, seconds=np.array([seconds for _, seconds in timed]))
+    if draws is None:
+        each = [[answers] for answers in engine.answer(prompts, bounds, on_done)]
+    else:
+        samplings = [draws.of(member) for member in range(len(engine.members))]
+        each = engine.sample(prompts, bounds, samplings, on_done)
+    answers = [one for of_member in each for one in of_member]
+    preferred = None
+    if draws is not None and prefer is not None:
+        preferred = np.stack([prefer(count_votes(difficulty, prompts, [one])) for one in answers])
+    return replace(
+        count_votes(difficulty, prompts, answers, preferred),
+        seconds=np.array([math.fsum(one.seconds for one in of_member) for of_member in each]),
+        samples=1 if draws is None else draws.samples,
+    )
 
 
 def with_relations(
     proposals: Proposals,
-    members: Sequence[Member],
+    engine: Engine,
     task: Task,
     relations: Relations,
     draws: Draws | None = None,
@@ -253,28 +149,28 @@ def with_relations(
         UserError: the task has no twins, and they are asked for.
     """
     if "twin" in relations:
-        proposals = _with_twins(proposals, members, task, draws)
-    return _with_parts(proposals, members, task, draws) if "parts" in relations else proposals
+        proposals = _with_twins(proposals, engine, task, draws)
+    return _with_parts(proposals, engine, task, draws) if "parts" in relations else proposals
 
 
-def _with_parts(proposals: Proposals, members: Sequence[Member], task: Task, draws: Draws | None) -> Proposals:
+def _with_parts(proposals: Proposals, engine: Engine, task: Task, draws: Draws | None) -> Proposals:
     """An answer without any part to ask about has nothing that speaks for it."""
     count = len(proposals.prompts)
     questions, agree = np.zeros(count, dtype=np.int64), proposals.finished.copy()
     seconds = proposals.seconds
     for part in task.parts(proposals.prompts, proposals.answers) if count else []:
-        easier = propose(members, task, part.difficulty, part.prompts, draws=draws)
+        easier = propose(engine, task, part.difficulty, part.prompts, draws=draws)
         questions[part.rows] += 1
         agree[part.rows] &= part.agree(proposals.answers[part.rows], easier.answers) & easier.finished
         seconds = seconds + easier.seconds
     return replace(proposals, parts=agree & (questions > 0), questions=questions, seconds=seconds)
 
 
-def _with_twins(proposals: Proposals, members: Sequence[Member], task: Task, draws: Draws | None) -> Proposals:
+def _with_twins(proposals: Proposals, engine: Engine, task: Task, draws: Draws | None) -> Proposals:
     prompts = task.twin(proposals.prompts)
     if prompts is None:
         raise UserError(f"task {task.name}: has no twin prompts; leave out the filter and the readiness named twin")
-    other = propose(members, task, proposals.difficulty, prompts, draws=draws)
+    other = propose(engine, task, proposals.difficulty, prompts, draws=draws)
     length = max(proposals.answers.shape[1], other.answers.shape[1])
     same = task.agree(pad_answers(proposals.answers, length), pad_answers(other.answers, length))
     return replace(

@@ -3,7 +3,7 @@
 import mmap
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,39 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from easy2hard.engines.engine import Group, Part
 from easy2hard.models.member import Place
-from easy2hard.seeding import numpy_generator
-from easy2hard.tasks.base import Difficulty
+from easy2hard.seeding import derive, numpy_generator
+from easy2hard.tasks.base import Difficulty, difficulty_text
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.tasks.prompts import Reserved
-from easy2hard.vocabulary import PAD, Tokens
-
-
-@dataclass(frozen=True)
-class Group:
-    """Examples whose prompts have one length: (rows, time) prompt and answer, padded on the right only."""
-
-    tokens: NDArray[Any]
-    prompt_length: int
-    positions: NDArray[np.int64] | None = None
-    """(rows, time - 1) numbers of the places of all tokens but the last, where they are drawn."""
-
-    @classmethod
-    def join(cls, prompts: Tokens, answers: Tokens) -> "Group":
-        """Return the group of (rows, length) prompts and their answers, cut at the longest answer."""
-        longest = int((answers != PAD).any(axis=0).sum())
-        return cls(np.concatenate([prompts, answers[:, :longest]], axis=1), prompts.shape[1])
-
-    def rows(self, rows: slice) -> "Group":
-        """Return some of the examples."""
-        return Group(self.tokens[rows], self.prompt_length, None if self.positions is None else self.positions[rows])
+from easy2hard.vocabulary import Tokens
 
 
 class Source(Protocol):
-    """A pool of examples."""
+    """A pool of examples: drawn from here, or given away as a stock that an engine draws from where it computes."""
 
     def draw(self, generator: np.random.Generator, rows: int, points: Sequence[float], progress: float) -> list[Group]:
         """Return ``rows`` examples in ``len(points)`` groups; points in [0, 1) spread the groups over the lengths."""
+        ...
+
+    def stock(self, examples: int) -> Sequence[Group]:
+        """Return the pool as groups, or where it has no end, about so many ``examples`` of it; always the same."""
+        ...
+
+    def shares(self, progress: float) -> NDArray[np.float64]:
+        """Return the weights of the stock's groups."""
         ...
 
 
@@ -74,11 +63,15 @@ class SupervisedSource(Source):
         self.curriculum = curriculum
         self.stages = stages
         self._lengths: dict[int, list[tuple[list[Difficulty], NDArray[np.float64]]]] = {}
+        self._weights: dict[int, NDArray[np.float64]] = {}
+        self._stock: dict[int, list[Group]] = {}
 
     @cached_property
     def whole(self) -> "SupervisedSource":
         """The same without a curriculum, for rounds: they go on with all of the easy range."""
-        return SupervisedSource(self.prompts, self.oracle, self.hardest)
+        found = SupervisedSource(self.prompts, self.oracle, self.hardest)
+        found._stock = self._stock
+        return found
 
     def hardest_at(self, progress: float) -> int:
         """Return the hardest difficulty that is sampled once the share ``progress`` of the phase is done."""
@@ -112,6 +105,34 @@ class SupervisedSource(Source):
             )
             drawn.append(Group.join(prompts, self.oracle.solve(prompts)))
         return drawn
+
+    @override
+    def stock(self, examples: int) -> Sequence[Group]:
+        """The same. Examples are drawn once and kept."""
+        if examples not in self._stock:
+            difficulties = self.task.supervised_difficulties(self.hardest)
+            weights = self.shares(1.0)
+            counts = np.maximum(1, examples * weights / weights.sum()).astype(int)
+            groups = []
+            for difficulty, count in zip(difficulties, counts, strict=True):
+                generator = numpy_generator(self.prompts.seed, "stock", difficulty_text(difficulty))
+                prompts = self.prompts.sample(generator, difficulty, int(count))
+                groups.append(Group.join(prompts, self.oracle.solve(prompts)))
+            self._stock[examples] = groups
+        return self._stock[examples]
+
+    @override
+    def shares(self, progress: float) -> NDArray[np.float64]:
+        hardest = self.hardest_at(progress)
+        if hardest not in self._weights:
+            easy = {each for difficulties, _ in self._by_length(hardest) for each in difficulties}
+            self._weights[hardest] = np.array(
+                [
+                    self.task.supervised_weight(each) if each in easy else 0.0
+                    for each in self.task.supervised_difficulties(self.hardest)
+                ]
+            )
+        return self._weights[hardest]
 
     def _by_length(self, hardest: int) -> list[tuple[list[Difficulty], NDArray[np.float64]]]:
         """Return the supervised difficulties up to ``hardest`` with their weights, those of one length together."""
@@ -168,6 +189,14 @@ class LabelledSource(Source):
                 _give_back(group.tokens)
         return drawn
 
+    @override
+    def stock(self, examples: int) -> Sequence[Group]:
+        return self.labels
+
+    @override
+    def shares(self, progress: float) -> NDArray[np.float64]:
+        return np.array([float(len(group.tokens)) for group in self.labels])
+
 
 def _to_file(tokens: Tokens, folder: Path) -> NDArray[Any]:
     """Return the same tokens, read from an unnamed file in ``folder`` when they are needed."""
@@ -183,6 +212,10 @@ def _give_back(tokens: NDArray[Any]) -> None:
     mapping = getattr(tokens, "_mmap", None)
     if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapping.madvise(mmap.MADV_DONTNEED)
+
+
+STOCK = 1 << 20
+"""Examples of D0 in the stock of an engine that draws batches itself, where nothing else is said."""
 
 
 class Mixture:
@@ -202,6 +235,7 @@ class Mixture:
         groups: length groups that the part of a batch from D0 and older rounds is drawn from.
         newest_share: share of a batch from the newest labels.
         place: draws the numbers of the examples' places, from a stream of its own; None where they are not drawn.
+        stock: examples of D0 that an engine gets which draws batches itself.
     """
 
     def __init__(
@@ -215,8 +249,10 @@ class Mixture:
         groups: int,
         newest_share: float = 0.5,
         place: Place | None = None,
+        stock: int = STOCK,
     ) -> None:
         self.seed = seed
+        self.stock = stock
         self.stream = stream
         self.place = place
         self.sources = [supervised[0], *(source for source, _ in older)]
@@ -247,6 +283,24 @@ class Mixture:
             return batch
         places = numpy_generator(self.seed, *self.stream, step, "positions")
         return [replace(g, positions=self.place(g.tokens[:, :-1], g.prompt_length, places)) for g in batch]
+
+    @property
+    def key(self) -> int:
+        """What an engine's draws are hashes of, where it draws itself."""
+        return derive(self.seed, *self.stream)
+
+    def parts(self) -> list[Part]:
+        """Return what an engine draws batches from that draws them itself: the newest labels, and all the rest."""
+        newest = self.newest
+        parts = [] if newest is None else [Part(self.newest_rows, newest.labels, newest.shares)]
+
+        def shares(progress: float) -> NDArray[np.float64]:
+            of_sources = (source.shares(progress) for source in self.sources)
+            owned = np.diff(self._shares, prepend=0.0)
+            return np.concatenate([share * own / own.sum() for share, own in zip(owned, of_sources, strict=True)])
+
+        strata = [group for source in self.sources for group in source.stock(self.stock)]
+        return [*parts, Part(self.rest_rows, strata, shares)]
 
 
 def _spread(generator: np.random.Generator, count: int) -> list[float]:

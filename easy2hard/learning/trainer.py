@@ -1,26 +1,16 @@
 """Training of members in lockstep on their batches."""
 
 import math
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Protocol
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from easy2hard import processes
-from easy2hard.config import OptimiserSettings, PhaseSettings, TrainingSettings
-from easy2hard.learning.batches import Group, Mixture
-from easy2hard.learning.optimisers import build_optimisers, learning_rate
-from easy2hard.models.member import Member
-from easy2hard.models.sharding import whole
-from easy2hard.models.threads import Workers
-from easy2hard.vocabulary import PAD
+from easy2hard.config import OptimiserSettings, PhaseSettings
+from easy2hard.engines.engine import Batches, Crew, Engine, StepError
 
 
 @dataclass(frozen=True)
@@ -46,15 +36,17 @@ class Progress:
     """Tokens read in each step."""
 
 
+State = Mapping[str, Tensor]
+"""What a member needs to go on, by name (``Crew.state``)."""
+
+
 class Checkpoints(Protocol):
-    """Keeps members' states within a phase. Each member has one of its own, at a step of its own."""
+    """Keeps members' states within a phase. Each crew keeps its members at a step of its own."""
 
-    def load(self, member: int, model: nn.Module, optimisers: Sequence[torch.optim.Optimizer]) -> Progress:
-        """Bring a member to where it was last kept, and say how far that is."""
+    def load(self, member: int) -> tuple[State, Progress] | None:
+        """Return the state that was last kept of a member, and how far it had come; None where nothing was."""
 
-    def save(
-        self, member: int, model: nn.Module, optimisers: Sequence[torch.optim.Optimizer], progress: Progress
-    ) -> None:
+    def save(self, member: int, state: Iterable[tuple[str, Tensor]], progress: Progress) -> None:
         """Keep a member's state."""
 
     def due(self, member: int) -> bool:
@@ -65,13 +57,11 @@ class NoCheckpoints(Checkpoints):
     """Keeps nothing."""
 
     @override
-    def load(self, member: int, model: nn.Module, optimisers: Sequence[torch.optim.Optimizer]) -> Progress:
-        return Progress()
+    def load(self, member: int) -> tuple[State, Progress] | None:
+        return None
 
     @override
-    def save(
-        self, member: int, model: nn.Module, optimisers: Sequence[torch.optim.Optimizer], progress: Progress
-    ) -> None:
+    def save(self, member: int, state: Iterable[tuple[str, Tensor]], progress: Progress) -> None:
         pass
 
     @override
@@ -79,7 +69,7 @@ class NoCheckpoints(Checkpoints):
         return False
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(StepError):
     """A loss or a gradient that is not a number; the step was not taken.
 
     Attributes:
@@ -88,20 +78,22 @@ class NonFiniteLossError(RuntimeError):
         batch: where its examples come from.
     """
 
-    def __init__(self, member: int, step: int, what: str, batch: Sequence[Group]) -> None:
-        groups = ", ".join(f"{len(group.tokens)} prompts of {group.prompt_length} tokens" for group in batch)
-        super().__init__(f"member {member}, step {step}: {what} (batch: {groups}); lower optimiser.learning_rate")
+    def __init__(self, member: int, step: int, what: str, batch: str) -> None:
+        super().__init__(f"member {member}, step {step}: {what} (batch: {batch}); lower optimiser.learning_rate")
         self.member = member
         self.step = step
-        self.batch = groups
+        self.batch = batch
+
+
+class _StoppedError(StepError):
+    """Ends the training of a crew after another one failed."""
 
 
 def fit(
-    members: Sequence[Member],
-    mixtures: Sequence[Mixture],
+    engine: Engine,
+    batches: Sequence[Batches],
     phase: PhaseSettings,
     optimiser: OptimiserSettings,
-    training: TrainingSettings,
     scale: float,
     on_step: Callable[[Step], None],
     checkpoints: Checkpoints | None = None,
@@ -112,187 +104,110 @@ def fit(
     user interrupts, every other one ends its step and is kept.
 
     Args:
-        members: the models.
-        mixtures: one stream of batches for each member.
+        engine: the models, and what computes them.
+        batches: one stream of batches for each member.
         phase: number of steps and shape of the learning rate.
         optimiser: optimiser settings.
-        training: precision.
         scale: the phase's peak rates relative to the optimiser's.
-        on_step: called for each step in order, once all members have done it, from one of their threads; also for the
-            steps that were done before a checkpoint.
+        on_step: called for each step in order, once all members have done it; also for the steps that were done
+            before a checkpoint.
         checkpoints: keep the members' states on the way.
 
     Raises:
         NonFiniteLossError: a member's loss is not a number.
     """
-    lockstep = _Lockstep(len(members), on_step)
+    lockstep = _Lockstep(len(batches), on_step)
     kept = checkpoints or NoCheckpoints()
 
-    def fit_member(index: int) -> Iterator[None]:
-        own = build_optimisers(members[index], optimiser)
-        progress = kept.load(index, members[index], own)
-        groups = [group for each in own for group in each.param_groups]  # loading a state makes them anew
-        peaks = [group["lr"] for group in groups]
-        device = next(members[index].parameters()).device
-        for step, (loss, tokens) in enumerate(zip(progress.losses, progress.tokens, strict=True)):
-            lockstep.done(Step(step, loss, rate_of(step), tokens))
-        threads = device.type == "cpu" and not members[index].in_parts
-        with Workers(torch.get_num_threads() if threads else 1) as workers:
-            for step in range(len(progress.losses), phase.steps):
+    def train(crew: Crew) -> Generator[Step, None, None]:
+        progress = _gone_on(crew, kept)
+        first = progress[0]
+        for step, losses in enumerate(zip(*(each.losses for each in progress), strict=True)):
+            for loss, each in zip(losses, progress, strict=True):
+                yield Step(step, loss, rate_of(step), each.tokens[step])
+
+        def taken(all_of_them: bool) -> Generator[Step, None, None]:
+            for members in crew.taken(all_of_them):
+                step = len(first.losses)
+                for member, each in zip(crew.members, members, strict=True):
+                    if not math.isfinite(each.loss) or not math.isfinite(each.norm):
+                        what = f"loss is {each.loss}, the gradient's norm {each.norm}"
+                        raise NonFiniteLossError(member, step, what, each.batch)
+                for own, each in zip(progress, members, strict=True):
+                    own.losses.append(each.loss)
+                    own.tokens.append(each.tokens)
+                    yield Step(step, each.loss, rate_of(step), each.tokens)
+
+        def keep() -> None:
+            for member, own in zip(crew.members, progress, strict=True):
+                kept.save(member, crew.state(member), own)
+
+        with crew:
+            for step in range(len(first.losses), phase.steps):
                 if processes.current().any(lockstep.stopped):
-                    kept.save(index, members[index], own, progress)
+                    yield from taken(True)
+                    keep()
                     raise _StoppedError
-                for group, peak in zip(groups, peaks, strict=True):
-                    group["lr"] = rate_of(step) * peak
-                batch = mixtures[index].batch(step, step / phase.steps)
-                loss, norm = _train_step(members[index], batch, own, optimiser.clip, training.precision, workers)
-                if not math.isfinite(loss) or not math.isfinite(norm):
-                    raise NonFiniteLossError(index, step, f"loss is {loss}, the gradient's norm {norm}", batch)
-                progress.losses.append(loss)
-                progress.tokens.append(sum(group.tokens.size for group in batch))
-                lockstep.done(Step(step, loss, rate_of(step), progress.tokens[-1]))
-                if kept.due(index) or step == phase.steps - 1:
-                    kept.save(index, members[index], own, progress)
-                yield
+                crew.step(step, step / phase.steps, rate_of(step))
+                last = step == phase.steps - 1
+                due = last or kept.due(crew.members[0])
+                yield from taken(due)
+                if due:
+                    keep()
 
     def rate_of(step: int) -> float:
         return scale * learning_rate(step, phase.steps, phase.warmup, phase.decay, optimiser.floor, phase.rest)
 
-    def fit_in_turn(indices: Sequence[int]) -> None:
-        """Take a step of each member at a time, so that all processes speak of the same one."""
-        going = [fit_member(index) for index in indices]
-        failure: Exception | None = None
-        while going:
-            for each in list(going):
-                try:
-                    next(each)
-                except StopIteration:
-                    going.remove(each)
-                except (NonFiniteLossError, _StoppedError) as error:  # in all processes alike; the others are kept
-                    lockstep.stop()
-                    failure = failure or error
-                    going.remove(each)
-        if failure is not None:
-            raise failure
-
-    alone = processes.current().count == 1
-    with Workers(len(members) if alone else 1, always=True) as workers:
-        try:
-            if alone:
-                workers.map(lambda index: deque(fit_member(index), maxlen=0), range(len(members)))
-            else:
-                workers.map(fit_in_turn, [range(len(members))])
-        except _StoppedError:  # another process was interrupted
-            raise KeyboardInterrupt from None
-        except BaseException:
-            lockstep.stop()
-            workers.finish()
-            raise
+    try:
+        engine.side_by_side([train(crew) for crew in engine.crews(batches, optimiser)], lockstep.done, lockstep.stop)
+    except _StoppedError:  # another process was interrupted
+        raise KeyboardInterrupt from None
 
 
-class _StoppedError(Exception):
-    """Ends a member's training after another one failed."""
+def _gone_on(crew: Crew, kept: Checkpoints) -> list[Progress]:
+    """Bring a crew to where it was last kept, and return how far each member has come: all of them to one step."""
+    found = [kept.load(member) for member in crew.members]
+    if any(each is None for each in found) or len({len(each[1].losses) for each in found if each}) > 1:
+        return [Progress() for _ in crew.members]
+    for member, each in zip(crew.members, found, strict=True):
+        assert each is not None
+        crew.load(member, each[0])
+    return [each[1] for each in found if each]
 
 
 class _Lockstep:
-    """Joins the members' steps for reporting, and stops all members when one fails or the user interrupts."""
+    """Joins the members' steps for reporting, and stops all crews when one fails or the user interrupts."""
 
     def __init__(self, members: int, on_step: Callable[[Step], None]) -> None:
         self._members = members
         self._on_step = on_step
-        self._lock = threading.Lock()
         self._waiting: dict[int, list[Step]] = {}
         self.stopped = False
 
     def stop(self) -> None:
-        """Make every member end with the step it is at."""
+        """Make every crew end with the step it is at."""
         self.stopped = True
 
     def done(self, step: Step) -> None:
         """Note a member's step; the last member to reach a step reports it."""
-        with self._lock:
-            done = self._waiting.setdefault(step.step, [])
-            done.append(step)
-            if len(done) == self._members:
-                del self._waiting[step.step]
-                loss = math.fsum(each.loss for each in done) / self._members
-                self._on_step(Step(step.step, loss, step.learning_rate, sum(each.tokens for each in done)))
+        done = self._waiting.setdefault(step.step, [])
+        done.append(step)
+        if len(done) == self._members:
+            del self._waiting[step.step]
+            loss = math.fsum(each.loss for each in done) / self._members
+            self._on_step(Step(step.step, loss, step.learning_rate, sum(each.tokens for each in done)))
 
 
-def _train_step(
-    model: Member,
-    batch: Sequence[Group],
-    optimisers: Sequence[torch.optim.Optimizer],
-    clip: float,
-    precision: str,
-    workers: Workers,
-) -> tuple[float, float]:
-    """Take a step and return the loss and the gradient's norm; where one is not a number, leave the weights alone.
+def learning_rate(step: int, steps: int, warmup: int, decay: int, floor: float, rest: int = 0) -> float:
+    """Return the share of the peak rate at ``step`` of ``steps``: linear warm-up, constant, linear decay to ``floor``.
 
-    Every process computes its rows of the batch; the sums over all of them are the same in each.
+    The first step of a warm-up is above zero, the last step of a decay is at the floor, and so are ``rest`` steps
+    after it.
     """
-    world = processes.current()
-    parameters = [weight for weight in model.parameters() if weight.requires_grad]
-    device = parameters[0].device
-    tokens = sum(int((group.tokens[:, group.prompt_length :] != PAD).sum()) for group in batch)
-    gradients = model.gradients(precision)
-
-    def of(group: Group) -> tuple[float, Sequence[Tensor]]:
-        rows = torch.from_numpy(group.tokens).to(device, torch.int64)
-        positions = None if group.positions is None else torch.from_numpy(group.positions).to(device)
-        return gradients.of(rows, group.prompt_length, 1 / tokens, positions)
-
-    # Pieces are computed side by side but added up in their own order: the sum does not depend on the cores.
-    if model.in_parts:
-        own = rows_of(batch, world.rank, world.count, blank=True)
-    else:
-        own = split(rows_of(batch, world.rank, world.count), device, PIECE_TOKENS)
-    pieces = workers.map(of, own, size=lambda group: group.tokens.size)
-    losses = torch.tensor([math.fsum(loss for loss, _ in pieces)], dtype=torch.float64)
-    totals = gradients.summed([gradient for _, gradient in pieces])
-    world.add_up([losses])
-    for parameter, total in zip(parameters, totals, strict=True):
-        parameter.grad = total
-    norm = float(whole(nn.utils.clip_grad_norm_(parameters, clip)))
-    loss = float(losses)
-    if math.isfinite(norm) and math.isfinite(loss):
-        for optimiser in optimisers:
-            optimiser.step()
-    return loss, norm
-
-
-def rows_of(batch: Sequence[Group], rank: int, count: int, blank: bool = False) -> list[Group]:
-    """Return the rows of a batch that are process ``rank``'s: one in ``count`` of each group.
-
-    A group that has none for it is left out, or has one without an answer, where ``blank`` asks for it: so all
-    processes have as many groups.
-    """
-    if count == 1:
-        return list(batch)
-    own = [group.rows(slice(rank, None, count)) for group in batch]
-    if not blank:
-        return [group for group in own if len(group.tokens)]
-    return [mine if len(mine.tokens) else _blank(group) for mine, group in zip(own, batch, strict=True)]
-
-
-def _blank(group: Group) -> Group:
-    tokens = group.tokens[:1].copy()
-    tokens[:, group.prompt_length :] = PAD
-    return Group(tokens, group.prompt_length)
-
-
-PIECE_TOKENS = 1024
-"""Tokens of one piece on a CPU, about: their activations stay in the processor's cache (LOG.md)."""
-
-
-def split(batch: Sequence[Group], device: torch.device, limit: int) -> list[Group]:
-    """Return a batch in pieces of at most ``limit`` tokens, or one row; whole on a GPU."""
-    if device.type != "cpu":
-        return list(batch)
-    pieces = []
-    for group in batch:
-        rows, time = group.tokens.shape
-        count = -(-rows // max(1, limit // time))
-        ends = [part[-1] + 1 for part in np.array_split(np.arange(rows), count)]
-        pieces += [group.rows(slice(begin, end)) for begin, end in pairwise([0, *ends])]
-    return pieces
+    if step < warmup:
+        return (step + 1) / warmup
+    if step >= steps - rest:
+        return floor
+    if step >= steps - rest - decay:
+        return floor + (1 - floor) * (steps - rest - 1 - step) / decay
+    return 1.0

@@ -1,22 +1,17 @@
 """What every model is to the rest of the package: our own decoder, or one of transformers (models/pretrained.py).
 
 Tokens are those of the task's vocabulary everywhere. Training needs gradients of the logits, decoding a cache, and
-storing ``state_dict``, which holds what training changes and nothing else.
+storing ``state_dict``, which holds what training changes and nothing else. Who computes is an engine (engines/).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-from easy2hard import processes
-from easy2hard.models.stepping import Packed
-from easy2hard.vocabulary import PAD
 
 Place = Callable[[NDArray[Any], int, np.random.Generator], NDArray[np.int64]]
 """Draws the (batch, time) numbers of the places of (batch, time) tokens; also given: tokens of each prompt."""
@@ -32,11 +27,10 @@ class KeyValueCache(Protocol):
 class Member(nn.Module, ABC):
     """One model that learns, answers and votes."""
 
-    in_parts = False
-    """Its weights lie in parts over the processes, which pass through it together (models/sharding.py)."""
-
     @abstractmethod
-    def forward(self, tokens: Tensor, first: int = 0, cache: Any | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, first: int = 0, cache: Any | None = None, positions: Tensor | None = None
+    ) -> Tensor:
         """Return (batch, time - first, vocabulary) logits of the positions from ``first`` on.
 
         Args:
@@ -44,6 +38,7 @@ class Member(nn.Module, ABC):
             first: first position whose next token is wanted: the last of the prompt, where a member makes use of its
                 length.
             cache: one of :meth:`make_cache`, extended in place.
+            positions: (batch, time) numbers of places, for members that have them drawn.
         """
 
     @abstractmethod
@@ -55,83 +50,12 @@ class Member(nn.Module, ABC):
     def cached_bytes(self) -> int:
         """Bytes that a cache takes for one token."""
 
-    def gradients(self, precision: str) -> "Gradients":
-        """Return what computes this member's gradients for one step, with its weights as they are now.
-
-        Args:
-            precision: ``float32`` or ``bfloat16``, for the matrix products.
-        """
-        return Gradients(self, precision)
-
     @property
     def place(self) -> Place | None:
         """What draws the places of training examples (models/positions.py); None where nothing is drawn."""
-        return None
-
-    def packed(self) -> Packed | None:
-        """Return the weights for compiled decoding (models/stepping.py), or None where it does not apply."""
         return None
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
-
-
-class Gradients:
-    """Loss and gradients of a member on examples, by torch's derivatives.
-
-    Args:
-        model: the member.
-        precision: ``float32`` or ``bfloat16``, for the matrix products.
-    """
-
-    def __init__(self, model: Member, precision: str) -> None:
-        self.model = model
-        self.precision = precision
-        self.parameters = [weight for weight in model.parameters() if weight.requires_grad]
-
-    def of(
-        self, tokens: Tensor, prompt_length: int, scale: float, positions: Tensor | None = None
-    ) -> tuple[float, Sequence[Tensor]]:
-        """Return ``scale`` times the summed cross-entropy of the answers, and gradients; callable from any thread.
-
-        Args:
-            tokens: (batch, time) prompts and answers, int64, padded on the right.
-            prompt_length: tokens of each prompt.
-            scale: of loss and gradients.
-            positions: (batch, time - 1) numbers of places, for members that have them drawn.
-        """
-        with self.autocast():
-            loss = answer_loss(self.model, tokens, prompt_length) * scale
-        return float(loss.detach()), torch.autograd.grad(loss, self.parameters)
-
-    def autocast(self) -> torch.autocast:
-        """Return the context in which matrix products have the asked precision."""
-        return torch.autocast(self.model.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
-
-    def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return the gradients of the parameters that train, from sums of what :meth:`of` returned."""
-        return sums
-
-    def summed(self, pieces: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-        """Return the gradients of the parameters that train, over all pieces of all processes.
-
-        Args:
-            pieces: what :meth:`of` returned for each piece of this process.
-        """
-        totals = [torch.zeros_like(parameter) for parameter in self.parameters]
-        if pieces:
-            sums = list(pieces[0])
-            for gradient in pieces[1:]:
-                torch._foreach_add_(sums, list(gradient))
-            totals = list(self.of_parameters(sums))
-        processes.current().add_up(totals)
-        return totals
-
-
-def answer_loss(model: Callable[..., Tensor], tokens: Tensor, prompt_length: int) -> Tensor:
-    """Return the summed cross-entropy of answer and EOS tokens of (rows, time) examples; padding does not count."""
-    logits = model(tokens[:, :-1], first=prompt_length - 1)
-    targets = tokens[:, prompt_length:]
-    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="sum")

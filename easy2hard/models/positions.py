@@ -2,7 +2,7 @@
 
 A scheme numbers the tokens of a batch (:meth:`Positions.ids`) and puts the numbers to use by one of three hooks: on the
 embeddings, on queries and keys, or on the scores of the attention. What it does not need stays as it is here, where
-nothing happens at all. models/plain.py calls the hooks; docs/positions.md has a line for each scheme.
+nothing happens at all. models/transformer.py calls the hooks; docs/positions.md has a line for each scheme.
 
 Numbers depend on the tokens so far and on the prompt, so that an answer does not depend on its batch, and decoding sees
 the numbers that one pass over the whole answer sees. Only training may draw them, from a generator that it is given.

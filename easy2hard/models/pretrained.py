@@ -115,7 +115,9 @@ class Pretrained(Member):
         self.register_buffer("ids", torch.tensor(base.ids), persistent=False)
 
     @override
-    def forward(self, tokens: Tensor, first: int = 0, cache: PretrainedCache | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, first: int = 0, cache: PretrainedCache | None = None, positions: Tensor | None = None
+    ) -> Tensor:
         remembered = {} if cache is None else {self._cache_argument: cache.states}
         logits = self.model(input_ids=self.ids[tokens], use_cache=cache is not None, **remembered).logits
         # Padding and BOS are never said; where a tokenizer has one token for begin and end it must not count twice.

@@ -1,18 +1,17 @@
-"""The whole model: a Llama-style decoder, by default without positional encoding (NoPE).
+"""The whole decoder in torch's own operations: Llama-style, by default without positional encoding (NoPE).
 
 RMSNorm, SwiGLU, no biases; names of the weights are those of Llama in transformers, so that the two can be compared
 tensor by tensor (method.md, "Model and optimiser"). Order is visible to the model through the causal mask, and through
-a scheme of models/positions.py where it has one. With a scheme that changes the attention, or with blocks that are
-applied several times, a member is *plain*: computed by torch's operations and derivatives (models/plain.py) instead of
-the compiled loops. With a scheme that changes the embeddings alone only its decoding is.
+a scheme of models/positions.py where it has one.
 
-Prompts of one batch have one length, so there is no padding on the left and no mask but the causal one. The last
-block computes queries, feed-forward and logits only from position ``first`` on: earlier positions are prompt, and
-nothing reads what the last block would say there.
+This is the reference: it runs on any device, with any scheme and any number of loops, and its derivatives are torch's.
+Its formulas are written for several members of one shape at once, their weights stacked on a first axis, of which an
+ordinary member is a stack of one. The engines compute the same, faster (engines/).
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,16 +19,138 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from easy2hard.config import ModelSettings, ModelSize
-from easy2hard.models import whole
-from easy2hard.models.block import BlockFunction, Cache, Folded, Layout, block_forward, fold
-from easy2hard.models.kernels import NORM_EPS, fused
-from easy2hard.models.member import Gradients, Member, Place, answer_loss
-from easy2hard.models.plain import Places, PlainCache, attention
-from easy2hard.models.positions import Positions, Tabled, build_positions
-from easy2hard.models.prefixes import Rows, own_rows, shared_rows
-from easy2hard.models.stepping import Packed, pack
-from easy2hard.models.vectors import LANES
+from easy2hard.models.member import Member, Place
+from easy2hard.models.positions import Positions, build_positions
 from easy2hard.tasks.base import Task
+
+NORM_EPS = 1e-6
+
+
+class BlockWeights(NamedTuple):
+    """Weights of one block of all stacked members."""
+
+    norm1: Tensor
+    """(members, 1, width)"""
+    qkv: Tensor
+    """(members, 3 * width, width): queries, keys, values."""
+    o: Tensor
+    """(members, width, width)"""
+    norm2: Tensor
+    """(members, 1, width)"""
+    gate_up: Tensor
+    """(members, 2 * feed-forward, width)"""
+    down: Tensor
+    """(members, width, feed-forward)"""
+
+
+class Weights(NamedTuple):
+    """Weights of stacked members."""
+
+    embedding: Tensor
+    """(members, vocabulary, width)"""
+    blocks: Sequence[BlockWeights]
+    norm: Tensor
+    """(members, 1, width)"""
+    head: Tensor
+    """(members, vocabulary, width)"""
+
+
+def embed(tokens: Tensor, embedding: Tensor) -> Tensor:
+    """Return (members, rows, width) vectors of (members, rows) tokens from (members, vocabulary, width)."""
+    members, vocabulary, _ = embedding.shape
+    own = torch.arange(0, members * vocabulary, vocabulary, device=tokens.device)[:, None]
+    return F.embedding(tokens + own, embedding.flatten(0, 1))
+
+
+def normed(x: Tensor, gain: Tensor) -> Tensor:
+    """Return (members, rows, width) with a mean square of one in each row, times (members, 1, width) gains."""
+    return F.rms_norm(x, x.shape[-1:], eps=NORM_EPS) * gain
+
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Maps queries, keys and values, each (members, rows, width), to what the queries of the rows asked for see."""
+
+
+def apply_block(x: Tensor, weights: BlockWeights, attend: Attend, asked: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the outputs of a block for the rows asked for.
+
+    Args:
+        x: (members, rows, width) inputs; a row is a token of an example. They keep their precision.
+        weights: of the block; products are computed in the precision of its matrices.
+        attend: what the queries see, of the rows asked for.
+        asked: chooses these rows.
+    """
+    row = normed(x, weights.norm1).to(weights.qkv.dtype)
+    x = asked(x) + attend(*(row @ weights.qkv.mT).chunk(3, dim=-1)) @ weights.o.mT
+    row = normed(x, weights.norm2).to(weights.qkv.dtype)
+    gate, up = (row @ weights.gate_up.mT).chunk(2, dim=-1)
+    return x + (F.silu(gate) * up) @ weights.down.mT
+
+
+def logits_of(x: Tensor, weights: Weights) -> Tensor:
+    """Return (members, rows, vocabulary) logits of the last block's (members, rows, width) outputs."""
+    return normed(x, weights.norm).to(weights.head.dtype) @ weights.head.mT
+
+
+def in_heads(rows: Tensor, batch: int, heads: int) -> Tensor:
+    """Return (members, batch * time, width) as a view (members * batch, heads, time, head width)."""
+    view: Tensor = rows.unflatten(-1, (heads, -1)).unflatten(1, (batch, -1)).flatten(0, 1)
+    return view.transpose(1, 2)
+
+
+def in_rows(heads: Tensor, members: int) -> Tensor:
+    """Return (members * batch, heads, time, head width) as (members, batch * time, width)."""
+    rows: Tensor = heads.transpose(1, 2).flatten(2).unflatten(0, (members, -1))
+    return rows.flatten(1, 2)
+
+
+@dataclass
+class KeysAndValues:
+    """Of the tokens so far, for each block in each loop; room for ``capacity`` tokens."""
+
+    capacity: int
+    length: int = 0
+    keys: list[Tensor] = field(default_factory=list)
+    """Each (batch, heads, capacity, head width)."""
+    values: list[Tensor] = field(default_factory=list)
+
+    def extend(self, slot: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store new keys and values (batch, heads, new, head width); return all of this slot so far."""
+        batch, heads, new, width = keys.shape
+        if slot == len(self.keys):
+            self.keys.append(keys.new_empty(batch, heads, self.capacity, width))
+            self.values.append(values.new_empty(batch, heads, self.capacity, width))
+        end = self.length + new
+        self.keys[slot][:, :, self.length : end] = keys
+        self.values[slot][:, :, self.length : end] = values
+        return self.keys[slot][:, :, :end], self.values[slot][:, :, :end]
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop the rows of the batch where the (batch,) mask ``rows`` is False."""
+        self.keys = [keys[rows] for keys in self.keys]
+        self.values = [values[rows] for values in self.values]
+
+
+@dataclass
+class Cache(KeysAndValues):
+    """The same with the tokens they belong to, and the weights as they are while it is in use."""
+
+    weights: Weights | None = None
+    prompt_length: int = 0
+    tokens: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
+    """(batch, length)."""
+
+    def see(self, tokens: Tensor, prompt_length: int) -> None:
+        """Take in (batch, new) tokens before their keys and values; the first ones are the prompts, whole."""
+        if not self.length:
+            self.tokens, self.prompt_length = tokens, prompt_length
+        else:
+            self.tokens = torch.cat([self.tokens, tokens], dim=1)
+
+    @override
+    def keep(self, rows: Tensor) -> None:
+        super().keep(rows)
+        self.tokens = self.tokens[rows]
 
 
 class Attention(nn.Module):
@@ -54,7 +175,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each behind a norm and a residual connection; computed in models/block.py."""
+    """Weights of attention and feed-forward, each behind a norm and a residual connection (:func:`apply_block`)."""
 
     def __init__(self, size: ModelSize) -> None:
         super().__init__()
@@ -64,37 +185,17 @@ class Block(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(size.width, eps=NORM_EPS)
         self.mlp = FeedForward(size.width, size.feed_forward)
 
-    def fold(self) -> Folded:
-        """Return the weights ready for their products."""
-        return fold(tuple(self.parameters()), self.heads)  # in the order of their definition
-
-    def forward(
-        self, x: Tensor, rows: Rows, first: int, cache: Cache | None, block: int, folded: Folded | None = None
-    ) -> Tensor:
-        """Map (rows, width) to one row for each position from ``first`` on."""
-        kind = x.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-        layout = Layout(self.heads, rows, first, dtype)
-        with torch.autocast(kind, enabled=False):
-            if cache is None and torch.is_grad_enabled():
-                weights = folded or self.fold()
-                return BlockFunction.apply(x, layout, *weights)  # type: ignore[no-any-return, no-untyped-call]
-            if cache is None:
-                return block_forward(x, layout, folded or self.fold())[0]
-            if block == len(cache.folded):
-                cache.folded.append(Folded(*(each.to(dtype) for each in self.fold())))
-            return block_forward(x, layout, cache.folded[block], cache, block)[0]
-
-    def plain(self, x: Tensor, first: int, places: Places | None, block: int, cache: Cache | None, slot: int) -> Tensor:
-        """Map (batch, time, width) to (batch, time - first, width) in torch's operations."""
-        normed, own = self.input_layernorm(x), self.self_attn
-        query, key, value = (
-            each(normed).unflatten(-1, (self.heads, -1)) for each in (own.q_proj, own.k_proj, own.v_proj)
+    def stacked(self) -> BlockWeights:
+        """Return the weights as a stack of one member."""
+        norm1, q, k, v, o, norm2, gate, up, down = self.parameters()  # in the order of their definition
+        return BlockWeights(
+            norm1[None, None],
+            torch.cat([q, k, v])[None],
+            o[None],
+            norm2[None, None],
+            torch.cat([gate, up])[None],
+            down[None],
         )
-        x = x[:, first:] + own.o_proj(attention((query, key, value), first, places, block, cache, slot).flatten(2))
-        normed = self.post_attention_layernorm(x)
-        added: Tensor = self.mlp.down_proj(F.silu(self.mlp.gate_proj(normed)) * self.mlp.up_proj(normed))
-        return x + added
 
 
 class Transformer(Member):
@@ -125,9 +226,6 @@ class Transformer(Member):
         self.size = size
         self.loops = loops
         self.loops_per = loops_per
-        looped = loops > 1 or loops_per is not None
-        self.plain = looped or not (positions is None or isinstance(positions, Tabled))
-        self.plain_decoding = looped or positions is not None
         self.embed_tokens = nn.Embedding(vocabulary, size.width)
         self.layers = nn.ModuleList(Block(size) for _ in range(size.layers))
         self.norm = nn.RMSNorm(size.width, eps=NORM_EPS)
@@ -149,9 +247,30 @@ class Transformer(Member):
                     std *= (2 * self.size.layers) ** -0.5
                 weight.normal_(0.0, std, generator=generator)
 
+    @property
+    def looped(self) -> bool:
+        """Whether blocks are applied more than once."""
+        return self.loops > 1 or self.loops_per is not None
+
+    @property
+    def blocks(self) -> Iterator[Block]:
+        """The blocks, from the embeddings on."""
+        for block in self.layers:
+            assert isinstance(block, Block)
+            yield block
+
+    def stacked(self) -> Weights:
+        """Return the weights as a stack of one member."""
+        return Weights(
+            self.embed_tokens.weight[None],
+            [block.stacked() for block in self.blocks],
+            self.norm.weight[None, None],
+            self.lm_head.weight[None],
+        )
+
     @override
     def make_cache(self, capacity: int) -> Cache:
-        return PlainCache(capacity) if self.plain_decoding else Cache(capacity)
+        return Cache(capacity)
 
     @property
     @override
@@ -165,89 +284,89 @@ class Transformer(Member):
 
     @override
     def forward(
-        self,
-        tokens: Tensor,
-        first: int = 0,
-        cache: Cache | None = None,
-        folded: Sequence[Folded] | None = None,
-        positions: Tensor | None = None,
+        self, tokens: Tensor, first: int = 0, cache: Cache | None = None, positions: Tensor | None = None
     ) -> Tensor:
-        """The same; ``folded`` are the blocks' weights where they have been folded already.
+        """The same; the prompt, where its length matters, is what comes before ``first``, and the token there.
 
         ``positions`` are (batch, time) numbers of places that were drawn for training.
         """
-        if self.plain or (cache is not None and self.plain_decoding):
-            return self._plain(tokens, first, cache, positions)
         batch, time = tokens.shape
-        own = cache is not None or self._head_width % LANES or self.positions is not None
-        rows = own_rows(tokens) if own or not fused(self.lm_head.weight) else shared_rows(tokens, first)
-        x = self.embed_tokens(rows.tokens)
-        if self.positions is not None:
-            ids = self._ids(tokens, first + 1) if positions is None else positions
-            x = self.positions.embed(x.view(batch, time, -1), ids).flatten(0, 1)
-        for index, block in enumerate(self.layers):
-            start = first if index == len(self.layers) - 1 else 0
-            x = block(x, rows, start, cache, index, folded[index] if folded else None)
+        prompt_length, past, seen = first + 1, 0, tokens
         if cache is not None:
-            cache.length += time
-        return self.lm_head(self.norm(x)).view(batch, time - first, -1)  # type: ignore[no-any-return]
-
-    def _plain(self, tokens: Tensor, first: int, cache: Cache | None, positions: Tensor | None) -> Tensor:
-        """Return the logits by models/plain.py; the prompt is what comes before ``first``, and the token there."""
-        time, prompt_length, past = tokens.shape[1], first + 1, 0
-        seen = tokens
-        if isinstance(cache, PlainCache):
             cache.see(tokens, prompt_length)
             seen, prompt_length, past = cache.tokens, cache.prompt_length, cache.length
-        x = embedded = self.embed_tokens(tokens)
+        weights = (cache and cache.weights) or self.stacked()
+        if cache is not None:
+            cache.weights = weights
+        x = embedded = embed(tokens.flatten()[None], weights.embedding)
         places = None
         if self.positions is not None:
-            if positions is None:
-                positions = self._ids(seen, prompt_length)
-            places = Places(self.positions, positions)
-            x = embedded = self.positions.embed(embedded, positions[:, past:])
+            places = self.place_ids(seen, prompt_length) if positions is None else positions
+            x = self.positions.embed(x.view(batch, time, -1), places[:, past:])
+            x = embedded = x.flatten(0, 1)[None]
         loops = self.loops + (prompt_length // self.loops_per if self.loops_per else 0)
         last = loops * len(self.layers) - 1
         for slot in range(last + 1):
-            index = slot % len(self.layers)
+            index, start = slot % len(self.layers), first if slot == last else 0
             if slot and not index:
                 x = x + embedded
-            block = self.layers[index]
-            assert isinstance(block, Block)
-            x = block.plain(x, first if slot == last else 0, places, index, cache, slot)
+
+            def attend(
+                q: Tensor, k: Tensor, v: Tensor, index: int = index, start: int = start, s: int = slot
+            ) -> Tensor:
+                heads = [in_heads(each, batch, self.size.heads) for each in (q, k, v)]
+                return in_rows(self._attention(heads, index, start, past, places, cache, s), 1)
+
+            def asked(rows: Tensor, start: int = start) -> Tensor:
+                return rows.view(1, batch, time, -1)[:, :, start:].flatten(1, 2)
+
+            # The last block computes queries, feed-forward and logits only of what is asked for.
+            x = apply_block(x, weights.blocks[index], attend, asked)
         if cache is not None:
             cache.length += time
-        return self.lm_head(self.norm(x))  # type: ignore[no-any-return]
+        return logits_of(x, weights).view(batch, time - first, -1)
 
-    def _ids(self, tokens: Tensor, prompt_length: int) -> Tensor:
-        """Return the numbers of the tokens' places, as they are where nothing is drawn."""
+    def _attention(
+        self,
+        heads: Sequence[Tensor],
+        index: int,
+        first: int,
+        past: int,
+        places: Tensor | None,
+        cache: Cache | None,
+        slot: int,
+    ) -> Tensor:
+        """Return (batch, heads, time - first, head width): causal attention of the positions from ``first`` on.
+
+        Args:
+            heads: queries, keys and values, each (batch, heads, time, head width).
+            index: of the block.
+            first: first position whose output is wanted.
+            past: tokens before these.
+            places: (batch or 1, past + time) numbers that the scheme gives to all tokens so far; None without one.
+            cache: keys and values of earlier tokens, extended in place.
+            slot: where those of this block and loop are in the cache.
+        """
+        queries, keys, values = heads
+        queries = queries[:, :, first:]
+        bias = None
+        if self.positions is not None and places is not None:
+            queries = self.positions.turn(queries, places[:, past + first :])
+            keys = self.positions.turn(keys, places[:, past:])
+            bias = self.positions.bias(index, places[:, past + first :], places)
+        if cache is not None:
+            keys, values = cache.extend(slot, keys, values)
+        asked, seen = queries.shape[2], keys.shape[2]
+        if bias is None and asked == seen:
+            return F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        later = torch.ones(asked, seen, dtype=torch.bool, device=keys.device).triu(seen - asked + 1)
+        mask = ~later if bias is None else bias.to(queries.dtype).masked_fill(later, float("-inf"))
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+
+    def place_ids(self, tokens: Tensor, prompt_length: int) -> Tensor:
+        """Return the numbers of the tokens' places, (batch or 1, time), as they are where nothing is drawn."""
         assert self.positions is not None
         return torch.from_numpy(self.positions.ids(tokens.cpu().numpy(), prompt_length)).to(tokens.device)
-
-    @property
-    def _head_width(self) -> int:
-        return self.size.width // self.size.heads
-
-    @override
-    def packed(self) -> Packed | None:
-        size, weight = self.size, self.lm_head.weight
-        if self.plain_decoding or not whole.applies(size.width, size.feed_forward, size.heads, weight):
-            return None
-        return pack(self.embed_tokens.weight, self.fold(), weight * self.norm.weight, self.size.heads)
-
-    def fold(self) -> list[Folded]:
-        """Return the blocks' weights ready for their products."""
-        return [block.fold() for block in self.layers if isinstance(block, Block)]
-
-    @override
-    def gradients(self, precision: str) -> Gradients:
-        if self.plain:
-            return PlainGradients(self, precision)
-        size, weight = self.size, self.lm_head.weight
-        compiled = precision == "float32" and whole.applies(size.width, size.feed_forward, size.heads, weight)
-        if compiled and self.positions is None:
-            return WholeGradients(self)
-        return FoldedGradients(self, precision)
 
 
 def build_transformer(model: ModelSettings, task: Task, generator: torch.Generator) -> Transformer:
@@ -258,69 +377,3 @@ def build_transformer(model: ModelSettings, task: Task, generator: torch.Generat
     """
     scheme = build_positions(model, task)
     return Transformer(model.size, len(task.vocabulary), generator, scheme, model.loops, model.loops_per)
-
-
-class PlainGradients(Gradients):
-    """The same for numbers of places that were drawn."""
-
-    @override
-    def of(
-        self, tokens: Tensor, prompt_length: int, scale: float, positions: Tensor | None = None
-    ) -> tuple[float, Sequence[Tensor]]:
-        with self.autocast():
-            loss = answer_loss(partial(self.model, positions=positions), tokens, prompt_length) * scale
-        return float(loss.detach()), torch.autograd.grad(loss, self.parameters)
-
-
-class FoldedGradients(Gradients):
-    """The same with weights that are folded once for all examples of a step."""
-
-    def __init__(self, model: Transformer, precision: str) -> None:
-        super().__init__(model, precision)
-        with torch.enable_grad():
-            self._blocks = model.fold()
-        self._leaves = [Folded(*(each.detach().requires_grad_() for each in block)) for block in self._blocks]
-        self._wanted = [each for block in self._leaves for each in block]
-        ends = [model.embed_tokens.weight, model.norm.weight, model.lm_head.weight]
-        self._rest = [*ends, *(model.positions.parameters() if model.positions is not None else [])]
-
-    @override
-    def of(
-        self, tokens: Tensor, prompt_length: int, scale: float, positions: Tensor | None = None
-    ) -> tuple[float, Sequence[Tensor]]:
-        with self.autocast():
-            model = partial(self.model, folded=self._leaves, positions=positions)
-            loss = answer_loss(model, tokens, prompt_length) * scale
-        return float(loss.detach()), torch.autograd.grad(loss, [*self._rest, *self._wanted])
-
-    @override
-    def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
-        (embedding, norm, head, *table), of_blocks = sums[: len(self._rest)], sums[len(self._rest) :]
-        folded = [each for block in self._blocks for each in block]
-        # Parameters in the order of their definition: the embedding, the blocks, norm and head, the scheme's.
-        gradients = torch.autograd.grad(folded, self.parameters[1 : 1 - len(self._rest)], of_blocks)
-        return [embedding, *gradients, norm, head, *table]
-
-
-class WholeGradients(Gradients):
-    """The same by compiled passes over the folded weights (models/whole.py)."""
-
-    def __init__(self, model: Transformer) -> None:
-        super().__init__(model, "float32")
-        with torch.enable_grad():
-            blocks, head = model.fold(), model.lm_head.weight * model.norm.weight
-        self._folded = [each for block in blocks for each in block] + [head]
-        self._pass = whole.Pass(model.embed_tokens.weight, blocks, head, model.size.heads)
-
-    @override
-    def of(
-        self, tokens: Tensor, prompt_length: int, scale: float, positions: Tensor | None = None
-    ) -> tuple[float, Sequence[Tensor]]:
-        return self._pass(tokens, prompt_length, scale)
-
-    @override
-    def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
-        rest = self.parameters[1:]  # all but the embedding, which is the first to be defined
-        gradients = torch.autograd.grad(self._folded, rest, list(sums[1:]))
-        # Fused AdamW reads a gradient as if it lay in memory as its parameter does.
-        return [sums[0], *(each.contiguous() for each in gradients)]

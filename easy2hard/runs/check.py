@@ -3,10 +3,10 @@
 import numpy as np
 
 from easy2hard.config import Settings
+from easy2hard.engines.sharding import check_sharding
 from easy2hard.errors import UserError
 from easy2hard.improvement.schedules import History, Ready, next_difficulties
 from easy2hard.models.positions import Tabled, build_positions
-from easy2hard.models.sharding import check_sharding
 from easy2hard.runs.tracking import check_tracking
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
 from easy2hard.tasks.contract import check_contract

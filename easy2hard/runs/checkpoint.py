@@ -11,7 +11,7 @@ the SHA-256 of the rest. They go when the round is committed.
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,13 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from easy2hard import processes
 from easy2hard.improvement.labelling import AnswerCheckpoints
 from easy2hard.improvement.labels import Draws, Proposals, Relations
-from easy2hard.learning.trainer import Checkpoints, Progress
-from easy2hard.models.sharding import placed, whole
+from easy2hard.learning.trainer import Checkpoints, Progress, State
 from easy2hard.runs.manifest import read_sealed
 from easy2hard.runs.store import write_sealed
 from easy2hard.tasks.base import Difficulty
@@ -144,36 +143,20 @@ class PhaseCheckpoints(Checkpoints):
         self._kept: dict[int, float] = {}
 
     @override
-    def load(self, member: int, model: nn.Module, optimisers: Sequence[torch.optim.Optimizer]) -> Progress:
+    def load(self, member: int) -> tuple[State, Progress] | None:
         self._kept[member] = self._clock()
         path = self._path(member)
         if not path.exists():
-            return Progress()
+            return None
         tensors = safetensors.torch.load(read_sealed(path))
-        model.load_state_dict(_part(tensors, "model."))
-        for index, optimiser in enumerate(optimisers):
-            states: dict[int, dict[str, Tensor]] = {}
-            weights = [weight for group in optimiser.param_groups for weight in group["params"]]
-            for name, tensor in _part(tensors, f"optimiser.{index}.").items():
-                parameter, _, key = name.partition(".")
-                states.setdefault(int(parameter), {})[key] = placed(tensor, weights[int(parameter)])
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
-        return Progress(tensors["losses"].tolist(), tensors["tokens"].tolist())
+        return tensors, Progress(tensors["losses"].tolist(), tensors["tokens"].tolist())
 
     @override
-    def save(
-        self, member: int, model: nn.Module, optimisers: Sequence[torch.optim.Optimizer], progress: Progress
-    ) -> None:
-        parts = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-        for index, optimiser in enumerate(optimisers):
-            for parameter, state in optimiser.state_dict()["state"].items():
-                parts |= {f"optimiser.{index}.{parameter}.{key}": tensor for key, tensor in state.items()}
+    def save(self, member: int, state: Iterable[tuple[str, Tensor]], progress: Progress) -> None:
         tensors = {}
-        # Of all processes together, in one order (a loaded state has none), one at a time: they need not fit at once.
-        for name in sorted(parts):
-            tensor = whole(parts[name].detach())
+        for name, tensor in state:  # of all processes together, one at a time: they need not fit at once
             if self._writes:
-                tensors[name] = tensor.cpu().contiguous()
+                tensors[name] = tensor
         if not self._writes:
             return
         tensors["losses"] = torch.tensor(progress.losses, dtype=torch.float64)
@@ -185,7 +168,3 @@ class PhaseCheckpoints(Checkpoints):
     def due(self, member: int) -> bool:
         # The main process's clock decides: what lies in parts is kept by all processes together.
         return processes.current().any(self._writes and self._clock() - self._kept[member] >= self._seconds)
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

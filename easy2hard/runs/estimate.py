@@ -12,20 +12,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
 from easy2hard.config import PhaseSettings, Settings
+from easy2hard.engines.choice import build_engine, cores, find_device
+from easy2hard.engines.engine import Group, Part
 from easy2hard.evaluation.exact_match import accuracy
 from easy2hard.improvement.filters import relations_of
 from easy2hard.improvement.labelling import Labeller
 from easy2hard.improvement.schedules import next_difficulties
-from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
-from easy2hard.learning.trainer import Step, fit
+from easy2hard.learning.batches import LabelledSource, Mixture, SupervisedSource
+from easy2hard.learning.trainer import fit
 from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs.check import check
@@ -39,7 +43,7 @@ from easy2hard.vocabulary import EOS, PAD, Tokens
 
 SECONDS = 1.0
 """Each measurement goes on for about so long, or to the end of what there is to measure."""
-STEPS = 4, 40
+STEPS = 4, 200
 """Fewest and most training steps measured."""
 
 
@@ -131,19 +135,20 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def estimate(settings: Settings, on_phase: Callable[[str], None] = lambda name: None) -> Estimate:
+def estimate(settings: Settings, on_phase: Callable[[str], None] = lambda name: None, device: str = "auto") -> Estimate:
     """Measure what a run will do on this machine, for some seconds, and add it up over the schedule.
 
     Args:
         settings: of the run.
         on_phase: told what is measured now.
+        device: where the run would compute (engines/choice.py).
 
     Raises:
-        UserError: a setting does not fit the task.
+        UserError: a setting does not fit the task, or there is no such device.
     """
     check(settings)
     begin = time.perf_counter()
-    probe = _Probe(settings)
+    probe = _Probe(settings, find_device(device))
     plan = probe.plan
     on_phase("supervised training")
     supervised = probe.supervised_step() * settings.supervised.steps
@@ -166,7 +171,7 @@ def estimate(settings: Settings, on_phase: Callable[[str], None] = lambda name: 
     return Estimate(
         _affordable(settings, rounds),
         str(probe.members[0].device),
-        torch.get_num_threads(),
+        cores(),
         time.perf_counter() - begin,
         probe.notes,
     )
@@ -186,7 +191,7 @@ def _affordable(settings: Settings, rounds: list[RoundEstimate]) -> list[RoundEs
 class _Probe:
     """Members of the run's size, and what a run that goes well would give them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, device: torch.device) -> None:
         self.settings = settings
         self.task = load_task(settings.task.name, settings.task.options)
         self.oracle = load_oracle(self.task)
@@ -198,7 +203,8 @@ class _Probe:
             settings.supervised.curriculum,
             settings.supervised.stages,
         )
-        self.members = build_members(settings, self.task)
+        self.members = build_members(settings, self.task, device)
+        self.engine = build_engine(self.members, settings.training.precision)
         self.notes = ["the run goes well: answers end, nothing is held, rolled back or labelled again"]
         self.plan = self._plan()
         """The difficulties of each round."""
@@ -260,18 +266,17 @@ class _Probe:
         ]
 
         def seconds(steps: int) -> float:
-            """Return the seconds of a step of ``steps``, after the first."""
-            done: list[float] = []
-
-            def on_step(step: Step) -> None:
-                done.append(time.perf_counter())
-
-            phase = PhaseSettings(steps=steps + 1)
-            fit(self.members, mixtures, phase, self.settings.optimiser, self.settings.training, 0.0, on_step)
-            return (done[-1] - done[0]) / steps
+            """Return the seconds of a phase of so many steps."""
+            begin, phase = time.perf_counter(), PhaseSettings(steps=steps)
+            fit(self.engine, mixtures, phase, self.settings.optimiser, 0.0, lambda step: None)
+            return time.perf_counter() - begin
 
         fewest, most = STEPS
-        return seconds(min(max(fewest, math.ceil(SECONDS / seconds(2))), most))
+        seconds(1)  # the first call of anything takes longer
+        alone = seconds(1)
+        rough = max((seconds(3) - alone) / 2, 1e-4)
+        count = min(max(fewest, math.ceil(SECONDS / rough)), most)
+        return (seconds(count + 1) - alone) / count
 
     def label(self, number: int) -> float:
         """Return the seconds that labelling takes in round ``number``, from 1 on."""
@@ -294,7 +299,7 @@ class _Probe:
         """Return the seconds of a prompt of many: sampled, answered by all members, their votes counted."""
         settings = self.settings
         task = _ending(self.task, self.oracle.solve)
-        labeller = Labeller(self.members, task, settings.seed, self.reserved, settings.rounds)
+        labeller = Labeller(self.engine, task, settings.seed, self.reserved, settings.rounds)
         relations = relations_of(settings.rounds.filters)
         draws = labeller.draws(0, difficulty)
         count = min(64, self._prompts())  # with fewer, the start of the work costs more than the work
@@ -337,7 +342,7 @@ class _Probe:
     def _seconds_of_evaluation(self, difficulties: Sequence[Difficulty]) -> float:
         settings = self.settings
         begin = time.perf_counter()
-        accuracy(self.members, self.task, self.oracle, settings.seed, difficulties, settings.evaluation.examples)
+        accuracy(self.engine, self.task, self.oracle, settings.seed, difficulties, settings.evaluation.examples)
         return time.perf_counter() - begin
 
 
@@ -367,6 +372,19 @@ class _At(Mixture):
     @override
     def batch(self, step: int, progress: float) -> list[Group]:
         return self._mixture.batch(step, self._progress)
+
+    @property
+    @override
+    def key(self) -> int:
+        return self._mixture.key
+
+    @override
+    def parts(self) -> list[Part]:
+        return [replace(part, shares=partial(_fixed, part, self._progress)) for part in self._mixture.parts()]
+
+
+def _fixed(part: Part, at: float, progress: float) -> NDArray[np.float64]:
+    return part.shares(at)
 
 
 def _ending(task: Task, solve: Callable[[Tokens], Tokens]) -> Task:

@@ -48,12 +48,12 @@ def export_model(run: RunDirectory, out: Path, member: int = 0, adapter: bool = 
     _refuse_used(out)
     check_intact(run)
 
-    from easy2hard.models.exchange import export_pretrained, export_transformer
+    from easy2hard.models.hf_export import export_pretrained, export_transformer
     from easy2hard.models.pretrained import Pretrained
     from easy2hard.models.transformer import Transformer
     from easy2hard.runs.members import load_members
 
-    chosen = load_members(run)[member].cpu()
+    chosen = load_members(run, "cpu").members[member]
     vocabulary = load_task(settings.task.name, settings.task.options).vocabulary
     own = True
     with new_folder(out) as folder:

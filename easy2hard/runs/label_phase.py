@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from easy2hard import processes
 from easy2hard.config import LearnedVerifierFilter
+from easy2hard.engines.engine import DeviceFullError, Engine
 from easy2hard.evaluation.counter_examples import counter_examples
 from easy2hard.evaluation.exact_match import right
 from easy2hard.improvement.filters import Filtered, Mask, add_counts
@@ -30,9 +31,6 @@ from easy2hard.improvement.watch import (
     trouble,
     unreliable,
 )
-from easy2hard.models.decoding import decode
-from easy2hard.models.member import Member
-from easy2hard.models.threads import map_chunks
 from easy2hard.runs.checkpoint import LabelCheckpoints, LabelRecord
 from easy2hard.runs.listener import Listener
 from easy2hard.runs.manifest import Manifest, RoundRecord, file_digest, read_sealed
@@ -76,7 +74,7 @@ class LabelPhase:
         task: samples prompts and bounds answers.
         oracle: for what the settings mark as supervised, and for comparison in the manifest.
         reserved: the prompts that are evaluation's.
-        members: the models that answer; a roll-back loads older weights into them.
+        engine: the members that answer; a roll-back loads older weights into them.
         listener: is told what happens.
     """
 
@@ -86,7 +84,7 @@ class LabelPhase:
         task: Task,
         oracle: Oracle,
         reserved: Reserved,
-        members: Sequence[Member],
+        engine: Engine,
         listener: Listener,
     ) -> None:
         self.world = processes.current()
@@ -96,7 +94,8 @@ class LabelPhase:
         self.task = task
         self.oracle = oracle
         self.reserved = reserved
-        self.members = members
+        self.engine = engine
+        self.members = engine.members
         self.listener = listener
         self.answers: LabelCheckpoints  # of the round that is labelled
         self.verifier: tuple[str, Verifier] | None = None  # the newest, and the weights whose answers it learned from
@@ -129,7 +128,7 @@ class LabelPhase:
             if self.settings.rounds.averaging > 1:
                 self._answer_with(manifest.lineage)
             labels = self._label(manifest, number)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, DeviceFullError):
             self.answers.flush()
             raise
         return None if labels is None else self.world.from_main(lambda: self._write(number, labels))
@@ -305,22 +304,18 @@ class LabelPhase:
             generator = numpy_generator(seed, "verifier", number, difficulty_text(difficulty))
             prompts[difficulty] = self.reserved.sample(generator, difficulty, settings.examples)
 
-        def answer(work: tuple[Difficulty, int]) -> Proposals:
-            difficulty, member = work
-            own = prompts[difficulty]
+        proposals = []
+        for difficulty, own in prompts.items():
             draws = Draws(settings.temperature, 1, seed, ("verifier", number, difficulty_text(difficulty)))
-            (sampling,) = draws.of(member)
-            answers = decode(self.members[member], own, self.task.answer_bounds(own), sampling=sampling)
-            return count_votes(difficulty, own, [answers])
-
-        work = [(difficulty, member) for difficulty in easy for member in range(len(self.members))]
-        proposals = map_chunks(answer, work, self.members[0].device)
+            samplings = [draws.of(member) for member in range(len(self.members))]
+            each = self.engine.sample(own, self.task.answer_bounds(own), samplings)
+            proposals += [count_votes(difficulty, own, answers) for answers in each]
         return learn(proposals, [right(self.oracle, each) for each in proposals])
 
     def _labeller(self, score: Score | None = None) -> Labeller:
         verify = (lambda proposals: right(self.oracle, proposals)) if self.settings.verified else None
         return Labeller(
-            self.members,
+            self.engine,
             self.task,
             self.settings.seed,
             self.reserved,

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import torch
 
-from easy2hard import processes
 from easy2hard.config import Settings
+from easy2hard.engines.choice import build_engine, find_device
+from easy2hard.engines.engine import Engine
 from easy2hard.errors import UserError
 from easy2hard.models.member import Member
 from easy2hard.models.pretrained import Pretrained, load_base, trained_weights
-from easy2hard.models.threads import keep_freed_memory
 from easy2hard.models.transformer import build_transformer
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.store import load_weights
@@ -18,14 +18,12 @@ from easy2hard.tasks.base import Task
 from easy2hard.tasks.registry import load_task
 
 
-def build_members(settings: Settings, task: Task, device: torch.device | None = None) -> list[Member]:
+def build_members(settings: Settings, task: Task, device: torch.device) -> list[Member]:
     """Return the members of a run before any training, each from its own seed.
 
     Raises:
         UserError: the pretrained model that they start from cannot be had.
     """
-    keep_freed_memory(max(settings.model.members, torch.get_num_threads()))
-    device = device or processes.current().device
     generators = [torch_generator(settings.seed, "weights", member) for member in range(settings.model.members)]
     model = settings.model
     if model.pretrained:
@@ -36,20 +34,25 @@ def build_members(settings: Settings, task: Task, device: torch.device | None = 
     return [build_transformer(model, task, generator).to(device) for generator in generators]
 
 
-def load_members(run: RunDirectory) -> list[Member]:
+def load_members(run: RunDirectory, device: str = "auto") -> Engine:
     """Return the members of a run after its last committed round.
 
+    Args:
+        run: the run.
+        device: where they compute (engines/choice.py).
+
     Raises:
-        UserError: no round is committed yet, or they started from another pretrained model.
+        UserError: no round is committed yet, they started from another pretrained model, or there is no such device.
     """
     rounds = run.manifest.rounds
     if not rounds:
         raise UserError(f"{run.path}: no round is committed yet; `easy2hard resume {run.path}` goes on")
     settings = run.settings
-    members = build_members(settings, load_task(settings.task.name, settings.task.options))
+    task = load_task(settings.task.name, settings.task.options)
+    members = build_members(settings, task, find_device(device))
     check_base(run, members)
     load_weights(run.intact(run.weights_path(rounds[-1].round)), members)
-    return members
+    return build_engine(members, settings.training.precision)
 
 
 def check_base(run: RunDirectory, members: Sequence[Member]) -> str:

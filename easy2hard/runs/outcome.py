@@ -88,13 +88,13 @@ def outcome(run: RunDirectory, examples: int = 1000, bar: float = REACHED, least
 
 def _scores(run: RunDirectory, task: Task, oracle: Oracle, examples: int, bar: float, least: int) -> dict[str, float]:
     settings, frontier = run.settings, run.manifest.frontier
-    members = load_members(run)
+    engine = load_members(run)
     scores: dict[str, float] = {}
     last = max(frontier + settings.evaluation.beyond, least)
     while True:
         wanted = task.evaluated_difficulties(task.capped(last))
         new = [difficulty for difficulty in wanted if difficulty_text(difficulty) not in scores]
-        mean, _ = evaluate_run(members, task, oracle, settings.seed, new, examples)
+        mean, _ = evaluate_run(engine, task, oracle, settings.seed, new, examples)
         scores |= {difficulty_text(difficulty): score for difficulty, score in mean.items()}
         further = min(last + max(1, settings.evaluation.beyond), FURTHEST * frontier)
         if not new or further <= last or reach_of(scores, bar) < max(map(hardest, wanted)):

@@ -3,7 +3,7 @@
 import copy
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,14 +15,15 @@ import torch
 
 from easy2hard import __version__, processes
 from easy2hard.config import PhaseSettings, Settings
+from easy2hard.engines.choice import build_engine, cores, find_device, in_main_memory
+from easy2hard.engines.engine import Group
+from easy2hard.engines.sharding import check_sharding
 from easy2hard.evaluation.blindfold import Blindfold, refuse_supervised_signals
 from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy
 from easy2hard.improvement.ledger import read_kept
-from easy2hard.learning.batches import Group, LabelledSource, Mixture, SupervisedSource
+from easy2hard.learning.batches import STOCK, LabelledSource, Mixture, SupervisedSource
 from easy2hard.learning.trainer import NonFiniteLossError, Step, fit
 from easy2hard.models.member import Place
-from easy2hard.models.sharding import check_sharding, in_parts
-from easy2hard.models.threads import give_back_freed_memory
 from easy2hard.runs.check import check
 from easy2hard.runs.checkpoint import PhaseCheckpoints
 from easy2hard.runs.integrity import check_intact
@@ -78,10 +79,11 @@ def build_mixture(
         groups=settings.training.groups,
         newest_share=settings.rounds.newest_share,
         place=place,
+        stock=settings.training.stock or min(STOCK, settings.supervised.steps * settings.training.batch),
     )
 
 
-def start(settings: Settings, out: Path, listener: Listener, blindfold: bool = False) -> Store:
+def start(settings: Settings, out: Path, listener: Listener, blindfold: bool = False, device: str = "auto") -> Store:
     """Start a run in the new directory ``out`` and bring it to its end.
 
     Args:
@@ -89,40 +91,43 @@ def start(settings: Settings, out: Path, listener: Listener, blindfold: bool = F
         out: the run directory, which must not be in use.
         listener: is told what happens.
         blindfold: make the oracle raise beyond the supervised range; what it would be needed for is left out.
+        device: where it computes (engines/choice.py).
 
     Raises:
-        UserError: a setting does not fit the task, or ``out`` is in use.
+        UserError: a setting does not fit the task, there is no such device, or ``out`` is in use.
         CollapseError: the collapse watch stopped the run (label_phase.py).
     """
     check(settings)
     if blindfold:
         refuse_supervised_signals(settings.supervised_signals)
     world = processes.current()
+    found = find_device(device)
 
     def create() -> Store:
-        if world.device.type == "cpu":
+        if in_main_memory(found):
             task = load_task(settings.task.name, settings.task.options)
             require_memory(trained_parameters(settings, task) * settings.model.members)
         require(out, _space_needed(settings))
-        return Store.create(out, settings, world.device, blindfold)
+        return Store.create(out, settings, found, blindfold)
 
     store = world.from_main(create)
-    resume(store, listener)
+    resume(store, listener, device)
     return store
 
 
-def resume(store: Store, listener: Listener) -> None:
+def resume(store: Store, listener: Listener, device: str = "auto") -> None:
     """Bring a run to its end from its last committed round; a finished run stays as it is.
 
     The manifest's status is ``running`` meanwhile and ``finished`` afterwards, or ``stopped: reason``.
 
     Raises:
-        UserError: a file of the run is missing or changed, or another process is writing it.
+        UserError: a file of the run is missing or changed, another process is writing it, or there is no such device.
         CollapseError: the collapse watch stopped the run (label_phase.py).
         DiskFullError: the disk is full; what was kept is on it.
     """
     world = processes.current()
     check_sharding(store.settings.model)
+    found = find_device(device)
 
     def say(status: str) -> None:
         store.save(store.manifest.model_copy(update={"status": status}))
@@ -139,7 +144,7 @@ def resume(store: Store, listener: Listener) -> None:
             with pausing(store.path):
                 world.from_main(lambda: say("running"))
                 with tracked(store, listener) as told, shown(store.path, told, world.main) as seen:
-                    _Run(store, seen).finish()
+                    _Run(store, seen, found).finish()
                 world.from_main(lambda: say("finished"))
         except BaseException as error:
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
@@ -158,11 +163,12 @@ def _space_needed(settings: Settings, first: int = 0, last: int | None = None) -
     return needed(settings, trained_parameters(settings, task), tokens, first, last)
 
 
-def _differences(manifest: Manifest) -> list[str]:
+def _differences(manifest: Manifest, device: torch.device) -> list[str]:
     """Return what the last bits of a result depend on and is not what it was when the run was begun."""
-    now = {"easy2hard": __version__, "torch": torch.__version__, "threads": torch.get_num_threads(), **environment()}
-    then = {**manifest.model_dump(include={"easy2hard", "torch", "threads"}), **manifest.environment}
-    decisive = ("easy2hard", "torch", "threads", "processor")
+    known = {"easy2hard": __version__, "torch": torch.__version__, "threads": cores()}
+    now = {**known, "device": str(device), **environment()}
+    then = {**manifest.model_dump(include={"easy2hard", "torch", "threads", "device"}), **manifest.environment}
+    decisive = ("easy2hard", "torch", "threads", "device", "processor")
     return [f"{name} {then[name]}, now {now[name]}" for name in decisive if name in then and then[name] != now[name]]
 
 
@@ -170,20 +176,22 @@ def _differences(manifest: Manifest) -> list[str]:
 class _Clock:
     """Seconds spent in each phase of a round."""
 
+    rest: Callable[[], None]
+    """Called at the end of each phase."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         begin = time.perf_counter()
         yield
-        give_back_freed_memory()
+        self.rest()
         self.seconds[name] = time.perf_counter() - begin
 
 
 class _Run:
     """Every process runs this alike; what is written goes through ``world.from_main``."""
 
-    def __init__(self, store: Store, listener: Listener) -> None:
+    def __init__(self, store: Store, listener: Listener, device: torch.device) -> None:
         self.world = processes.current()
         self.store = store
         self.listener = listener
@@ -202,19 +210,23 @@ class _Run:
             self.settings.supervised.curriculum,
             self.settings.supervised.stages,
         )
-        self.members = build_members(self.settings, self.task)
+        self.device = device
+        self.members = build_members(self.settings, self.task, device)
+        self.engine = build_engine(self.members, self.settings.training.precision)
         if base := check_base(store, self.members):
             self.world.from_main(lambda: store.save(store.manifest.model_copy(update={"base_sha256": base})))
         scratch = self.settings.rounds.start == "scratch"
         self.untrained = [copy.deepcopy(each.state_dict()) for each in self.members] if scratch else []
         self.labelled: dict[int, LabelledSource] = {}
         self.warned = False
-        self.labels = LabelPhase(store, self.task, self.oracle, self.reserved, self.members, listener)
+        self.labels = LabelPhase(store, self.task, self.oracle, self.reserved, self.engine, listener)
 
     def finish(self) -> None:
         manifest = self.store.manifest
         self.world.from_main(lambda: self.store.clear_checkpoints(but=len(manifest.rounds)))
-        if different := _differences(manifest):
+        if self.engine.note:
+            self.listener.note(self.engine.note)
+        if different := _differences(manifest, self.device):
             self.listener.note(f"begun with {'; '.join(different)}: the last bits may differ (docs/reproducibility.md)")
         if manifest.rounds:
             load_weights(self.store.weights_path(manifest.rounds[-1].round), self.members)
@@ -254,7 +266,7 @@ class _Run:
         return manifest
 
     def _supervised_phase(self) -> RoundRecord:
-        clock = _Clock()
+        clock = _Clock(self.engine.rest)
         with clock.phase("train"):
             trained = self._train(0, self.settings.supervised, [], None)
         overlap = {
@@ -268,7 +280,7 @@ class _Run:
         return record
 
     def _round(self, manifest: Manifest, number: int) -> RoundRecord | None:
-        clock = _Clock()
+        clock = _Clock(self.engine.rest)
         labels = self.world.from_main(lambda: self.labels.kept(number))
         if labels is None:
             with clock.phase("label"):
@@ -333,8 +345,8 @@ class _Run:
             writes=self.world.main,
         )
         scale = 1.0 if number == 0 else settings.rounds.learning_rate_scale
-        with in_parts(self.members) as members:
-            begin = [copy.deepcopy(member.state_dict()) for member in members]
+        with self.engine.training() as engine:
+            begin = [copy.deepcopy(member.state_dict()) for member in engine.members]
             while True:
                 rows: list[tuple[int, float, float, int]] = []
 
@@ -343,9 +355,9 @@ class _Run:
                     self.listener.step(step)
 
                 self.listener.phase(number, settings.rounds.count, "train", phase.steps)
-                mixtures = [mixture(member) for member in range(len(members))]
+                mixtures = [mixture(member) for member in range(len(self.members))]
                 try:
-                    fit(members, mixtures, phase, settings.optimiser, settings.training, scale, on_step, kept)
+                    fit(engine, mixtures, phase, settings.optimiser, scale, on_step, kept)
                     break
                 except NonFiniteLossError as error:
                     if len(restarts) >= settings.training.restarts:
@@ -353,7 +365,7 @@ class _Run:
                     restarts.append({"member": error.member, "step": error.step, "what": str(error)})
                     self.world.from_main(lambda: self.store.save_restarts(number, restarts))
                     self.listener.note(f"round {number}, {error}: back to the last checkpoint, with other batches")
-                    for member, state in zip(members, begin, strict=True):
+                    for member, state in zip(engine.members, begin, strict=True):
                         member.load_state_dict(state)  # where there is a checkpoint, it takes its place
         # Processors of another kind may differ in the last bits.
         self.world.copy_from_main([tensor for member in self.members for tensor in member.state_dict().values()])
@@ -383,7 +395,7 @@ class _Run:
             len(difficulties) * settings.evaluation.examples * len(self.members),
         )
         scores = accuracy(
-            self.members,
+            self.engine,
             self.task,
             self.oracle,
             settings.seed,

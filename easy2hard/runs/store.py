@@ -24,6 +24,7 @@ import torch
 from pydantic import BaseModel
 
 from easy2hard.config import Settings
+from easy2hard.engines.choice import cores
 from easy2hard.errors import UserError
 from easy2hard.runs.manifest import Manifest, RunDirectory, environment, manifest_text
 
@@ -45,7 +46,7 @@ class Store(RunDirectory):
             task=settings.task.name,
             seed=settings.seed,
             torch=torch.__version__,
-            threads=torch.get_num_threads(),
+            threads=cores(),
             device=str(device),
             environment=environment(),
             blindfold=blindfold,

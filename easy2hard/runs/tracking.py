@@ -12,10 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from easy2hard import processes
 from easy2hard.config import Settings, TrackingSettings
+from easy2hard.engines.choice import has_gpu
 from easy2hard.errors import UserError
 from easy2hard.learning.trainer import Step
 from easy2hard.runs.listener import Listener
@@ -52,7 +51,7 @@ def tracked(store: Store, listener: Listener) -> "Iterator[Listener]":
 
     from accelerate import PartialState
 
-    PartialState(cpu=not torch.cuda.is_available())  # accelerate's trackers ask it which process they are in
+    PartialState(cpu=not has_gpu())  # accelerate's trackers ask it which process they are in
     folder = store.path.absolute() / "tracking"
     folder.mkdir(exist_ok=True)
     with ExitStack() as opened:

@@ -67,12 +67,14 @@ class Laboratory:
         runs: what it asks for.
         out: ``out/runs`` has the run directories, ``out/logs`` what their processes print.
         task_file: a Python file with their task.
+        device: where they compute (engines/choice.py).
     """
 
     sweep: Sweep
     runs: list[PlannedRun]
     out: Path
     task_file: Path | None = None
+    device: str = "auto"
 
     def path(self, run: PlannedRun) -> Path:
         """Return the directory of a run."""
@@ -134,9 +136,10 @@ class Laboratory:
     def command(self, run: PlannedRun) -> list[str]:
         """Return the arguments of ``easy2hard`` that begin a run, or go on with it."""
         path = self.path(run)
+        device = [] if self.device == "auto" else ["--device", self.device]
         if not path.exists():
-            return run.arguments(path, self.task_file)
-        return ["resume", str(path), *(("--task-file", str(self.task_file)) if self.task_file else ())]
+            return [*run.arguments(path, self.task_file), *device]
+        return ["resume", str(path), *(("--task-file", str(self.task_file)) if self.task_file else ()), *device]
 
     def write_jobs(self, file: Path) -> int:
         """Write a command line for each run that is left, and return how many there are."""
@@ -155,9 +158,9 @@ class Laboratory:
             UserError: another process is at this sweep.
             KeyboardInterrupt: the user interrupted; every run has been asked to keep its state, and has ended.
         """
-        import torch
+        from easy2hard.engines.choice import cores
 
-        shared = {**os.environ, "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // processes))}
+        shared = {**os.environ, "OMP_NUM_THREADS": str(max(1, cores() // processes))}
         with self._alone() as lock:
             waiting, going = deque(self.left()), dict[str, tuple[PlannedRun, subprocess.Popen[bytes]]]()
             count = len(waiting)

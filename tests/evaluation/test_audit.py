@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import copy_task, half_trained, new_member, prompts_of
+from helpers import copy_task, engine_of, half_trained_engine, new_member, prompts_of
 
 from easy2hard.config import ConfidenceFilter, FilterSettings, NoFilter, VoteFilter
+from easy2hard.engines.decoding import Answers
 from easy2hard.evaluation.audit import audit_ledger, first_fall, readiness_compared
 from easy2hard.improvement.filters import apply_filters
 from easy2hard.improvement.labels import Proposals, count_votes, propose
 from easy2hard.improvement.ledger import write_ledger
-from easy2hard.models.decoding import Answers
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.registry import load_oracle, load_task
 
@@ -32,7 +32,9 @@ def shares(found: dict[str, Any]) -> dict[str, Any]:
 )
 def test_precision_and_recall_are_plain_shares(tmp_path: Path, filters: list[FilterSettings]) -> None:
     task, _ = copy_task()
-    proposals = [propose(half_trained(), task, difficulty, prompts_of(difficulty, 150)) for difficulty in (2, 3, 4)]
+    proposals = [
+        propose(half_trained_engine(), task, difficulty, prompts_of(difficulty, 150)) for difficulty in (2, 3, 4)
+    ]
     right: list[bool] = []
     kept: list[bool] = []
     for each in proposals:
@@ -65,7 +67,9 @@ def test_the_baseline_answers_the_prompts_that_were_proposed(tmp_path: Path) -> 
     found = audit_ledger(tmp_path / "ledger.parquet", oracle)
     assert found["precision"] == 1
     assert found["baseline"] == pytest.approx(0.87, abs=0.06)
-    assert audit(tmp_path, [propose(half_trained(), copy_task()[0], 2, prompts_of(2, 9))], [])["baseline"] is None
+    assert (
+        audit(tmp_path, [propose(half_trained_engine(), copy_task()[0], 2, prompts_of(2, 9))], [])["baseline"] is None
+    )
 
 
 def test_the_true_text_without_an_end_is_not_right(tmp_path: Path) -> None:
@@ -78,7 +82,7 @@ def test_the_true_text_without_an_end_is_not_right(tmp_path: Path) -> None:
 
 def test_nothing_to_count_is_no_number(tmp_path: Path) -> None:
     none = {"precision": None, "recall": None}
-    dropped = propose([new_member(5)], copy_task()[0], 9, prompts_of(9, 20))
+    dropped = propose(engine_of([new_member(5)]), copy_task()[0], 9, prompts_of(9, 20))
     found = audit(tmp_path, [dropped], [ConfidenceFilter(name="confidence", threshold=1.0)])
     assert shares(found) == {"proposed": 20, "kept": 0, "proposed_precision": 0.0, **none}
     assert shares(audit(tmp_path, [], [])) == {"proposed": 0, "kept": 0, "proposed_precision": None, **none}
@@ -87,7 +91,7 @@ def test_nothing_to_count_is_no_number(tmp_path: Path) -> None:
 def test_each_filter_and_difficulty_has_shares_of_its_own(tmp_path: Path) -> None:
     task, oracle = copy_task()
     filters = [VoteFilter(name="vote", threshold=1.0), ConfidenceFilter(name="confidence", keep=0.5)]
-    proposals = [propose(half_trained(), task, difficulty, prompts_of(difficulty, 200)) for difficulty in (2, 4)]
+    proposals = [propose(half_trained_engine(), task, difficulty, prompts_of(difficulty, 200)) for difficulty in (2, 4)]
     found = audit(tmp_path, proposals, list(filters))
     assert list(found["by_difficulty"]) == ["2", "4"]
     for each, stages in zip(proposals, found["by_difficulty"].values(), strict=True):
@@ -112,7 +116,7 @@ def test_mistakes_are_counted_by_kind(tmp_path: Path) -> None:
 
 
 def test_calibration_counts_every_answer_once(tmp_path: Path) -> None:
-    proposals = propose(half_trained(), copy_task()[0], 4, prompts_of(4, 300))
+    proposals = propose(half_trained_engine(), copy_task()[0], 4, prompts_of(4, 300))
     bins = audit(tmp_path, [proposals], [])["calibration"]
     assert sum(each["count"] for each in bins) == 300
     assert all(each["from"] <= each["confidence"] <= each["from"] + 0.1 for each in bins)

@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from helpers import copy_task, half_trained, new_member, prompts_of, properties
+from helpers import copy_task, decode, engine_of, half_trained, half_trained_engine, new_member, prompts_of, properties
 from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from easy2hard.evaluation import exact_match
-from easy2hard.evaluation.exact_match import accuracy, evaluate_run, exact_matches
+from easy2hard.engines import reference
+from easy2hard.evaluation.exact_match import accuracy, evaluate_run
 from easy2hard.improvement.labels import propose
-from easy2hard.models.decoding import decode
 from easy2hard.tasks.base import Difficulty
 from easy2hard.tasks.prompts import evaluation_prompts
 from easy2hard.tasks.strings import StringTask
@@ -27,12 +26,12 @@ def decoded_matches(member: int, prompts: Tokens) -> np.ndarray:
 
 
 def matches_of_first(prompts: Tokens, truth: Tokens) -> np.ndarray:
-    return exact_matches(half_trained()[:1], [(prompts, truth)])[0][0]
+    return engine_of(half_trained()[:1]).matches([(prompts, truth)])[0][0]
 
 
 def test_one_pass_finds_the_same_matches_as_decoding() -> None:
     prompts = evaluation_prompts(copy_task()[0], 0, 3, 2000)
-    found = exact_matches(half_trained(), [(prompts, copy_task()[1].solve(prompts))])[0]
+    found = half_trained_engine().matches([(prompts, copy_task()[1].solve(prompts))])[0]
     for member, matches in enumerate(found):
         assert 0.05 < matches.mean() < 0.95
         np.testing.assert_array_equal(matches, decoded_matches(member, prompts))
@@ -59,14 +58,14 @@ def test_batches_and_cores_change_no_match(cores: int, monkeypatch: pytest.Monke
     prompts = evaluation_prompts(copy_task()[0], 0, 3, 300)
     truth = copy_task()[1].solve(prompts)
     expected = matches_of_first(prompts, truth)
-    monkeypatch.setattr(exact_match, "PASSED_TOKENS", 60)
+    monkeypatch.setattr(reference, "PASSED_TOKENS", 60)
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     np.testing.assert_array_equal(matches_of_first(prompts, truth), expected)
 
 
 def test_accuracy_is_the_mean_over_the_members() -> None:
     (task, oracle), difficulties = copy_task(), [1, 2, 3, 5]
-    scores = accuracy(half_trained(), task, oracle, 0, difficulties, 150)
+    scores = accuracy(half_trained_engine(), task, oracle, 0, difficulties, 150)
     assert list(scores) == difficulties
     for difficulty, score in scores.items():
         prompts = evaluation_prompts(task, 0, difficulty, 150)
@@ -86,11 +85,11 @@ class Nines(StringTask):
 
 def test_the_hard_split_is_asked_apart() -> None:
     task = Nines("copy", "repeat")
-    members, oracle = half_trained(), copy_task()[1]
+    engine, oracle = half_trained_engine(), copy_task()[1]
     assert (evaluation_prompts(task, 0, 3, 5, hard=True) == prompts_of_text("999=")).all()
-    hard, uniform = (accuracy(members, task, oracle, 0, [3], 200, hard=hard)[3] for hard in (True, False))
+    hard, uniform = (accuracy(engine, task, oracle, 0, [3], 200, hard=hard)[3] for hard in (True, False))
     assert hard == np.mean([decoded_matches(member, prompts_of_text("999="))[0] for member in range(2)])
-    assert uniform == accuracy(members, copy_task()[0], oracle, 0, [3], 200)[3] != hard
+    assert uniform == accuracy(engine, copy_task()[0], oracle, 0, [3], 200)[3] != hard
 
 
 def prompts_of_text(text: str) -> Tokens:
@@ -99,12 +98,12 @@ def prompts_of_text(text: str) -> Tokens:
 
 def test_the_accuracy_of_a_vote_is_that_of_the_proposals() -> None:
     (task, oracle), difficulties = copy_task(), [2, 3, 4]
-    members = [*half_trained(), new_member(7)]
-    mean, voted = evaluate_run(members, task, oracle, 0, difficulties, 300)
-    assert mean == pytest.approx(accuracy(members, task, oracle, 0, difficulties, 300))
+    engine = engine_of([*half_trained(), new_member(7)])
+    mean, voted = evaluate_run(engine, task, oracle, 0, difficulties, 300)
+    assert mean == pytest.approx(accuracy(engine, task, oracle, 0, difficulties, 300))
     for difficulty in difficulties:
         prompts = evaluation_prompts(task, 0, difficulty, 300)
-        proposals = propose(members, task, difficulty, prompts)
+        proposals = propose(engine, task, difficulty, prompts)
         right = (proposals.answers == oracle.solve(prompts)).all(axis=1) & proposals.finished
         assert voted[difficulty] == right.mean()
         assert voted[difficulty] != mean[difficulty]

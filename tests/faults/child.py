@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from easy2hard.cli import main
+from easy2hard.engines.reference import MemberCrew, ReferenceEngine
 from easy2hard.improvement import labelling
-from easy2hard.learning import trainer
 
 torch.set_num_threads(1)
 moments, steps = 0, 0
@@ -59,10 +59,10 @@ def around(function: Callable[..., Any]) -> Callable[..., Any]:
 os.fsync = around(os.fsync)
 for name in ("replace", "unlink"):
     setattr(pathlib.Path, name, around(getattr(pathlib.Path, name)))
-train_step = trainer._train_step
-trainer._train_step = around(step)
+train_step = MemberCrew._take
+MemberCrew._take = around(step)
 labelling.propose = around(labelling.propose)
-labelling.blocks = lambda members, task, prompts: [slice(at, at + 30) for at in range(0, len(prompts), 30)]
+ReferenceEngine.blocks = lambda self, prompts, bounds: [slice(at, at + 30) for at in range(0, len(prompts), 30)]
 
 out = sys.argv[1]
 recipe = sys.argv[4] if len(sys.argv) > 4 else "smoke"

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import copy_task, half_trained, prompts_of
+from helpers import copy_task, half_trained_engine, prompts_of
 
 from easy2hard.config import ConfidenceFilter, FilterSettings, PartsFilter, RoundsSettings, TwinFilter, VoteFilter
 from easy2hard.errors import UserError
@@ -21,7 +21,7 @@ VOTE: list[FilterSettings] = [VoteFilter(name="vote", threshold=1.0)]
 def label(filters: list[FilterSettings], difficulty: int = 4, **rounds: int | float) -> Labelled:
     settings = RoundsSettings.model_validate({"count": 1, "steps": 1, "labels": 100, **rounds})
     task, _ = copy_task()
-    return Labeller(half_trained(), task, 0, Reserved(task, 0, 200), settings).label(1, difficulty, filters)
+    return Labeller(half_trained_engine(), task, 0, Reserved(task, 0, 200), settings).label(1, difficulty, filters)
 
 
 def test_without_topping_up_the_labels_are_those_of_one_draw() -> None:
@@ -114,10 +114,10 @@ def test_the_twin_filter_keeps_what_agrees() -> None:
     mirror = object.__new__(Mirror)
     mirror.__dict__.update(task.__dict__)
     prompts = prompts_of(3, 200)
-    proposals = with_relations(propose(half_trained(), mirror, 3, prompts), half_trained(), mirror, TWIN)
+    proposals = with_relations(propose(half_trained_engine(), mirror, 3, prompts), half_trained_engine(), mirror, TWIN)
     filtered = apply_filters([TwinFilter(name="twin")], proposals)
     answers = task.vocabulary.decode_answers(proposals.answers)
-    others = propose(half_trained(), task, 3, mirror.twin(prompts))
+    others = propose(half_trained_engine(), task, 3, mirror.twin(prompts))
     expected = [
         a == b[::-1] and f and g
         for a, b, f, g in zip(
@@ -135,14 +135,14 @@ def test_the_twin_filter_keeps_what_agrees() -> None:
 def test_a_task_without_twins_says_so() -> None:
     task, _ = copy_task()
     with pytest.raises(UserError, match="task copy: has no twin prompts"):
-        with_relations(propose(half_trained(), task, 3, prompts_of(3, 5)), half_trained(), task, TWIN)
+        with_relations(propose(half_trained_engine(), task, 3, prompts_of(3, 5)), half_trained_engine(), task, TWIN)
 
 
 def answers_to(texts: list[str], difficulty: int) -> dict[str, str | None]:
     """Return the half-trained members' joint answer to each prompt; None where it has no end."""
     task, _ = copy_task()
     ((_, prompts),) = task.encode(texts)
-    proposals = propose(half_trained(), task, difficulty, prompts)
+    proposals = propose(half_trained_engine(), task, difficulty, prompts)
     answers = task.vocabulary.decode_answers(proposals.answers)
     return {
         text: answer if ended else None for text, answer, ended in zip(texts, answers, proposals.finished, strict=True)
@@ -155,7 +155,7 @@ def test_the_parts_filter_keeps_what_contains_the_answers_to_its_parts() -> None
     prompts = prompts_of(4, 200)
     filtered = apply_filters(
         [PartsFilter(name="parts")],
-        with_relations(propose(half_trained(), task, 4, prompts), half_trained(), task, PARTS),
+        with_relations(propose(half_trained_engine(), task, 4, prompts), half_trained_engine(), task, PARTS),
     )
     texts = task.vocabulary.decode_prompts(prompts)
     whole = answers_to(texts, 4)
@@ -181,14 +181,16 @@ def test_the_parts_filter_keeps_what_contains_the_answers_to_its_parts() -> None
 
 def test_an_answer_without_parts_has_nothing_that_speaks_for_it() -> None:
     task, _ = copy_task()
-    proposals = with_relations(propose(half_trained(), task, 1, prompts_of(1, 9)), half_trained(), task, PARTS)
+    proposals = with_relations(
+        propose(half_trained_engine(), task, 1, prompts_of(1, 9)), half_trained_engine(), task, PARTS
+    )
     assert not apply_filters([PartsFilter(name="parts")], proposals).kept.any()
 
 
 def labeller(**rounds: int | float) -> Labeller:
     settings = RoundsSettings.model_validate({"count": 1, "steps": 1, "labels": 100, **rounds})
     task, _ = copy_task()
-    return Labeller(half_trained(), task, 0, Reserved(task, 0, 200), settings)
+    return Labeller(half_trained_engine(), task, 0, Reserved(task, 0, 200), settings)
 
 
 def test_agreement_with_parts_looks_at_kept_labels_or_at_the_parts_that_judged_them() -> None:
@@ -197,7 +199,7 @@ def test_agreement_with_parts_looks_at_kept_labels_or_at_the_parts_that_judged_t
     judge = labeller()
     kept = judge.label(1, 4, VOTE).filtered
     labels = with_relations(
-        propose(half_trained(), task, 4, kept.proposals.prompts[kept.kept]), half_trained(), task, PARTS
+        propose(half_trained_engine(), task, 4, kept.proposals.prompts[kept.kept]), half_trained_engine(), task, PARTS
     )
     assert labels.parts is not None
     assert judge.agreement_with_parts(1, kept, False, 1000) == pytest.approx(float(labels.parts.mean()))

@@ -6,16 +6,25 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pytest
 import torch
-from helpers import copy_task, half_trained, new_member, padded, prompts_of, properties
+from helpers import (
+    copy_task,
+    decode,
+    engine_of,
+    half_trained,
+    half_trained_engine,
+    new_member,
+    padded,
+    prompts_of,
+    properties,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from easy2hard.config import VoteFilter
-from easy2hard.improvement import labels
+from easy2hard.engines import decoding, reference
+from easy2hard.engines.decoding import Answers
 from easy2hard.improvement.filters import apply_filters
 from easy2hard.improvement.labels import Draws, Proposals, count_votes, pad_answers, propose
-from easy2hard.models import decoding
-from easy2hard.models.decoding import Answers, decode
 from easy2hard.tasks.prompts import fresh_prompts
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
@@ -147,7 +156,7 @@ def test_one_preferred_answer_wins_over_many() -> None:
 def test_every_sample_of_every_member_has_a_vote() -> None:
     (task, _), members = copy_task(), half_trained()
     prompts, draws = prompts_of(4, 90), Draws(1.0, 3, 7, (1, "4"))
-    proposals = propose(members, task, 4, prompts, draws=draws)
+    proposals = propose(engine_of(members), task, 4, prompts, draws=draws)
     bounds = task.answer_bounds(prompts)
     each = [decode(member, prompts, bounds, sampling=one) for at, member in enumerate(members) for one in draws.of(at)]
     expected = count_votes(4, prompts, each)
@@ -157,14 +166,14 @@ def test_every_sample_of_every_member_has_a_vote() -> None:
     np.testing.assert_array_equal(proposals.agreement, expected.votes / 6)
     assert len({sampling.seed for member in range(9) for sampling in draws.of(member)}) == 27
     torch.set_num_threads(2)
-    beside = propose(members, task, 4, prompts, draws=draws)
+    beside = propose(engine_of(members), task, 4, prompts, draws=draws)
     torch.set_num_threads(1)
     np.testing.assert_array_equal(beside.answers, proposals.answers)
     np.testing.assert_array_equal(beside.confidence, proposals.confidence)
-    half = propose(members, task, 4, prompts[::2], draws=draws)
+    half = propose(engine_of(members), task, 4, prompts[::2], draws=draws)
     np.testing.assert_array_equal(half.answers, proposals.answers[::2])
     np.testing.assert_array_equal(half.votes, proposals.votes[::2])
-    assert propose(members, task, 4, prompts[:0], draws=draws).members == 6
+    assert propose(engine_of(members), task, 4, prompts[:0], draws=draws).members == 6
 
 
 @properties
@@ -180,14 +189,14 @@ def test_the_order_of_the_members_changes_no_count(poll: list[list[Ballot]], dat
 def test_proposals_are_the_votes_of_the_decoded_answers(difficulty: int) -> None:
     (task, _), members = copy_task(), half_trained()
     prompts = prompts_of(difficulty, 100)
-    proposals = propose(members, task, difficulty, prompts)
+    proposals = propose(engine_of(members), task, difficulty, prompts)
     bounds = task.answer_bounds(prompts)
     expected = count_votes(difficulty, prompts, [decode(member, prompts, bounds) for member in members])
     for name in {each.name for each in fields(Proposals)} - {"seconds"}:
         value = getattr(expected, name)
         np.testing.assert_array_equal(getattr(proposals, name), value)
     # What a prompt is answered with is its own affair: half of the prompts give half of the proposals.
-    half = propose(members, task, difficulty, prompts[::2])
+    half = propose(engine_of(members), task, difficulty, prompts[::2])
     np.testing.assert_array_equal(half.answers, proposals.answers[::2])
     np.testing.assert_array_equal(half.votes, proposals.votes[::2])
 
@@ -197,7 +206,7 @@ def test_a_space_that_is_all_reserved_gives_no_prompts_and_no_labels() -> None:
     every: Tokens = padded([[1, 3 + digit, task.vocabulary.id("=")] for digit in range(1, 10)], 3)
     prompts = fresh_prompts(task, np.random.default_rng(0), 1, 50, every)
     assert prompts.shape == (0, 3)
-    filtered = apply_filters([VoteFilter(name="vote", threshold=0.7)], propose(half_trained(), task, 1, prompts))
+    filtered = apply_filters([VoteFilter(name="vote", threshold=0.7)], propose(half_trained_engine(), task, 1, prompts))
     assert len(filtered.kept) == 0
     assert [(count["in"], count["kept"]) for count in filtered.counts] == [(0, 0), (0, 0)]
 
@@ -213,7 +222,7 @@ def test_proposals_of_one_member_are_its_answers() -> None:
     (task, _), (member, *_) = copy_task(), half_trained()
     prompts = prompts_of(3, 50)
     answers = decode(member, prompts, task.answer_bounds(prompts))
-    proposals = propose([member], task, 3, prompts)
+    proposals = propose(engine_of([member]), task, 3, prompts)
     assert proposals.answers.tolist() == answers.tokens.tolist()
     np.testing.assert_array_equal(proposals.confidence, answers.confidence)
     np.testing.assert_array_equal(proposals.votes, answers.finished.astype(int))
@@ -228,12 +237,12 @@ def test_proposals_do_not_depend_on_drafts_chunks_or_threads(
     prompts, task = prompts_of(3, 150), copy_task()[0]
     bounds = task.answer_bounds(prompts)
     expected = count_votes(3, prompts, [decode(member, prompts, bounds) for member in members])
-    monkeypatch.setattr(labels, "decoded_tokens", lambda model: 300)
+    monkeypatch.setattr(reference, "decoded_tokens", lambda model: 300)
     monkeypatch.setattr(decoding, "decoded_tokens", lambda model: 100)
     monkeypatch.setattr(decoding, "PASSED_TOKENS", 50)
-    monkeypatch.setattr(labels, "drafts_pay", lambda *_: pays)
+    monkeypatch.setattr(reference.ReferenceEngine, "_drafts_pay", lambda *_: pays)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    proposals = propose(members, task, 3, prompts)
+    proposals = propose(engine_of(members), task, 3, prompts)
     for name in ("prompts", "answers", "finished", "votes", "runner_up"):
         np.testing.assert_array_equal(getattr(proposals, name), getattr(expected, name), err_msg=name)
     for name in ("confidence", "mean_log_probability"):

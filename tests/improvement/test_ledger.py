@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from helpers import copy_task, half_trained, new_member, prompts_of, properties
+from helpers import copy_task, engine_of, half_trained_engine, new_member, prompts_of, properties
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,7 +44,7 @@ FILTERS: list[list[FilterSettings]] = [
 def labels_of(sizes: dict[int, int], filters: list[FilterSettings]) -> list[Filtered]:
     task, _ = copy_task()
     return [
-        apply_filters(filters, propose(half_trained(), task, difficulty, prompts_of(difficulty, count)))
+        apply_filters(filters, propose(half_trained_engine(), task, difficulty, prompts_of(difficulty, count)))
         for difficulty, count in sizes.items()
     ]
 
@@ -87,7 +87,7 @@ def test_a_ledger_holds_every_label_and_gives_back_the_kept(
 def test_only_finished_answers_are_given_back(tmp_path: Path) -> None:
     (task, _), path = copy_task(), tmp_path / "ledger.parquet"
     # Of an untrained member's answers some end within their bound and some do not.
-    proposals = propose([new_member(5)], task, 3, prompts_of(3, 100))
+    proposals = propose(engine_of([new_member(5)]), task, 3, prompts_of(3, 100))
     write_ledger(path, [apply_filters([NoFilter(name="none")], proposals)], task.vocabulary, 1, "digest")
     finished = int(proposals.finished.sum())
     assert 0 < finished < 100

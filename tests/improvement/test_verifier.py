@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from helpers import copy_task, half_trained, prompts_of, properties
+from helpers import copy_task, engine_of, half_trained, prompts_of, properties
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +14,9 @@ from easy2hard.improvement.verifier import RIDGE, Verifier, _design, features, l
 
 def answered(difficulty: int, count: int = 150) -> Proposals:
     draws = Draws(1.0, 1, 0, ("test",))
-    return propose(half_trained()[:1], copy_task()[0], difficulty, prompts_of(difficulty, count), draws=draws)
+    return propose(
+        engine_of(half_trained()[:1]), copy_task()[0], difficulty, prompts_of(difficulty, count), draws=draws
+    )
 
 
 def test_it_learns_to_tell_right_from_wrong_and_carries_it_to_harder_prompts() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import copy_task, half_trained, new_member, prompts_of, properties
+from helpers import copy_task, engine_of, half_trained, half_trained_engine, new_member, prompts_of, properties
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +29,9 @@ histories = st.lists(st.booleans(), max_size=8).map(lambda held: past_of([False,
 def test_signals_are_plain_shares() -> None:
     task, _ = copy_task()
     filters = [VoteFilter(name="vote", threshold=1.0), ConfidenceFilter(name="confidence", keep=0.5)]
-    labels = [apply_filters(filters, propose(half_trained(), task, d, prompts_of(d, 100 * d))) for d in (2, 3, 9)]
+    labels = [
+        apply_filters(filters, propose(half_trained_engine(), task, d, prompts_of(d, 100 * d))) for d in (2, 3, 9)
+    ]
     found = signals_of(labels)
     joined = [each.proposals for each in labels]
     votes = np.concatenate([each.votes for each in joined])
@@ -42,7 +44,7 @@ def test_signals_are_plain_shares() -> None:
 def test_the_confidence_of_a_round_is_that_of_whole_answers() -> None:
     """The product of the probabilities of all tokens; nothing where there is no end."""
     task, _ = copy_task()
-    proposals = propose(half_trained()[:1], task, 3, prompts_of(3, 200))
+    proposals = propose(engine_of(half_trained()[:1]), task, 3, prompts_of(3, 200))
     lengths = (proposals.answers != 0).sum(axis=1)
     expected = np.where(proposals.finished, np.exp(proposals.mean_log_probability) ** lengths, 0)
     assert signals_of([apply_filters([], proposals)]).confidence == pytest.approx(expected.mean(), rel=1e-4)
@@ -50,7 +52,11 @@ def test_the_confidence_of_a_round_is_that_of_whole_answers() -> None:
 
 
 def test_a_single_member_always_agrees_with_itself() -> None:
-    labels = [apply_filters([NoFilter(name="none")], propose([new_member(3)], copy_task()[0], 4, prompts_of(4, 50)))]
+    labels = [
+        apply_filters(
+            [NoFilter(name="none")], propose(engine_of([new_member(3)]), copy_task()[0], 4, prompts_of(4, 50))
+        )
+    ]
     assert signals_of(labels).agreement == 1.0
     assert signals_of([]) == WELL
 

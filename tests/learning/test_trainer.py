@@ -6,14 +6,15 @@ from typing import Literal
 
 import pytest
 import torch
-from helpers import copy_task, new_member, supervised_mixture
+from helpers import copy_task, engine_of, new_member, supervised_mixture
 
-from easy2hard.config import OptimiserSettings, PhaseSettings, TrainingSettings
-from easy2hard.learning import trainer
-from easy2hard.learning.batches import Group, Mixture
-from easy2hard.learning.optimisers import learning_rate
-from easy2hard.learning.trainer import NonFiniteLossError, Step, fit, split
-from easy2hard.models import threads as threads_module
+from easy2hard.config import OptimiserSettings, PhaseSettings
+from easy2hard.engines import reference
+from easy2hard.engines import threads as threads_module
+from easy2hard.engines.engine import Group
+from easy2hard.engines.reference import split
+from easy2hard.learning.batches import Mixture
+from easy2hard.learning.trainer import NonFiniteLossError, Step, fit, learning_rate
 from easy2hard.models.transformer import Transformer
 from easy2hard.vocabulary import EOS
 
@@ -39,8 +40,7 @@ def train(
     scale: float = 1.0,
 ) -> list[Step]:
     steps: list[Step] = []
-    training = TrainingSettings(precision=precision)
-    fit(members, mixtures, phase, optimiser or OptimiserSettings(), training, scale, steps.append)
+    fit(engine_of(members, precision), mixtures, phase, optimiser or OptimiserSettings(), scale, steps.append)
     return steps
 
 
@@ -61,11 +61,11 @@ def test_members_trained_together_end_as_each_does_alone(name: Literal["adamw", 
 
 @pytest.mark.parametrize("threads", [2, 5])
 def test_the_number_of_threads_changes_no_weight(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "PIECE_TOKENS", 40)
+    monkeypatch.setattr(reference, "PIECE_TOKENS", 40)
     alone, helped = members_of(1), members_of(1)
     train(alone, mixtures_of(1))
     # Every piece is still computed by one thread: the test's process has no more than one for an operation.
-    monkeypatch.setattr(trainer, "Workers", lambda count, always=False: threads_module.Workers(threads, always))
+    monkeypatch.setattr(reference, "Workers", lambda count, always=False: threads_module.Workers(threads, always))
     train(helped, mixtures_of(1))
     assert same_weights(alone[0], helped[0])
 
@@ -83,7 +83,7 @@ def test_gradients_do_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) 
     whole, pieced = members_of(1), members_of(1)
     optimiser, one = OptimiserSettings(name="adamw", eps=1e-3), PhaseSettings(steps=1)
     train(whole, mixtures_of(1), optimiser, one)
-    monkeypatch.setattr(trainer, "PIECE_TOKENS", 20)
+    monkeypatch.setattr(reference, "PIECE_TOKENS", 20)
     train(pieced, mixtures_of(1), optimiser, one)
     for weight, other in zip(whole[0].parameters(), pieced[0].parameters(), strict=True):
         torch.testing.assert_close(weight, other, rtol=1e-4, atol=1e-6)
@@ -183,6 +183,6 @@ def test_an_exception_in_the_report_stops_every_member(members: int, kind: type[
             raise kind
 
     with pytest.raises(kind):
-        fit(models, mixtures, LONG, OptimiserSettings(), TrainingSettings(), 1.0, on_step)
+        fit(engine_of(models), mixtures, LONG, OptimiserSettings(), 1.0, on_step)
     assert_all_stop(mixtures, set(threading.enumerate()) - before)
     assert reported == [0, 1, 2]

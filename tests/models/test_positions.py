@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import Silent
+from helpers import Silent, decode, engine_of, plain_block
 from torch import Tensor
 
-from easy2hard.config import ModelSettings, OptimiserSettings, PhaseSettings, TrainingSettings, load_recipe
+from easy2hard.config import ModelSettings, OptimiserSettings, PhaseSettings, load_recipe
+from easy2hard.engines import decoding, reference
+from easy2hard.engines.choice import build_runner
+from easy2hard.engines.cpu.runner import CpuRunner, FoldedGradients
+from easy2hard.engines.engine import Group
+from easy2hard.engines.reference import Gradients, Runner
 from easy2hard.errors import UserError
-from easy2hard.learning import trainer
 from easy2hard.learning.batches import Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
-from easy2hard.models import decoding
-from easy2hard.models.decoding import decode
-from easy2hard.models.exchange import export_transformer
-from easy2hard.models.plain import PlainCache
+from easy2hard.models.hf_export import export_transformer
 from easy2hard.models.positions import (
     Abacus,
     Fire,
@@ -31,9 +32,6 @@ from easy2hard.models.positions import (
     build_positions,
 )
 from easy2hard.models.transformer import (
-    Block,
-    FoldedGradients,
-    PlainGradients,
     Transformer,
     build_transformer,
 )
@@ -71,8 +69,7 @@ def mixture(model: Transformer, task: Task, number: int = 0) -> Mixture:
 def train(model: Transformer, task: Task, steps: int, precision: Any = "float32") -> list[float]:
     losses: list[Step] = []
     phase = PhaseSettings(steps=steps, warmup=2)
-    fit([model], [mixture(model, task)], phase, OptimiserSettings(), TrainingSettings(precision=precision), 1.0,
-        losses.append)  # fmt: skip
+    fit(engine_of([model], precision), [mixture(model, task)], phase, OptimiserSettings(), 1.0, losses.append)
     return [step.loss for step in losses]
 
 
@@ -172,16 +169,15 @@ def test_without_a_scheme_nothing_changes() -> None:
     built = build_transformer(settings, task, torch_generator(0, "weights"))
     assert plain.state_dict().keys() == built.state_dict().keys()
     assert all(map(torch.equal, plain.state_dict().values(), built.state_dict().values()))
-    assert built.packed() is not None
+    assert build_runner(built).whole() is not None
     assert built.place is None
-    assert not isinstance(built.make_cache(3), PlainCache)
 
 
 @every_case
 def test_the_other_weights_begin_as_without_a_scheme(case: str) -> None:
     task = load_task("copy")
     model, plain = member(CASES[case], task), member({}, task)
-    assert model.packed() is None
+    assert build_runner(model).whole() is None
     weights = model.state_dict()
     assert all(torch.equal(weight, weights[name]) for name, weight in plain.state_dict().items())
 
@@ -194,10 +190,12 @@ def test_the_plain_blocks_are_the_compiled_ones() -> None:
     tokens = torch.from_numpy(task.sample(numpy_generator(0, "test"), 9, 5)).long()
     with torch.no_grad():
         torch.testing.assert_close(plain(tokens, first=4), ours(tokens, first=4), rtol=1e-4, atol=1e-5)
-    loss, gradients = ours.gradients("float32").of(tokens, 4, 0.1)
-    other, expected = plain.gradients("float32").of(tokens, 4, 0.1)
+    group = Group(tokens.numpy(), 4)
+    compiled = CpuRunner(ours).gradients("float32")
+    loss, gradients = compiled.of(group, 0.1)
+    other, expected = Runner(plain).gradients("float32").of(group, 0.1)
     assert loss == pytest.approx(other, rel=1e-5)
-    for one, two in zip(ours.gradients("float32").of_parameters(gradients), expected, strict=True):
+    for one, two in zip(compiled.of_parameters(gradients), expected, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-5)
 
 
@@ -206,22 +204,19 @@ def test_the_plain_blocks_are_the_compiled_ones() -> None:
 def test_schemes_of_the_embeddings_train_in_compiled_blocks_as_in_plain_ones(case: str, precision: str) -> None:
     task = load_task("copy")
     model, plain = member(CASES[case], task), member(CASES[case], task)
-    assert not model.plain
-    plain.plain = True
     prompts = task.sample(numpy_generator(0, "test"), 4, 5)
-    tokens = torch.from_numpy(np.concatenate([prompts, prompts[:, 1:5], np.full((5, 1), EOS)], axis=1)).long()
+    tokens = np.concatenate([prompts, prompts[:, 1:5], np.full((5, 1), EOS)], axis=1)
     places = None
     if model.place is not None:
-        drawn = model.place(tokens[:, :-1].numpy(), prompts.shape[1], numpy_generator(0, "places"))
-        places = torch.from_numpy(drawn)
+        places = model.place(tokens[:, :-1], prompts.shape[1], numpy_generator(0, "places"))
     losses, gradients = [], []
-    for each in (model, plain):
-        passes = each.gradients(precision)
-        loss, found = passes.of(tokens, prompts.shape[1], 0.1, places)
+    for runner in (build_runner(model), Runner(plain)):
+        passes = runner.gradients(precision)
+        loss, found = passes.of(Group(tokens, prompts.shape[1], places), 0.1)
         losses.append(loss)
         gradients.append(passes.of_parameters(found))
-    assert isinstance(model.gradients(precision), FoldedGradients)
-    assert isinstance(plain.gradients(precision), PlainGradients)
+    assert isinstance(build_runner(model).gradients(precision), FoldedGradients)
+    assert type(Runner(plain).gradients(precision)) is Gradients
     rough = {"float32": {"rtol": 1e-3, "atol": 1e-5}, "bfloat16": {"rtol": 0.2, "atol": 0.02}}[precision]
     assert losses[0] == pytest.approx(losses[1], rel=rough["rtol"])
     assert len(gradients[0]) == len(gradients[1]) == len(list(model.parameters()))
@@ -254,19 +249,19 @@ def test_examples_keep_their_places_in_pieces(monkeypatch: pytest.MonkeyPatch) -
     task = load_task("copy")
     whole, pieced = (member(CASES["abacus"], task) for _ in range(2))
     batch = mixture(whole, task).batch(0, 0.0)
-    pieces = trainer.split(batch, torch.device("cpu"), 40)
+    pieces = reference.split(batch, torch.device("cpu"), 40)
     assert len(pieces) > len(batch)
     for each in ("tokens", "positions"):
         rows = [row.tolist() for piece in pieces for row in getattr(piece, each)]
         assert rows == [row.tolist() for group in batch for row in getattr(group, each)]
-    (first,) = trainer.rows_of(batch[:1], 1, 3)
+    (first,) = reference.rows_of(batch[:1], 1, 3)
     assert first.positions is not None
     assert batch[0].positions is not None
     np.testing.assert_array_equal(first.positions, batch[0].positions[1::3])
     optimiser, one = OptimiserSettings(name="adamw", eps=1e-3), PhaseSettings(steps=1)
     for model, limit in ((whole, 1000), (pieced, 40)):
-        monkeypatch.setattr(trainer, "PIECE_TOKENS", limit)
-        fit([model], [mixture(model, task)], one, optimiser, TrainingSettings(), 1.0, lambda step: None)
+        monkeypatch.setattr(reference, "PIECE_TOKENS", limit)
+        fit(engine_of([model]), [mixture(model, task)], one, optimiser, 1.0, lambda step: None)
     for weight, other in zip(whole.parameters(), pieced.parameters(), strict=True):
         torch.testing.assert_close(weight, other, rtol=1e-4, atol=1e-6)
 
@@ -300,7 +295,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(case: str, tmp_path: Path) -
         store = Store(out)
         rounds.resume(store, Silent())
         assert [r.weights_sha256 for r in store.manifest.rounds] == [r.weights_sha256 for r in whole.manifest.rounds]
-    loaded = load_members(whole)
+    loaded = load_members(whole).members
     assert "positions.table.weight" in loaded[0].state_dict() or case == "randomized"
     with pytest.raises(UserError, match=f"model.positions = '{case}'.*none, rope"):
         export_model(whole, tmp_path / "exported")
@@ -548,9 +543,8 @@ def test_a_loop_applies_the_blocks_again_to_what_they_gave_and_the_input() -> No
     tokens = torch.from_numpy(task.sample(numpy_generator(0, "test"), 5, 4)).long()
 
     def blocks(x: Tensor) -> Tensor:
-        for index, block in enumerate(model.layers):
-            assert isinstance(block, Block)
-            x = block.plain(x, 0, None, index, None, 0)
+        for block in model.blocks:
+            x = plain_block(x, 0, block.heads, list(block.parameters()))
         return x
 
     with torch.no_grad():
@@ -567,8 +561,8 @@ def test_loops_grow_with_the_prompt_and_not_with_the_answer(
     task = load_task("copy")
     model = member({"loops": 2, "loops_per": 5}, task)
     calls: list[int] = []
-    plain = Block.plain
-    monkeypatch.setattr(Block, "plain", lambda self, *given: calls.append(given[-1]) or plain(self, *given))
+    plain = Transformer._attention
+    monkeypatch.setattr(Transformer, "_attention", lambda self, *given: calls.append(given[-1]) or plain(self, *given))
     prompts = task.sample(numpy_generator(0, "test"), digits, 2)
     decode(model, prompts, np.array([1, 4]))
     slots = list(range(2 * loops))

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 from bases import LORA, base_of, member_of, save_base, save_llama, subword_tokenizer
-from helpers import answer_plainly
+from helpers import answer_plainly, decode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from easy2hard.config import LoraSettings, ModelSettings
+from easy2hard.engines import decoding
 from easy2hard.errors import UserError
-from easy2hard.models import decoding
-from easy2hard.models.decoding import decode
 from easy2hard.models.pretrained import Pretrained, trained_weights
 from easy2hard.runs.store import Store, load_weights
 from easy2hard.seeding import numpy_generator

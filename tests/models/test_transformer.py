@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from easy2hard.config import PRESETS
-from easy2hard.models.block import Cache
-from easy2hard.models.member import answer_loss
+from easy2hard.engines.engine import Group
+from easy2hard.engines.reference import Gradients
 from easy2hard.models.transformer import Transformer
 from easy2hard.seeding import torch_generator
 from easy2hard.vocabulary import EOS, PAD
@@ -99,7 +99,7 @@ def test_first_gives_the_last_logits_only(time: int, data: st.DataObject) -> Non
 @given(cuts=st.sets(st.integers(1, 11)), last_only=st.booleans())
 def test_a_cache_fed_piece_by_piece_gives_the_same_logits(cuts: set[int], last_only: bool) -> None:
     model, tokens = new_member(0), random_tokens(3, 12)
-    cache = Cache(capacity=12)
+    cache = model.make_cache(12)
     with torch.no_grad():
         logits = model(tokens)
         for begin, end in pairwise([0, *sorted(cuts), 12]):
@@ -128,6 +128,10 @@ def examples_of_many_lengths() -> tuple[Tensor, int]:
         tokens[row, prompt_length + digits] = EOS
         tokens[row, prompt_length + digits + 1 :] = PAD
     return tokens, prompt_length
+
+
+def answer_loss(model: Transformer, tokens: Tensor, prompt_length: int) -> Tensor:
+    return Gradients(model, "float32").loss(Group(tokens.numpy(), prompt_length), 1.0)
 
 
 def test_answer_loss_is_the_cross_entropy_of_answer_and_eos() -> None:

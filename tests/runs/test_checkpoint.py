@@ -1,18 +1,18 @@
 """What is kept within a round: answers of a label phase, and files that know when they are damaged."""
 
-from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Silent, copy_task, half_trained, prompts_of
+from helpers import Silent, copy_task, half_trained_engine, prompts_of
 
 from easy2hard.config import load_recipe
+from easy2hard.engines.reference import ReferenceEngine
 from easy2hard.errors import UserError
 from easy2hard.improvement import labelling
-from easy2hard.improvement.labels import Draws, Proposals, Relations, blocks, propose
+from easy2hard.improvement.labels import Draws, Proposals, Relations, propose
 from easy2hard.runs import rounds
 from easy2hard.runs.checkpoint import LabelCheckpoints
 from easy2hard.runs.integrity import problems
@@ -35,7 +35,7 @@ def assert_equal(one: Proposals, two: Proposals) -> None:
 
 def test_answers_come_back_for_the_same_members_and_prompts_alone(tmp_path: Path) -> None:
     prompts = prompts_of(4, 50)
-    proposals = propose(half_trained(), copy_task()[0], 4, prompts)
+    proposals = propose(half_trained_engine(), copy_task()[0], 4, prompts)
     kept_in(tmp_path).save(proposals, NOTHING, None)
     again = kept_in(tmp_path).load(4, prompts, NOTHING, None)
     assert again is not None
@@ -49,7 +49,7 @@ def test_answers_come_back_for_the_same_members_and_prompts_alone(tmp_path: Path
 
 def test_sampled_answers_are_not_taken_for_greedy_ones(tmp_path: Path) -> None:
     prompts, draws = prompts_of(4, 50), Draws(1.0, 3, 0, (1, "4"))
-    proposals = propose(half_trained(), copy_task()[0], 4, prompts, draws=draws)
+    proposals = propose(half_trained_engine(), copy_task()[0], 4, prompts, draws=draws)
     kept_in(tmp_path).save(proposals, NOTHING, draws)
     again = kept_in(tmp_path).load(4, prompts, NOTHING, draws)
     assert again is not None
@@ -65,7 +65,7 @@ def test_answers_wait_until_it_is_time_or_the_run_is_interrupted(tmp_path: Path)
     kept = kept_in(tmp_path, seconds=300, clock=lambda: now[0])
     written = []
     for count, now[0] in ((10, 100.0), (11, 299.0), (12, 301.0), (13, 400.0), (14, 601.0), (15, 700.0)):
-        kept.save(propose(half_trained(), copy_task()[0], 4, prompts_of(4, count)), NOTHING, None)
+        kept.save(propose(half_trained_engine(), copy_task()[0], 4, prompts_of(4, count)), NOTHING, None)
         written.append(len(list(tmp_path.iterdir())))
     assert written == [0, 0, 3, 3, 5, 5]
     kept.flush()
@@ -75,12 +75,12 @@ def test_answers_wait_until_it_is_time_or_the_run_is_interrupted(tmp_path: Path)
 @pytest.mark.parametrize("count", [0, 1, 41, 40000])
 def test_blocks_cover_every_prompt_once_and_in_order(count: int) -> None:
     prompts = np.zeros((count, 31), dtype=np.int32)
-    found = blocks(half_trained(), copy_task()[0], prompts)
+    found = half_trained_engine().blocks(prompts, copy_task()[0].answer_bounds(prompts))
     assert [at for block in found for at in range(block.start, block.stop)] == list(range(count))
     assert len(found) == 1 if count < 100 else len(found) > 1
 
 
-def few(members: Sequence[Any], task: Any, prompts: Tokens) -> list[slice]:
+def few(engine: ReferenceEngine, prompts: Tokens, bounds: Any) -> list[slice]:
     return [slice(at, at + 7) for at in range(0, len(prompts), 7)]
 
 
@@ -103,7 +103,7 @@ class Interrupted:
 def test_a_label_phase_goes_on_where_it_was_interrupted(
     minutes: int, more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labelling, "blocks", few)
+    monkeypatch.setattr(ReferenceEngine, "blocks", few)
     settings = load_recipe("smoke", [*QUICK, *more, f"storage.checkpoint_minutes={minutes}"])
     monkeypatch.setattr(labelling, "propose", whole := Interrupted(-1))
     whole_run = rounds.start(settings, tmp_path / "whole", Silent())
@@ -140,7 +140,7 @@ def test_a_sealed_file_knows_when_it_was_changed(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_found_refused_and_may_be_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labelling, "blocks", few)
+    monkeypatch.setattr(ReferenceEngine, "blocks", few)
     monkeypatch.setattr(labelling, "propose", Interrupted(8))
     settings = load_recipe("smoke", [*QUICK, "storage.checkpoint_minutes=0"])
     with pytest.raises(KeyboardInterrupt):

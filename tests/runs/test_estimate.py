@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from easy2hard.config import load_recipe
 from easy2hard.learning.trainer import Step
@@ -34,7 +35,7 @@ class Clock:
         return self.now
 
     def fit(self, members: Any, mixtures: Any, phase: Any, *rest: Any) -> None:
-        on_step = rest[3]
+        on_step = rest[2]
         for step in range(phase.steps):
             tokens = sum(group.tokens.size for mixture in mixtures for group in mixture.batch(step, step / phase.steps))
             self.now += tokens
@@ -78,12 +79,12 @@ def test_training_is_what_a_run_reads(
     estimated = estimate(settings)
 
     def fit(members: Any, mixtures: Any, phase: Any, *rest: Any) -> None:
-        clock.fit(members, mixtures, phase, *rest[:4])
+        clock.fit(members, mixtures, phase, *rest[:3])
 
     monkeypatch.setattr(rounds, "fit", fit)
     # Untrained members hardly ever end an answer; so the labels are made by the oracle, as many as a run proposes.
     monkeypatch.setattr(rounds._Run, "_labels_of", lambda run, number: probe._labels_of(number))
-    probe = module._Probe(settings)
+    probe = module._Probe(settings, torch.device("cpu"))
     store = rounds.start(settings, tmp_path / "run", Silent())
     records = RunDirectory(store.path).manifest.rounds
     assert [each.hardest for each in estimated.rounds] == [max(map(hardest, each.difficulties)) for each in records]
@@ -137,7 +138,7 @@ def test_probed_members_answer_to_the_length_of_the_true_answer(monkeypatch: pyt
     """Nothing is replaced here: the members that are measured write on until their bound."""
     settings = load_recipe("smoke")
     monkeypatch.setattr(module, "SECONDS", 0.01)
-    probe = module._Probe(settings)
+    probe = module._Probe(settings, torch.device("cpu"))
     answered: list[Any] = []
     propose = module.Labeller.propose
 

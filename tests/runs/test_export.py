@@ -14,12 +14,11 @@ import torch
 from bases import LORA_OVERRIDES as LORA
 from bases import quick_recipe, save_base, save_llama, subword_tokenizer
 from forks import exit_code
-from helpers import Silent
+from helpers import Silent, decode
 from huggingface_hub import DatasetCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from easy2hard.config import load_recipe
-from easy2hard.models.decoding import decode
 from easy2hard.runs import rounds
 from easy2hard.runs.export import export_labels
 from easy2hard.runs.members import build_members, load_members
@@ -59,7 +58,7 @@ def test_killed_resumed_exported_and_reloaded_it_says_the_same(
 
     task = load_task("copy")
     prompts = task.sample(numpy_generator(0, "test"), 4, 50)
-    member = load_members(store)[1]
+    member = load_members(store).members[1]
     answers = task.vocabulary.decode_answers(decode(member, prompts, task.answer_bounds(prompts)).tokens)
     assert len(set(answers)) > 5
     texts = task.vocabulary.decode_prompts(prompts)
@@ -71,7 +70,7 @@ def test_killed_resumed_exported_and_reloaded_it_says_the_same(
     again = load_recipe(
         quick_recipe(tmp_path), [f"model.pretrained={tmp_path / 'exported'}", "supervised.steps=1", "rounds.count=0"]
     )
-    (fresh, _) = build_members(again, task)
+    (fresh, _) = build_members(again, task, torch.device("cpu"))
     reloaded = decode(fresh, prompts, task.answer_bounds(prompts))
     assert task.vocabulary.decode_answers(reloaded.tokens) == answers
 
@@ -85,7 +84,7 @@ def test_adapters_alone_are_loaded_beside_their_model(tmp_path: Path, cli: Cli) 
     done = cli("export", out, str(tmp_path / "adapter"), "--adapter")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "adapter" / "model.safetensors").exists()
-    member = load_members(store)[0]
+    member = load_members(store).members[0]
     tokens = torch.from_numpy(load_task("copy").sample(numpy_generator(0, "test"), 4, 5)).long()
     with torch.inference_mode():
         expected = member(tokens)[..., 2:]

@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from helpers import Silent, copy_task
+from helpers import Silent, copy_task, engine_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 import easy2hard
 from easy2hard.config import PhaseSettings, Settings, load_recipe
+from easy2hard.engines.reference import MemberCrew
 from easy2hard.errors import UserError
 from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy
 from easy2hard.improvement.filters import Filtered
@@ -32,6 +33,8 @@ from easy2hard.runs.members import build_members, load_members
 from easy2hard.runs.store import Store, load_weights
 from easy2hard.tasks.prompts import evaluation_prompts
 from easy2hard.tasks.registry import load_oracle, load_task
+
+CPU = torch.device("cpu")
 
 MANIFEST = {
     "base_sha256",
@@ -394,7 +397,7 @@ def test_what_a_roll_back_left_behind_is_trained_on_no_more(tmp_path: Path, monk
     moody(monkeypatch, tmp_path / "run", (3, 4), "rounds.count=4")
     read: list[str] = []
     monkeypatch.setattr(rounds, "read_kept", lambda path: read.append(path.name) or {})
-    run = rounds._Run(Store(tmp_path / "run"), Silent())
+    run = rounds._Run(Store(tmp_path / "run"), Silent(), CPU)
     run._train(4, run.settings.rounds, run.store.manifest.lineage[:-1], 4)
     assert read == ["round-001.parquet", "round-003.parquet", "round-004.parquet"]
 
@@ -555,7 +558,7 @@ def test_labels_that_replace_older_ones_are_trained_on_alone(
         rest[3](Step(0, 0.0, 0.0, 0))
 
     monkeypatch.setattr(rounds, "fit", fit)
-    run = rounds._Run(store, Silent())
+    run = rounds._Run(store, Silent(), CPU)
     run._train(2, run.settings.rounds, store.manifest.rounds[:2], 2)
     assert sources == [[store.manifest.rounds[2].kept]] * 2
 
@@ -566,9 +569,9 @@ def test_a_round_can_begin_from_scratch(tmp_path: Path) -> None:
     ledgers = [pq.read_table(run.ledger_path(1)) for run in (store, continued)]
     assert ledgers[0].equals(ledgers[1])  # the trained members label
     # What round 2 trains does not depend on the weights of round 1, only on its own labels.
-    run = rounds._Run(store, Silent())
+    run = rounds._Run(store, Silent(), CPU)
     run._begin_training(1)
-    untrained = build_members(store.settings, run.task)
+    untrained = build_members(store.settings, run.task, CPU)
     for member, fresh in zip(run.members, untrained, strict=True):
         assert all(torch.equal(one, two) for one, two in zip(member.parameters(), fresh.parameters(), strict=True))
     assert store.manifest.rounds[1].weights_sha256 != continued.manifest.rounds[1].weights_sha256
@@ -589,7 +592,7 @@ def test_older_prompts_are_labelled_afresh(tmp_path: Path) -> None:
             assert (len(rows), sum(row["kept"] for row in rows)) == (counts["proposed"], counts["kept"])
             assert [row["answer"] for row in rows] != [row["answer"] for row in first]
     # Round 3 trains on what it said itself.
-    sources = rounds._Run(store, Silent())._older_labels(3, records[1:3])
+    sources = rounds._Run(store, Silent(), CPU)._older_labels(3, records[1:3])
     assert [len(source) for source in sources] == [each["kept"] for each in records[3].relabelled]
     assert str(store.relabelled_path(2).relative_to(store.path)) in records[2].files
     store.relabelled_path(2).unlink()
@@ -601,7 +604,7 @@ def test_the_mean_of_the_last_weights_labels(tmp_path: Path) -> None:
     store = rounds.start(short("rounds.averaging=2", "rounds.count=3"), tmp_path / "run", Silent())
     records = store.manifest.rounds
     assert [record.averaged for record in records] == [[], [], [0, 1], [1, 2]]
-    one, two, mean = (build_members(store.settings, copy_task()[0]) for _ in range(3))
+    one, two, mean = (build_members(store.settings, copy_task()[0], CPU) for _ in range(3))
     load_weights(store.weights_path(1), one)
     load_weights(store.weights_path(2), two)
     for weights in zip(
@@ -611,10 +614,10 @@ def test_the_mean_of_the_last_weights_labels(tmp_path: Path) -> None:
     ledger = pq.read_table(store.ledger_path(3)).to_pylist()
     assert {row["weights_sha256"] for row in ledger}.isdisjoint({record.weights_sha256 for record in records})
     prompts = copy_task()[0].vocabulary.encode_prompts([row["prompt"] for row in ledger])
-    proposals = propose(mean, copy_task()[0], 6, prompts)
+    proposals = propose(engine_of(mean), copy_task()[0], 6, prompts)
     assert copy_task()[0].vocabulary.decode_answers(proposals.answers) == [row["answer"] for row in ledger]
     # Training goes on from the newest weights, not from the mean.
-    run = rounds._Run(store, Silent())
+    run = rounds._Run(store, Silent(), CPU)
     run._begin_training(2)
     assert all(
         torch.equal(p, q)
@@ -709,27 +712,28 @@ def test_old_weights_go_where_the_settings_say_so(finished: Store, tmp_path: Pat
         store.branch(tmp_path / "branch", 1, store.settings)
 
 
-class Diverging:
-    """Spoils the loss of one member at one step, once or always."""
+def diverging(real: Any, step: int, times: int) -> Any:
+    """Spoil the loss of one member at one step, once or always."""
+    left, more = step, times
 
-    def __init__(self, real: Any, step: int, times: int) -> None:
-        self.real, self.left, self.step, self.times = real, step, step, times
-
-    def __call__(self, *arguments: Any) -> tuple[float, float]:
-        self.left -= 1
-        if self.left < 0 and self.times:
-            self.times -= 1
-            self.left = self.step
+    def take(crew: MemberCrew, batch: Any) -> tuple[float, float]:
+        nonlocal left, more
+        left -= 1
+        if left < 0 and more:
+            more -= 1
+            left = step
             return float("nan"), 1.0
-        loss: tuple[float, float] = self.real(*arguments)
+        loss: tuple[float, float] = real(crew, batch)
         return loss
+
+    return take
 
 
 def test_a_loss_that_is_no_number_sends_a_member_back_with_other_batches(
     finished: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listener = Noted()
-    monkeypatch.setattr(trainer, "_train_step", Diverging(trainer._train_step, 100, 1))
+    monkeypatch.setattr(MemberCrew, "_take", diverging(MemberCrew._take, 100, 1))
     store = rounds.start(load_recipe("smoke"), tmp_path / "run", listener)
     first = store.manifest.rounds[0]
     assert store.manifest.status == "finished"
@@ -742,7 +746,7 @@ def test_a_loss_that_is_no_number_sends_a_member_back_with_other_batches(
 
 
 def test_a_run_that_always_diverges_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "_train_step", Diverging(trainer._train_step, 2, 99))
+    monkeypatch.setattr(MemberCrew, "_take", diverging(MemberCrew._take, 2, 99))
     with pytest.raises(trainer.NonFiniteLossError):
         rounds.start(load_recipe("smoke", ["training.restarts=2"]), tmp_path / "run", Silent())
     assert "NonFiniteLossError" in Store(tmp_path / "run").manifest.status

@@ -1,0 +1,1 @@
+"""Our own decoder by compiled loops on a processor: training, scoring and answering."""

@@ -1,0 +1,174 @@
+"""What stands between the matrix products of a block, each as one pass over its memory.
+
+Torch computes these in many small operations, which at laptop widths take more time than the products themselves
+(LOG.md, 2026-11-25). In float32 each is one loop that numba compiles on its first use and keeps on disk; it holds no
+interpreter lock, so members in threads do not wait for each other. In float64, and for sizes that the loops do not
+take, the same formulas run as torch writes them. tests/engines/cpu/test_kernels.py holds the two equal.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from easy2hard.engines.cpu.vectors import LANES, exp, load, over, plus, spread, store, times
+from easy2hard.models.transformer import NORM_EPS
+
+Array = NDArray[np.float32]
+_F = TypeVar("_F", bound=Callable[..., Any])
+_f = np.float32
+
+
+def compiled(function: _F) -> _F:
+    """Compile for the argument types of the first call; sums may be reordered, as in any vectorised library.
+
+    What a compiled function calls becomes part of it. Left to itself numba keeps a copy of a callee in every module,
+    each optimised in its own surroundings, and a process takes whichever was loaded first: then the last bits of a
+    result depend on whether the loops were just compiled or came from disk.
+    """
+    options = {"nogil": True, "fastmath": True, "error_model": "numpy", "cache": True, "forceinline": True}
+    return cast(_F, numba.njit(**options)(function))
+
+
+def fused(*tensors: Tensor) -> bool:
+    """Return whether compiled loops take these tensors."""
+    return all(each.device.type == "cpu" and each.dtype == torch.float32 for each in tensors)
+
+
+def flat(tensor: Tensor) -> Array:
+    """Return a tensor as one row of memory, shared with it."""
+    return cast(Array, tensor.detach().contiguous().view(-1).numpy())
+
+
+def _array(tensor: Tensor) -> Array:
+    return cast(Array, tensor.detach().contiguous().numpy())
+
+
+# Norm
+
+
+def normed(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (rows, width) ``x`` with a mean square of one in each row, and the (rows,) factors that did it."""
+    if fused(x):
+        n, r = torch.empty_like(x), x.new_empty(len(x))
+        normed_loop(_array(x), n.numpy(), r.numpy())
+        return n, r
+    r = (x.square().mean(dim=-1) + NORM_EPS).rsqrt()
+    return x * r[:, None], r
+
+
+@compiled
+def normed_loop(x: Array, n: Array, r: Array) -> None:
+    """See :func:`normed`."""
+    width = x.shape[1]
+    for i in range(len(x)):
+        total = _f(0)
+        for j in range(width):
+            total += x[i, j] * x[i, j]
+        factor = _f(1) / np.sqrt(total / _f(width) + _f(NORM_EPS))
+        r[i] = factor
+        for j in range(width):
+            n[i, j] = x[i, j] * factor
+
+
+def norm_backward(dn: Tensor, n: Tensor, r: Tensor, straight: Tensor, common: int, time: int, first: int) -> Tensor:
+    """Return the gradient of x where n = x * r is the norm of x, all (rows, width) but r, (rows,).
+
+    Args:
+        dn: gradient of n.
+        n: the normed rows.
+        r: their factors.
+        straight: gradient that reaches x past the norm, by the residual connection: of the rows after the first
+            ``common``, those that stand at ``first`` or later among each ``time``.
+        common: see ``straight``.
+        time: see ``straight``.
+        first: see ``straight``.
+    """
+    if fused(dn, n, r, straight):
+        dx = torch.empty_like(dn)
+        norm_backward_loop(_array(dn), _array(n), _array(r), _array(straight), common, time, first, dx.numpy())
+        return dx
+    along = (dn * n).mean(dim=-1, keepdim=True)
+    dx = torch.addcmul(dn, n, along, value=-1).mul_(r[:, None])
+    width = dx.shape[1]
+    dx[common:].view(-1, time, width)[:, first:] += straight.view(-1, time - first, width)
+    return dx
+
+
+@compiled
+def norm_backward_loop(
+    dn: Array, n: Array, r: Array, straight: Array, common: int, time: int, first: int, dx: Array
+) -> None:
+    """See :func:`norm_backward`."""
+    width = dn.shape[1]
+    below = 0
+    for i in range(len(dn)):
+        along = _f(0)
+        for j in range(width):
+            along += dn[i, j] * n[i, j]
+        along /= _f(width)
+        factor = r[i]
+        if i < common or (i - common) % time < first:
+            for j in range(width):
+                dx[i, j] = (dn[i, j] - n[i, j] * along) * factor
+        else:
+            for j in range(width):
+                dx[i, j] = (dn[i, j] - n[i, j] * along) * factor + straight[below, j]
+            below += 1
+
+
+# SwiGLU
+
+
+def swiglu(gate_up: Tensor) -> Tensor:
+    """Return (rows, hidden) silu(gate) * up of (rows, 2 * hidden) gates and ups side by side."""
+    if fused(gate_up) and gate_up.shape[1] % (2 * LANES) == 0:
+        out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
+        swiglu_loop(flat(gate_up), flat(out), *out.shape)
+        return out
+    gate, up = gate_up.chunk(2, dim=-1)
+    return torch.nn.functional.silu(gate) * up
+
+
+@compiled
+def swiglu_loop(gate_up: Array, out: Array, rows: int, hidden: int) -> None:
+    """See :func:`swiglu`; arrays are seen as one row of memory."""
+    one = spread(_f(1))
+    for i in range(rows):
+        for j in range(0, hidden, 16):
+            gate, up = load(gate_up, 2 * i * hidden + j), load(gate_up, (2 * i + 1) * hidden + j)
+            sigmoid = over(one, plus(one, exp(times(gate, spread(_f(-1))))))
+            store(out, i * hidden + j, times(times(gate, sigmoid), up))
+
+
+def swiglu_backward(gate_up: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradient of ``gate_up`` from that of :func:`swiglu`, and what swiglu gave."""
+    if fused(gate_up, d) and d.shape[1] % LANES == 0:
+        d_gate_up, out = torch.empty_like(gate_up), torch.empty_like(d)
+        swiglu_backward_loop(flat(gate_up), flat(d), flat(d_gate_up), flat(out), *out.shape)
+        return d_gate_up, out
+    gate, up = gate_up.chunk(2, dim=-1)
+    sigmoid = torch.sigmoid(gate)
+    silu = gate * sigmoid
+    # d silu / d gate = sigmoid + silu * (1 - sigmoid)
+    return torch.cat([d * up * (sigmoid + silu * (1 - sigmoid)), d * silu], dim=-1), silu * up
+
+
+@compiled
+def swiglu_backward_loop(gate_up: Array, d: Array, d_gate_up: Array, out: Array, rows: int, hidden: int) -> None:
+    """See :func:`swiglu_backward`; arrays are seen as one row of memory."""
+    one, minus = spread(_f(1)), spread(_f(-1))
+    for i in range(rows):
+        for j in range(0, hidden, 16):
+            gate, up = load(gate_up, 2 * i * hidden + j), load(gate_up, (2 * i + 1) * hidden + j)
+            sigmoid = over(one, plus(one, exp(times(gate, minus))))
+            silu = times(gate, sigmoid)
+            slope = plus(sigmoid, times(silu, plus(one, times(sigmoid, minus))))
+            dy = load(d, i * hidden + j)
+            store(d_gate_up, 2 * i * hidden + j, times(times(dy, up), slope))
+            store(d_gate_up, (2 * i + 1) * hidden + j, times(dy, silu))
+            store(out, i * hidden + j, times(silu, up))

@@ -1,0 +1,273 @@
+"""Greedy decoding as one compiled loop: a few rows at a time, their keys and values beside the weights in the cache.
+
+With large batches the keys and values of a step are read from far away, and with small ones an interpreter spends
+longer between two operations than in them. A compiled loop has neither cost: it takes so few rows that all it touches
+stays in the core's own cache, and holds no interpreter lock, so that threads are enough. A row's numbers do not depend
+on the rows beside it. tests/engines/cpu/test_stepping.py compares it with the plain decoder.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from easy2hard.engines.cpu.block import Folded
+from easy2hard.engines.cpu.kernels import Array, compiled, swiglu_loop
+from easy2hard.engines.cpu.products import product
+from easy2hard.engines.cpu.vectors import (
+    LANES,
+    exp,
+    fma,
+    greater,
+    greatest,
+    load,
+    plus,
+    spread,
+    spread_at,
+    store,
+    times,
+    total,
+    zero,
+)
+from easy2hard.models.transformer import NORM_EPS
+from easy2hard.vocabulary import EOS
+
+ROWS = 8
+"""Rows that a matrix product takes at a time."""
+CACHED_BYTES = 1_200_000
+"""Of keys and values at a time, or as many as the weights have: both stay in a core's own cache (LOG.md)."""
+
+_f = np.float32
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A member's weights as the loop reads them: matrices transposed, blocks one after another."""
+
+    embedding: Array
+    qkv: Array
+    o: Array
+    gate_up: Array
+    down: Array
+    head: Array
+    vocabulary: int
+    width: int
+    hidden: int
+    layers: int
+    heads: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the matrices."""
+        return sum(each.nbytes for each in (self.qkv, self.o, self.gate_up, self.down))
+
+
+def pack(embedding: torch.Tensor, blocks: list[Folded], head: torch.Tensor, heads: int) -> Packed:
+    """Return the weights of a member for the loop.
+
+    Args:
+        embedding: (vocabulary, width).
+        blocks: folded weights of each block.
+        head: (vocabulary, width), the gains of the last norm folded in.
+        heads: heads of the attention; their width is a multiple of 16.
+    """
+
+    def turned(*weights: torch.Tensor) -> Array:
+        return np.concatenate([weight.detach().T.numpy().ravel() for weight in weights])
+
+    vocabulary, width = embedding.shape
+    return Packed(
+        embedding.detach().numpy().ravel(),
+        turned(*(each.qkv for each in blocks)),
+        turned(*(each.o for each in blocks)),
+        turned(*(each.gate_up for each in blocks)),
+        turned(*(each.down for each in blocks)),
+        turned(torch.nn.functional.pad(head, (0, 0, 0, -vocabulary % LANES))),
+        vocabulary,
+        width,
+        blocks[0].down.shape[1],
+        len(blocks),
+        heads,
+    )
+
+
+def rows_at_a_time(weights: Packed, length: int) -> int:
+    """Return how many rows of ``length`` tokens are answered together."""
+    row = 2 * 4 * weights.width * weights.layers * _up(length, LANES)
+    return max(ROWS, max(CACHED_BYTES, weights.bytes) // row // ROWS * ROWS)
+
+
+def _up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
+
+
+def answer(
+    weights: Packed, prompts: NDArray[np.int32], bounds: NDArray[np.int64], pad: int
+) -> tuple[NDArray[np.int32], Array, Array]:
+    """Answer (count, length) prompts greedily.
+
+    Returns:
+        (count, longest) answers ended by EOS where they finished, padded; (count,) the smallest log-probability of a
+        token of each answer, and the sum of them.
+    """
+    count, longest = len(prompts), int(bounds.max())
+    chosen = np.full((count, longest), pad, dtype=np.int32)
+    least, total = np.full(count, np.inf, dtype=np.float32), np.zeros(count, dtype=np.float32)
+    width, hidden, layers = weights.width, weights.hidden, weights.layers
+    capacity = _up(prompts.shape[1] + longest, LANES)
+    together = rows_at_a_time(weights, capacity)
+    wide = max(3 * width, 2 * hidden, _up(weights.vocabulary, LANES))
+    x, n, act = (np.zeros(together * size, dtype=np.float32) for size in (width, width, hidden))
+    out, row = np.zeros(together * wide, dtype=np.float32), np.zeros(capacity, dtype=np.float32)
+    keys, values = np.zeros((2, together * layers * width * capacity), dtype=np.float32)
+    for start in range(0, count, together):
+        part = slice(start, start + together)
+        _answer(
+            np.ascontiguousarray(prompts[part]),
+            bounds[part],
+            weights.embedding,
+            weights.qkv,
+            weights.o,
+            weights.gate_up,
+            weights.down,
+            weights.head,
+            weights.vocabulary,
+            hidden,
+            layers,
+            weights.heads,
+            capacity,
+            x,
+            n,
+            act,
+            out,
+            row,
+            keys,
+            values,
+            chosen[part],
+            least[part],
+            total[part],
+        )
+    return chosen, least, total
+
+
+@compiled
+def _norm(x: Array, rows: int, width: int, n: Array) -> None:
+    for r in range(rows):
+        total = _f(0)
+        for j in range(r * width, (r + 1) * width):
+            total += x[j] * x[j]
+        scale = _f(1) / np.sqrt(total / _f(width) + _f(NORM_EPS))
+        for j in range(r * width, (r + 1) * width):
+            n[j] = x[j] * scale
+
+
+@compiled
+def _attend(
+    qkv: Array, q0: int, keys: Array, values: Array, at: int, seen: int, capacity: int, head: int, row: Array,
+    out: Array, o0: int,
+) -> None:  # fmt: skip
+    """Write what one query sees of the first ``seen`` tokens.
+
+    Keys are (head, capacity) and values (capacity, head) from ``at`` on: both are read along their rows.
+    """
+    whole = (seen + 15) // 16 * 16
+    most = spread(_f(-1e30))
+    for j in range(0, whole, 16):
+        a, b = zero(), zero()
+        for d in range(0, head, 2):
+            a = fma(a, spread_at(qkv, q0 + d), load(keys, at + d * capacity + j))
+            b = fma(b, spread_at(qkv, q0 + d + 1), load(keys, at + (d + 1) * capacity + j))
+        store(row, j, plus(a, b))
+        if j + 16 > seen:
+            for i in range(seen, whole):
+                row[i] = _f(-1e30)
+        most = greater(most, load(row, j))
+    least = spread(-greatest(most))
+    sums = zero()
+    for j in range(0, whole, 16):
+        e = exp(plus(load(row, j), least))
+        sums = plus(sums, e)
+        store(row, j, e)
+    share = spread(_f(1) / total(sums))
+    for d in range(0, head, 16):
+        a, b, c, e = zero(), zero(), zero(), zero()
+        v = at + d
+        for j in range(0, whole, 4):
+            a = fma(a, spread_at(row, j), load(values, v))
+            b = fma(b, spread_at(row, j + 1), load(values, v + head))
+            c = fma(c, spread_at(row, j + 2), load(values, v + 2 * head))
+            e = fma(e, spread_at(row, j + 3), load(values, v + 3 * head))
+            v += 4 * head
+        store(out, o0 + d, times(share, plus(plus(a, b), plus(c, e))))
+
+
+@compiled
+def _answer(
+    prompts: NDArray[np.int32], bounds: NDArray[np.int64], embedding: Array, qkv: Array, o: Array, gate_up: Array,
+    down: Array, head_weights: Array, vocabulary: int, hidden: int, layers: int, heads: int, capacity: int, x: Array,
+    n: Array, act: Array, out: Array, row: Array, keys: Array, values: Array, chosen: NDArray[np.int32], least: Array,
+    total: Array,
+) -> None:  # fmt: skip
+    """Answer up to as many prompts as the buffers hold rows; all arrays of floats are seen as one row."""
+    count, length = prompts.shape
+    width = embedding.size // vocabulary
+    head = width // heads
+    three, two, last = 3 * width, 2 * hidden, head_weights.size // width
+    active = np.arange(count)
+    going = count
+    for t in range(length + chosen.shape[1] - 1):
+        answering = t >= length - 1
+        rows = (going + 7) // 8 * 8  # the buffers have room for them, and eight take as long as five
+        for i in range(going):
+            r = active[i]
+            token = prompts[r, t] if t < length else chosen[r, t - length]
+            for j in range(width):
+                x[i * width + j] = embedding[token * width + j]
+        for layer in range(layers):
+            asked = answering or layer < layers - 1  # nothing reads what the last block says of a prompt
+            _norm(x, going, width, n)
+            skip, at = 0 if asked else width, layer * width * three
+            product(n, 0, width, 1, qkv, at + skip, three, rows, width, three - skip, out, skip, three, False)
+            for i in range(going):
+                for h in range(heads):
+                    at = ((active[i] * layers + layer) * heads + h) * head * capacity
+                    q0 = i * three + h * head
+                    for d in range(head):
+                        keys[at + d * capacity + t] = out[q0 + width + d]
+                        values[at + t * head + d] = out[q0 + 2 * width + d]
+                    if asked:
+                        _attend(out, q0, keys, values, at, t + 1, capacity, head, row, n, i * width + h * head)
+            if not asked:
+                break
+            product(n, 0, width, 1, o, layer * width * width, width, rows, width, width, x, 0, width, True)
+            _norm(x, going, width, n)
+            product(n, 0, width, 1, gate_up, layer * width * two, two, rows, width, two, out, 0, two, False)
+            swiglu_loop(out, act, rows, hidden)
+            product(act, 0, hidden, 1, down, layer * hidden * width, width, rows, hidden, width, x, 0, width, True)
+        if not answering:
+            continue
+        _norm(x, going, width, n)
+        product(n, 0, width, 1, head_weights, 0, last, rows, width, last, out, 0, last, False)
+        step, still = t - length + 1, 0
+        for i in range(going):
+            r, at = active[i], i * last
+            best = EOS
+            most = out[at]
+            for j in range(vocabulary):
+                most = max(most, out[at + j])
+                if j > best and out[at + j] > out[at + best]:
+                    best = j
+            summed = _f(0)
+            for j in range(vocabulary):
+                summed += np.exp(out[at + j] - most)
+            probability = out[at + best] - most - np.log(summed)
+            chosen[r, step] = best
+            least[r] = min(least[r], probability)
+            total[r] += probability
+            if best != EOS and step + 1 < bounds[r]:
+                active[still] = r
+                still += 1
+        going = still
+        if going == 0:
+            break

@@ -1,0 +1,1 @@
+"""All members at once on a GPU: stacked weights, shapes that stay, steps that are captured once and replayed."""

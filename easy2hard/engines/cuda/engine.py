@@ -1,0 +1,236 @@
+"""The engine for GPUs. Its mathematics runs on a processor too, uncaptured: so it is tested everywhere."""
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import TypeVar, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from typing_extensions import override
+
+from easy2hard.config import OptimiserSettings
+from easy2hard.engines.cuda.batches import Arena
+from easy2hard.engines.cuda.decoding import ROWS, TOKENS, Decoder, as_answers, passed_rows, rows_at_a_time, up
+from easy2hard.engines.cuda.stack import MATRICES, Stack
+from easy2hard.engines.cuda.training import GradientsOf, StackedCrew, Update
+from easy2hard.engines.decoding import Answers, Sampling, greedy
+from easy2hard.engines.engine import ANSWERING, TRAINING, Batches, Crew, Engine, Examples, lowered_by
+from easy2hard.engines.reference import joined
+from easy2hard.engines.threads import map_chunks, side_by_side
+from easy2hard.models.member import Member
+from easy2hard.models.transformer import Transformer, Weights, apply_block, embed, in_heads, in_rows, logits_of
+from easy2hard.vocabulary import PAD, Tokens
+
+T = TypeVar("T")
+
+DECODERS = 2
+"""Decoders that are kept for the next prompts of their shapes."""
+BLOCK = 4
+"""Portions of prompts answered in one go, where answers are kept."""
+
+
+def why_not(member: Member) -> str | None:
+    """Return what this engine does not know of a member; None where it knows it."""
+    if not isinstance(member, Transformer):
+        return "a pretrained model"
+    if member.looped:
+        return "a member with loops"
+    if member.positions is not None:
+        return f"a member with positions ({type(member.positions).__name__.lower()})"
+    return None
+
+
+class CudaEngine(Engine):
+    """All members at once.
+
+    Args:
+        members: decoders of our own without positions and loops, all of one size and on one device; their parameters
+            become views of stacked tensors.
+        precision: ``float32`` throughout, or ``bfloat16`` for the matrix products, those of answers included.
+    """
+
+    def __init__(self, members: Sequence[Member], precision: str = "float32") -> None:
+        self.members = members
+        self._stack = Stack(cast(Sequence[Transformer], members))
+        self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        self._arena = Arena(self._stack.device, self._stack.vocabulary)
+        self._update: tuple[OptimiserSettings, Update, GradientsOf] | None = None
+        self._low = {
+            name: each.detach().to(self._dtype)
+            for name, each in self._stack.tensors.items()
+            if name in (*MATRICES, "head") and self._dtype != torch.float32
+        }
+        self._decoders: dict[tuple[int, int, bool], Decoder] = {}
+
+    @override
+    @lowered_by(TRAINING)
+    def crews(self, batches: Sequence[Batches], optimiser: OptimiserSettings) -> Sequence[Crew]:
+        self._decoders.clear()  # their memory is for training now
+        if self._update is None or self._update[0] != optimiser:
+            update = Update(self._stack, optimiser, self._dtype)
+            self._update = optimiser, update, GradientsOf(self._stack, self._dtype, update)
+        _, update, gradients = self._update
+        return [StackedCrew(self._stack, update, batches, self._arena, gradients)]
+
+    @override
+    def side_by_side(
+        self, works: Sequence[Generator[T, None, None]], told: Callable[[T], None], stop: Callable[[], None]
+    ) -> None:
+        side_by_side(works, told, stop)
+
+    @override
+    def answer(
+        self, prompts: Tokens, bounds: NDArray[np.int64], on_done: Callable[[int], None] = lambda count: None
+    ) -> list[Answers]:
+        return self._answers(prompts, bounds, None, on_done)
+
+    @override
+    def sample(
+        self,
+        prompts: Tokens,
+        bounds: NDArray[np.int64],
+        samplings: Sequence[Sequence[Sampling]],
+        on_done: Callable[[int], None] = lambda count: None,
+    ) -> list[list[Answers]]:
+        each: list[list[Answers]] = [[] for _ in self.members]
+        for number, own in enumerate(zip(*samplings, strict=True), start=1):
+            last = number == len(samplings[0])
+            for found, answers in zip(
+                each, self._answers(prompts, bounds, own, on_done if last else lambda count: None), strict=True
+            ):
+                found.append(answers)
+        return each
+
+    @lowered_by(ANSWERING)
+    @torch.inference_mode()
+    def _answers(
+        self,
+        prompts: Tokens,
+        bounds: NDArray[np.int64],
+        samplings: Sequence[Sampling] | None,
+        on_done: Callable[[int], None],
+    ) -> list[Answers]:
+        longest = int(bounds.max(initial=0))
+        if not len(prompts):
+            empty = np.zeros((0, 0), dtype=np.int32)
+            none = np.zeros(0, dtype=np.float32)
+            return [as_answers(empty, none, none, longest, 0.0) for _ in self.members]
+        for name, low in self._low.items():
+            low.copy_(self._stack.tensors[name])
+        parts = self._parts(prompts, bounds)
+
+        def work(part: slice) -> list[Answers]:
+            begin = time.perf_counter()
+            decoder = self._decoder(parts[0], prompts.shape[1] + longest, samplings is not None)
+            found = decoder(prompts[part], bounds[part], samplings)
+            seconds = (time.perf_counter() - begin) / len(self.members)
+            return [as_answers(*each, longest, seconds) for each in zip(*found, strict=True)]
+
+        done = map_chunks(work, parts, False, lambda part: on_done(part.stop - part.start))
+        return [joined([each[index] for each in done], longest) for index in range(len(self.members))]
+
+    def _parts(self, prompts: Tokens, bounds: NDArray[np.int64]) -> list[slice]:
+        together = rows_at_a_time(self._stack, prompts.shape[1] + int(bounds.max(initial=0)), self._dtype)
+        count = -(-len(prompts) // together)
+        rows = -(-len(prompts) // max(1, count))
+        return [slice(start, min(start + rows, len(prompts))) for start in range(0, len(prompts), max(1, rows))]
+
+    def _decoder(self, part: slice, tokens: int, sampled: bool) -> Decoder:
+        key = (up(part.stop - part.start, ROWS), up(tokens, TOKENS), sampled)
+        found = self._decoders.pop(key, None)
+        if found is None:
+            while len(self._decoders) >= DECODERS:
+                del self._decoders[next(iter(self._decoders))]
+            tensors = {**self._stack.tensors, **self._low}
+            found = Decoder(self._stack, tensors, self._dtype, *key)
+        self._decoders[key] = found
+        return found
+
+    @override
+    def blocks(self, prompts: Tokens, bounds: NDArray[np.int64]) -> list[slice]:
+        parts = self._parts(prompts, bounds)
+        if not parts:
+            return [slice(0, 0)]
+        several = (parts[i : i + BLOCK] for i in range(0, len(parts), BLOCK))
+        return [slice(each[0].start, each[-1].stop) for each in several]
+
+    @override
+    @lowered_by(ANSWERING)
+    @torch.inference_mode()
+    def matches(
+        self, examples: Sequence[Examples], on_done: Callable[[int], None] = lambda count: None
+    ) -> list[NDArray[np.bool_]]:
+        widths = [prompts.shape[1] + answers.shape[1] for prompts, answers in examples]
+        result = [np.zeros((len(self.members), len(prompts)), dtype=np.bool_) for prompts, _ in examples]
+        weights = self._stack.weights({name: each.detach() for name, each in self._stack.tensors.items()}, self._dtype)
+
+        def work(part: list[tuple[int, slice]]) -> NDArray[np.bool_]:
+            width = max(widths[index] for index, _ in part)
+            tokens = np.full((sum(rows.stop - rows.start for _, rows in part), width), PAD, dtype=np.int64)
+            begins, at = np.zeros(len(tokens), dtype=np.int64), 0
+            for index, rows in part:
+                prompts, answers = (each[rows] for each in examples[index])
+                own = slice(at, at + len(prompts))
+                tokens[own, : prompts.shape[1]] = prompts
+                tokens[own, prompts.shape[1] : widths[index]] = answers
+                begins[own] = prompts.shape[1]
+                at += len(prompts)
+            device = self._stack.device
+            found = self._right(weights, torch.from_numpy(tokens).to(device), torch.from_numpy(begins).to(device))
+            matches: NDArray[np.bool_] = found.cpu().numpy()
+            return matches
+
+        parts = self._portions(widths, [len(prompts) for prompts, _ in examples])
+        done = map_chunks(
+            work,
+            parts,
+            False,
+            lambda part: on_done(len(self.members) * sum(rows.stop - rows.start for _, rows in part)),
+        )
+        for part, found in zip(parts, done, strict=True):
+            at = 0
+            for index, rows in part:
+                count = rows.stop - rows.start
+                result[index][:, rows] = found[:, at : at + count]
+                at += count
+        return result
+
+    def _portions(self, widths: Sequence[int], counts: Sequence[int]) -> list[list[tuple[int, slice]]]:
+        """Return the sets' rows in portions of one pass each, those of neighbouring widths together."""
+        portions: list[list[tuple[int, slice]]] = []
+        room = 0
+        for index in sorted(range(len(widths)), key=lambda index: -widths[index]):
+            start = 0
+            while start < counts[index]:
+                narrow = not portions or 2 * widths[index] < widths[portions[-1][0][0]]
+                if room == 0 or narrow:
+                    portions.append([])
+                    room = passed_rows(self._stack, widths[index])
+                taken = min(room, counts[index] - start)
+                portions[-1].append((index, slice(start, start + taken)))
+                start, room = start + taken, room - taken
+        return portions
+
+    def _right(self, own: Weights, tokens: Tensor, begins: Tensor) -> Tensor:
+        """Return (members, rows) whether the greedy answers are the given ones, which begin at ``begins``."""
+        stack = self._stack
+        rows, width = tokens.shape
+        x = embed(tokens[:, :-1].flatten().expand(stack.count, -1), own.embedding)
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            queries, keys, values = (in_heads(each, rows, stack.heads) for each in (q, k, v))
+            return in_rows(F.scaled_dot_product_attention(queries, keys, values, is_causal=True), stack.count)
+
+        for block in own.blocks:
+            x = apply_block(x, block, attend, lambda x: x)
+        predicted = greedy(logits_of(x, own)).view(stack.count, rows, width - 1)
+        targets = tokens[:, 1:]
+        of_prompt = torch.arange(1, width, device=tokens.device) < begins[:, None]
+        return ((predicted == targets) | (targets == PAD) | of_prompt).all(dim=-1)
+
+    @override
+    def rest(self) -> None:
+        pass

@@ -1,0 +1,144 @@
+"""Weights of all members in one tensor for each kind, and work that is captured once and replayed.
+
+The members' own parameters become views of the stacked tensors: whoever loads, copies or stores a member's weights does
+so in place, and nothing has to be kept in step.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from easy2hard.models.transformer import BlockWeights, Transformer, Weights
+
+# The matrix library gives the same bits in every run only with workspaces of fixed sizes, set before its first call.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+MATRICES = ("qkv", "o", "gate_up", "down")
+"""Stacked tensors of hidden matrices, which Muon takes care of."""
+
+Stacked = dict[str, Tensor]
+"""By kind: ``embedding``, ``head`` and ``norm`` have the members first; of the blocks' tensors, ``norm1``, ``qkv``,
+``o``, ``norm2``, ``gate_up`` and ``down``, the blocks are first and the members second."""
+
+
+class Stack:
+    """The weights of members, all of one shape.
+
+    Args:
+        members: their parameters are made views of the stack.
+    """
+
+    def __init__(self, members: Sequence[Transformer]) -> None:
+        first, count = members[0], len(members)
+        size, vocabulary = first.size, len(first.lm_head.weight)
+        width, hidden, layers = size.width, size.feed_forward, size.layers
+        self.count, self.heads, self.vocabulary, self.size = count, size.heads, vocabulary, size
+        self.device = first.device
+        shapes = {
+            "embedding": (count, vocabulary, width),
+            "norm1": (layers, count, 1, width),
+            "qkv": (layers, count, 3 * width, width),
+            "o": (layers, count, width, width),
+            "norm2": (layers, count, 1, width),
+            "gate_up": (layers, count, 2 * hidden, width),
+            "down": (layers, count, width, hidden),
+            "norm": (count, 1, width),
+            "head": (count, vocabulary, width),
+        }
+        self.tensors: Stacked = {name: torch.empty(shape, device=self.device) for name, shape in shapes.items()}
+        for number, member in enumerate(members):
+            views = self.of_member(self.tensors, number)
+            for name, parameter in member.named_parameters():
+                views[name].copy_(parameter.detach())
+                parameter.data = views[name]
+        for tensor in self.tensors.values():
+            tensor.requires_grad_()
+
+    def of_member(self, stacked: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+        """Return one member's part of tensors that are stacked as the weights are, by its parameters' names, in order.
+
+        Kinds that are not there are left out.
+        """
+        width, hidden = self.size.width, self.size.feed_forward
+        places: dict[str, tuple[str, tuple[int | slice, ...]]] = {"embed_tokens.weight": ("embedding", (number,))}
+        for layer in range(self.size.layers):
+            own = layer, number
+            named: dict[str, tuple[str, tuple[int | slice, ...]]] = {
+                "input_layernorm": ("norm1", (*own, 0)),
+                "self_attn.q_proj": ("qkv", (*own, slice(width))),
+                "self_attn.k_proj": ("qkv", (*own, slice(width, 2 * width))),
+                "self_attn.v_proj": ("qkv", (*own, slice(2 * width, None))),
+                "self_attn.o_proj": ("o", own),
+                "post_attention_layernorm": ("norm2", (*own, 0)),
+                "mlp.gate_proj": ("gate_up", (*own, slice(hidden))),
+                "mlp.up_proj": ("gate_up", (*own, slice(hidden, None))),
+                "mlp.down_proj": ("down", own),
+            }
+            places |= {f"layers.{layer}.{name}.weight": place for name, place in named.items()}
+        places |= {"norm.weight": ("norm", (number, 0)), "lm_head.weight": ("head", (number,))}
+        return {name: stacked[kind].detach()[index] for name, (kind, index) in places.items() if kind in stacked}
+
+    def weights(self, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
+        """Return stacked tensors as the decoder takes them, its matrices in a precision."""
+        cast = {name: each.to(dtype) if name in (*MATRICES, "head") else each for name, each in tensors.items()}
+        names = BlockWeights._fields
+        blocks = [BlockWeights(*each) for each in zip(*(cast[name].unbind(0) for name in names), strict=True)]
+        return Weights(cast["embedding"], blocks, cast["norm"], cast["head"])
+
+
+class Captured:
+    """Work on fixed tensors: captured as a CUDA graph and replayed, or where there is no GPU simply done.
+
+    Args:
+        work: reads and writes tensors that stay where they are; must give the same launches every time.
+        device: where it computes.
+        guard: entered while it is captured.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[], object],
+        device: torch.device,
+        guard: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._work, self._device = work, device
+        self._graph: torch.cuda.CUDAGraph | None = None
+        if device.type != "cuda":
+            return
+        with torch.cuda.device(device), guard():
+            # The first calls prepare what must not be prepared while capturing.
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(2):
+                    work()
+            torch.cuda.current_stream().wait_stream(stream)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+                work()
+
+    def __call__(self) -> None:
+        """Do the work."""
+        if self._graph is None:
+            self._work()
+            return
+        with torch.cuda.device(self._device):
+            self._graph.replay()
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Have torch take derivatives that give the same bits every time; what has none of them does so anyway."""
+    settings: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    settings.fill_uninitialized_memory = False  # every number is written before it is read
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        settings.fill_uninitialized_memory = before[1]

@@ -1,0 +1,251 @@
+"""Batched decoding of one member with a key/value cache, greedy or sampled, bounded by the prompt alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from easy2hard.vocabulary import EOS, PAD, Tokens
+
+if TYPE_CHECKING:
+    from easy2hard.engines.reference import Runner
+
+CACHED_BYTES = 9_500_000
+"""Of keys and values, decoded at a time on a CPU: with more, two processes leave the processor's cache (LOG.md)."""
+FEWEST_TOKENS, MOST_TOKENS = 4096, 16384
+"""Below the first a cache so small would cost more in short matrix products than it saves; then it is the second."""
+PASSED_TOKENS = 2048
+"""Tokens of one forward pass over whole answers on a CPU: their activations stay in the processor's cache."""
+GPU_TOKENS, GPU_CACHED_BYTES = 1 << 19, 10_000_000_000
+"""Either on a GPU, where only memory bounds them; and the memory of their keys and values, for large models."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to (count,) prompts."""
+
+    tokens: Tokens
+    """(count, length): each answer ended by EOS where it finished, padded on the right."""
+    finished: NDArray[np.bool_]
+    """(count,): EOS came within the bound. An answer without it is not a label."""
+    confidence: NDArray[np.float32]
+    """(count,): smallest probability of a token of the answer, EOS included; at temperature 1 where it was sampled."""
+    mean_log_probability: NDArray[np.float32]
+    """(count,): mean log-probability of the tokens of the answer, EOS included."""
+    seconds: float = field(default=0.0, compare=False)
+    """That they took: of a processor, or this member's share of a GPU's."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Draws each token with its probability at a temperature, instead of taking the most probable one.
+
+    The noise of a token is a hash of the seed, its prompt, its step and itself, and the token with the greatest sum of
+    logit and noise is a draw from the softmax (Gumbel-max; Maddison, Tarlow, Minka 2014, arXiv 1411.0030). So an answer
+    does not depend on the other prompts of its batch, their order, threads or processes.
+    """
+
+    temperature: float
+    seed: int
+    """Of one member's one sample (seeding.py)."""
+
+    def keys(self, prompts: Tokens) -> NDArray[np.uint64]:
+        """Return (count,) hashes of the seed and each of the (count, length) prompts."""
+        keys = np.full(len(prompts), self.seed, dtype=np.uint64)
+        for column in prompts.T.astype(np.uint64):
+            keys = _mixed(keys ^ column)
+        return keys
+
+    def noise(self, keys: NDArray[np.uint64], step: int, tokens: int) -> Tensor:
+        """Return (count, tokens) temperature times Gumbel noise, float32, for the tokens from EOS on."""
+        of_step = _mixed(keys + np.full(1, step + 1, dtype=np.uint64) * _ODD)
+        hashes = _mixed(of_step[:, None] + np.arange(1, tokens + 1, dtype=np.uint64) * _ODD)
+        uniform = ((hashes >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # neither 0 nor 1
+        return torch.from_numpy((-np.log(-np.log(uniform)) * self.temperature).astype(np.float32))
+
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return well mixed bits, one to one: SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable … generators")."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def greedy(logits: Tensor) -> Tensor:
+    """Return the most probable next tokens; padding and BOS are never answers."""
+    return logits[..., EOS:].argmax(dim=-1) + EOS
+
+
+Whole = Callable[[Tokens, NDArray[np.int64]], tuple[Tokens, NDArray[np.float32], NDArray[np.float32]]]
+"""Answers (count, length) prompts within their bounds: tokens, and of each answer the smallest and the summed
+log-probability of a token."""
+
+
+def decoded_tokens(runner: "Runner") -> int:
+    """Return how many tokens' keys and values are held at a time on a CPU."""
+    tokens = CACHED_BYTES // runner.cached_bytes
+    return tokens if tokens >= FEWEST_TOKENS else MOST_TOKENS
+
+
+def chunks(count: int, length: int, runner: "Runner", tokens: int) -> list[slice]:
+    """Return ``count`` rows of ``length`` tokens in slices of at most ``tokens`` tokens on a CPU, or one row."""
+    if runner.device.type != "cpu":
+        tokens = min(GPU_TOKENS, GPU_CACHED_BYTES // runner.cached_bytes)
+    rows = max(1, tokens // length)
+    return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
+
+
+def no_answers(count: int, length: int) -> Answers:
+    """Return answers to be filled in."""
+    return Answers(
+        tokens=np.full((count, length), PAD, dtype=np.int32),
+        finished=np.zeros(count, dtype=np.bool_),
+        confidence=np.zeros(count, dtype=np.float32),
+        mean_log_probability=np.zeros(count, dtype=np.float32),
+    )
+
+
+@torch.inference_mode()
+def decode(
+    runner: "Runner",
+    prompts: Tokens,
+    bounds: NDArray[np.int64],
+    draft: Tokens | None = None,
+    sampling: Sampling | None = None,
+) -> Answers:
+    """Answer prompts of one length, greedily or with sampled tokens.
+
+    Args:
+        runner: computes the member that answers.
+        prompts: (count, length) token ids.
+        bounds: (count,) greatest number of answer tokens of each prompt, EOS included.
+        draft: (count, any) answers guessed by somebody else, padded on the right. They change no token of the answers:
+            one pass over a draft shows whether it is exactly what decoding would give, and only where it is not the
+            prompt is decoded (lossless speculative decoding with whole answers as drafts). Only for greedy answers.
+        sampling: how tokens are drawn. Default: greedily.
+    """
+    length = int(bounds.max(initial=0))
+    answers = no_answers(len(prompts), length)
+    whole = prompts.shape[1] + length
+    confirmed = np.zeros(len(prompts), dtype=np.bool_)
+    if draft is not None and draft.shape[1]:
+        for part in chunks(len(prompts), whole, runner, PASSED_TOKENS):
+            confirmed[part] = _confirm_rows(runner, prompts[part], bounds[part], draft[part], answers, part)
+    rest = np.flatnonzero(~confirmed)
+    at_once = runner.whole() if sampling is None else None
+    if at_once is not None:
+        if len(rest):
+            fill_in(answers, rest, *at_once(prompts[rest], bounds[rest]))
+        return answers
+    for part in chunks(len(rest), whole, runner, decoded_tokens(runner)):
+        rows = rest[part]
+        _decode_rows(runner, prompts[rows], bounds[rows], answers, rows, sampling)
+    return answers
+
+
+def fill_in(
+    answers: Answers,
+    rows: NDArray[np.int64],
+    chosen: Tokens,
+    least: NDArray[np.float32],
+    total: NDArray[np.float32],
+) -> None:
+    """Set the answers of some rows: (rows, any) tokens, their smallest and their summed log-probability."""
+    answers.tokens[rows, : chosen.shape[1]] = chosen
+    answers.finished[rows] = (chosen == EOS).any(axis=1)
+    answers.confidence[rows] = np.exp(least)
+    answers.mean_log_probability[rows] = total / (chosen != PAD).sum(axis=1)
+
+
+def _decode_rows(
+    runner: "Runner",
+    prompts: Tokens,
+    bounds: NDArray[np.int64],
+    answers: Answers,
+    rows: NDArray[np.int64],
+    sampling: Sampling | None,
+) -> None:
+    device = runner.device
+    keys = sampling.keys(prompts) if sampling else np.zeros(len(prompts), dtype=np.uint64)
+    tokens = torch.from_numpy(prompts).to(device, torch.int64)
+    limit = torch.from_numpy(bounds).to(device)
+    count, longest = len(prompts), int(bounds.max())
+    cache = runner.make_cache(prompts.shape[1] + longest)
+    chosen = torch.full((count, longest), PAD, dtype=torch.int64, device=device)
+    smallest, total = torch.zeros(2, count, device=device)
+    # Of the rows that are still being answered: where they are, and their answers so far.
+    at = torch.arange(count, device=device)
+    written, least, summed = chosen.clone(), torch.full_like(smallest, torch.inf), total.clone()
+    for step in range(longest):
+        logits = runner.logits(tokens, first=tokens.shape[1] - 1, cache=cache)[:, -1].float()
+        token = greedy(logits) if sampling is None else _drawn(logits, sampling, keys, step)
+        log_probability = logits.log_softmax(dim=-1).gather(1, token[:, None])[:, 0]
+        written[:, step] = token
+        least = torch.minimum(least, log_probability)
+        summed = summed + log_probability
+        going = (token != EOS) & (limit > step + 1)
+        if not going.all():  # finished rows leave the batch
+            ended = ~going
+            chosen[at[ended]], smallest[at[ended]], total[at[ended]] = written[ended], least[ended], summed[ended]
+            at, token, limit = at[going], token[going], limit[going]
+            keys = keys[going.cpu().numpy()]
+            if not len(at):
+                break
+            written, least, summed = written[going], least[going], summed[going]
+            cache.keep(going)
+        tokens = token[:, None]
+    answers.tokens[rows, :longest] = chosen.cpu().numpy()
+    answers.finished[rows] = (chosen == EOS).any(dim=1).cpu().numpy()
+    answers.confidence[rows] = smallest.exp().cpu().numpy()
+    answers.mean_log_probability[rows] = (total / (chosen != PAD).sum(dim=1)).cpu().numpy()
+
+
+def _drawn(logits: Tensor, sampling: Sampling, keys: NDArray[np.uint64], step: int) -> Tensor:
+    """Return (count,) tokens drawn from (count, vocabulary) logits; padding and BOS are never drawn."""
+    said = logits[:, EOS:]
+    return (said + sampling.noise(keys, step, said.shape[1]).to(logits.device)).argmax(dim=-1) + EOS
+
+
+def _confirm_rows(
+    runner: "Runner", prompts: Tokens, bounds: NDArray[np.int64], draft: Tokens, answers: Answers, rows: slice
+) -> NDArray[np.bool_]:
+    """Fill in the answers of the rows whose draft is what decoding would give; return (count,) which they are."""
+    device = runner.device
+    over = np.cumsum((draft == EOS) | (draft == PAD), axis=1) - (draft == EOS) > 0  # after the end, or after a hole
+    over |= np.arange(draft.shape[1]) >= bounds[:, None]
+    targets = torch.from_numpy(np.where(over, PAD, draft)).to(device, torch.int64)
+    tokens = torch.cat([torch.from_numpy(prompts).to(device, torch.int64), targets[:, :-1]], dim=1)
+    logits = runner.logits(tokens, first=prompts.shape[1] - 1).float()
+    said = targets != PAD
+    lengths = said.sum(dim=1)
+    ended = (targets == EOS).any(dim=1)
+    # An answer is whole when it ended, or ran to its bound.
+    whole = ended | (lengths == torch.from_numpy(bounds).to(device))
+    confirmed = whole & ((greedy(logits) == targets) | ~said).all(dim=1)
+    log_probability = logits.log_softmax(dim=-1).gather(2, targets[..., None])[..., 0]
+    smallest = log_probability.masked_fill(~said, 0).min(dim=1).values
+    mean = log_probability.masked_fill(~said, 0).sum(dim=1) / lengths
+    take = confirmed.cpu().numpy()
+    at = np.flatnonzero(take) + rows.start
+    width = min(draft.shape[1], answers.tokens.shape[1])
+    answers.tokens[at, :width] = targets[confirmed, :width].cpu().numpy()
+    answers.finished[at] = ended[confirmed].cpu().numpy()
+    answers.confidence[at] = smallest[confirmed].exp().cpu().numpy()
+    answers.mean_log_probability[at] = mean[confirmed].cpu().numpy()
+    return take
+
+
+def is_match(runner: "Runner", prompts: Tokens, answers: Tokens) -> NDArray[np.bool_]:
+    """Return (count,) whether greedy decoding of (count, length) prompts would give these answers."""
+    targets = torch.from_numpy(answers).to(runner.device, torch.int64)
+    tokens = torch.cat([torch.from_numpy(prompts).to(runner.device, torch.int64), targets[:, :-1]], dim=1)
+    predicted = greedy(runner.logits(tokens, first=prompts.shape[1] - 1))
+    matches: NDArray[np.bool_] = ((predicted == targets) | (targets == PAD)).all(dim=1).cpu().numpy()
+    return matches

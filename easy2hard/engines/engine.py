@@ -1,0 +1,232 @@
+"""What an engine does: take a training step of every member on its batch, answer prompts, score given answers.
+
+An engine has all members of a run. It decides which of them go together, what is done side by side, and in which
+portions; none of it changes a result by more than rounding.
+"""
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from easy2hard.config import OptimiserSettings
+from easy2hard.engines.decoding import Answers, Sampling
+from easy2hard.models.member import Member
+from easy2hard.vocabulary import PAD, Tokens
+
+T = TypeVar("T")
+
+Examples = tuple[Tokens, Tokens]
+"""(count, length) prompts, and their (count, length) answers, EOS included, padded on the right."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Examples whose prompts have one length: (rows, time) prompt and answer, padded on the right only."""
+
+    tokens: NDArray[Any]
+    prompt_length: int
+    positions: NDArray[np.int64] | None = None
+    """(rows, time - 1) numbers of the places of all tokens but the last, where they are drawn."""
+
+    @classmethod
+    def join(cls, prompts: Tokens, answers: Tokens) -> "Group":
+        """Return the group of (rows, length) prompts and their answers, cut at the longest answer."""
+        longest = int((answers != PAD).any(axis=0).sum())
+        return cls(np.concatenate([prompts, answers[:, :longest]], axis=1), prompts.shape[1])
+
+    def rows(self, rows: slice) -> "Group":
+        """Return some of the examples."""
+        return Group(self.tokens[rows], self.prompt_length, None if self.positions is None else self.positions[rows])
+
+
+@dataclass(frozen=True)
+class Part:
+    """Examples of each batch that are drawn from one stock."""
+
+    rows: int
+    """Examples of a batch."""
+    strata: Sequence[Group]
+    """The stock: each of its groups is drawn from evenly."""
+    shares: Callable[[float], NDArray[np.float64]]
+    """Weights of the strata, by the share of the phase that is done."""
+
+
+class Batches(Protocol):
+    """The training examples of one member in a phase, for two kinds of engines; a batch depends on its step alone."""
+
+    def batch(self, step: int, progress: float) -> list[Group]:
+        """Return the batch of a step; ``progress`` in [0, 1) is the share of the phase that is done."""
+
+    def parts(self) -> list[Part]:
+        """Return what an engine draws batches from that draws them itself, where it computes."""
+
+    @property
+    def key(self) -> int:
+        """What such an engine's draws are hashes of, 64 bits."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A training step that one member took."""
+
+    loss: float
+    """Mean cross-entropy of an answer token, in nats."""
+    norm: float
+    """Of the gradient before clipping. Where it or the loss is no number, the step changed no weight."""
+    tokens: int
+    """Tokens read, prompts included."""
+    batch: str
+    """Where its examples come from, in words."""
+
+
+class DeviceFullError(Exception):
+    """The device's memory does not hold what is asked for; names the settings to lower."""
+
+
+P = ParamSpec("P")
+
+
+def lowered_by(settings: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Make a function name the settings that would lower what it needs, where the device's memory is full."""
+
+    def wrap(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return function(*args, **kwargs)
+            except torch.OutOfMemoryError as error:
+                reason = str(error).split(". ")[0]
+                raise DeviceFullError(f"{reason}; lower {settings}, or take another --device") from error
+
+        return run
+
+    return wrap
+
+
+TRAINING = "training.batch (rounds.batch), model.members or the model's size"
+ANSWERING = "model.members or the model's size"
+
+
+class StepError(Exception):
+    """Ends the training of a crew, in all processes alike; the other crews are to be stopped and kept."""
+
+
+class Crew(AbstractContextManager["Crew"], ABC):
+    """Members that take their training steps together; entered by whoever takes the steps.
+
+    Attributes:
+        members: their numbers.
+    """
+
+    members: Sequence[int]
+
+    @abstractmethod
+    def step(self, step: int, progress: float, rate: float) -> None:
+        """Begin a step of every member on its batch, at ``rate`` times the optimiser's peak rates."""
+
+    @abstractmethod
+    def taken(self, all_of_them: bool) -> list[list[Taken]]:
+        """Return the steps that are done and were not returned before, in order: one of each member.
+
+        Args:
+            all_of_them: wait for those that are not done.
+        """
+
+    @abstractmethod
+    def state(self, member: int) -> Iterator[tuple[str, Tensor]]:
+        """Give all that a member needs to go on, whole and on the CPU, one tensor at a time; all processes together.
+
+        The names and shapes are the same whichever engine computes: ``model.…`` are the weights, ``optimiser.…`` what
+        the optimisers remember.
+        """
+
+    @abstractmethod
+    def load(self, member: int, state: Mapping[str, Tensor]) -> None:
+        """Bring a member to where :meth:`state` left one."""
+
+
+class Engine(ABC):
+    """All members of a run, and how they are computed.
+
+    Attributes:
+        members: the models; whoever changes their weights in place changes what is computed.
+        note: what the user should know about the choice of this engine; None for nothing.
+    """
+
+    members: Sequence[Member]
+    note: str | None = None
+
+    @contextmanager
+    def training(self) -> Iterator["Engine"]:
+        """Give the engine that trains the members; theirs are the weights again when it is left."""
+        yield self
+
+    @abstractmethod
+    def crews(self, batches: Sequence[Batches], optimiser: OptimiserSettings) -> Sequence[Crew]:
+        """Return the members, each with its batches and with fresh optimisers, in crews that train side by side."""
+
+    @abstractmethod
+    def side_by_side(
+        self, works: Sequence[Generator[T, None, None]], told: Callable[[T], None], stop: Callable[[], None]
+    ) -> None:
+        """Bring works to their ends, in turn or at the same time.
+
+        The first exception of any, or an interrupt, is raised once the others have ended.
+
+        Args:
+            works: one for each crew.
+            told: called with what each gives, by one work at a time.
+            stop: called after the first exception; it has to make the other works end.
+        """
+
+    @abstractmethod
+    def answer(
+        self, prompts: Tokens, bounds: NDArray[np.int64], on_done: Callable[[int], None] = lambda count: None
+    ) -> list[Answers]:
+        """Return each member's greedy answers to (count, length) prompts.
+
+        Args:
+            prompts: token ids.
+            bounds: (count,) greatest number of answer tokens of each prompt, EOS included.
+            on_done: told about prompts as they are done.
+        """
+
+    @abstractmethod
+    def sample(
+        self,
+        prompts: Tokens,
+        bounds: NDArray[np.int64],
+        samplings: Sequence[Sequence[Sampling]],
+        on_done: Callable[[int], None] = lambda count: None,
+    ) -> list[list[Answers]]:
+        """Return each member's sampled answers to (count, length) prompts, one for each of its ``samplings``."""
+
+    @abstractmethod
+    def blocks(self, prompts: Tokens, bounds: NDArray[np.int64]) -> list[slice]:
+        """Return the slices in which prompts are best answered one after another, where answers are to be kept."""
+
+    @abstractmethod
+    def matches(
+        self, examples: Sequence[Examples], on_done: Callable[[int], None] = lambda count: None
+    ) -> list[NDArray[np.bool_]]:
+        """Return, for each set of examples, (members, count) whether a member's greedy answer is the given one.
+
+        It is exactly where every arg-max of one pass over prompt and given answer is the given next token: as long as
+        what comes before is right, decoding sees the same. So no answer is decoded.
+
+        Args:
+            examples: sets of examples, the prompts of each of one length.
+            on_done: told about (prompts x members) as they are done.
+        """
+
+    @abstractmethod
+    def rest(self) -> None:
+        """Give back what is kept for work of the same kind; for the end of a phase."""

@@ -1,0 +1,506 @@
+"""Members one by one, by their own forward pass and torch's derivatives: any member, on any device.
+
+What a member is computed by is a :class:`Runner`; the engine for processors has another one (cpu/runner.py) and is the
+same otherwise. On a processor, pieces of work go side by side, each on one core.
+"""
+
+import math
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from typing_extensions import override
+
+from easy2hard import processes
+from easy2hard.config import OptimiserSettings
+from easy2hard.engines.decoding import (
+    PASSED_TOKENS,
+    Answers,
+    Sampling,
+    Whole,
+    chunks,
+    decode,
+    decoded_tokens,
+    is_match,
+)
+from easy2hard.engines.engine import (
+    ANSWERING,
+    TRAINING,
+    Batches,
+    Crew,
+    Engine,
+    Examples,
+    Group,
+    Taken,
+    lowered_by,
+)
+from easy2hard.engines.optimisers import build_optimisers
+from easy2hard.engines.sharding import Sharded, in_parts, placed, whole
+from easy2hard.engines.threads import Workers, give_back_freed_memory, map_chunks, side_by_side
+from easy2hard.models.member import KeyValueCache, Member
+from easy2hard.vocabulary import PAD, Tokens
+
+T = TypeVar("T")
+
+BLOCK = 32
+"""Chunks answered in one go: under a minute of work at the sizes of a laptop. At the end of each a core may have to
+wait for another one, for half a chunk on average."""
+DRAFTS_PAY = 0.8
+"""Share of equal answers from which one member's answers are worth checking as drafts for the others."""
+PIECE_TOKENS = 1024
+"""Tokens of one piece on a CPU, about: their activations stay in the processor's cache (LOG.md)."""
+
+
+class Gradients:
+    """Loss and gradients of a member on examples, by torch's derivatives, with its weights as they are now.
+
+    Args:
+        model: the member.
+        precision: ``float32`` or ``bfloat16``, for the matrix products.
+    """
+
+    def __init__(self, model: Member, precision: str) -> None:
+        self.model = model
+        self.precision = precision
+        self.parameters = [weight for weight in model.parameters() if weight.requires_grad]
+
+    def logits(self, tokens: Tensor, first: int, positions: Tensor | None) -> Tensor:
+        """Return the logits of the positions from ``first`` on, as a member's ``forward``."""
+        logits: Tensor = self.model(tokens, first=first, positions=positions)
+        return logits
+
+    def wanted(self) -> Sequence[Tensor]:
+        """Return what gradients are computed of."""
+        return self.parameters
+
+    def loss(self, group: Group, scale: float) -> Tensor:
+        """Return ``scale`` times the summed cross-entropy of the answers of some examples."""
+        device = self.parameters[0].device
+        tokens = torch.from_numpy(group.tokens).to(device, torch.int64)
+        positions = None if group.positions is None else torch.from_numpy(group.positions).to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+            logits = self.logits(tokens[:, :-1], group.prompt_length - 1, positions)
+            return answer_loss(logits, tokens[:, group.prompt_length :]) * scale
+
+    def of(self, group: Group, scale: float) -> tuple[float, Sequence[Tensor]]:
+        """Return the loss of some examples and its gradients; callable from any thread."""
+        loss = self.loss(group, scale)
+        return float(loss.detach()), torch.autograd.grad(loss, self.wanted())
+
+    def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the gradients of the parameters that train, from sums of what :meth:`of` returned."""
+        return sums
+
+    def summed(self, pieces: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """Return the gradients of the parameters that train, over all pieces of all processes.
+
+        Args:
+            pieces: what :meth:`of` returned for each piece of this process.
+        """
+        totals = [torch.zeros_like(parameter) for parameter in self.parameters]
+        if pieces:
+            sums = list(pieces[0])
+            for gradient in pieces[1:]:
+                torch._foreach_add_(sums, list(gradient))
+            # Fused AdamW reads a gradient as if it lay in memory as its parameter does.
+            totals = [each.contiguous() for each in self.of_parameters(sums)]
+        processes.current().add_up(totals)
+        return totals
+
+
+class ShardedGradients(Gradients):
+    """Gradients of this process's part of each weight, summed over the processes by the backward pass itself."""
+
+    def __init__(self, model: Member, precision: str) -> None:
+        super().__init__(model, precision)
+        for weight in self.parameters:
+            weight.grad = None
+
+    @override
+    def of(self, group: Group, scale: float) -> tuple[float, Sequence[Tensor]]:
+        loss = self.loss(group, scale)
+        loss.backward()
+        return float(loss.detach()), []
+
+    @override
+    def summed(self, pieces: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        return [weight.grad for weight in self.parameters if weight.grad is not None]
+
+
+def answer_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the summed cross-entropy of (batch, time) answers, EOS included; padding does not count."""
+    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="sum")
+
+
+class Runner:
+    """One member, computed by its own forward pass and torch's derivatives.
+
+    Args:
+        member: the model.
+    """
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.member.device
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes that a cache takes for one token."""
+        return self.member.cached_bytes
+
+    def logits(self, tokens: Tensor, first: int = 0, cache: Any | None = None) -> Tensor:
+        """Return the logits of tokens, as the member's ``forward``."""
+        logits: Tensor = self.member(tokens, first, cache)
+        return logits
+
+    def make_cache(self, capacity: int) -> KeyValueCache:
+        """Return an empty cache for :meth:`logits`."""
+        return self.member.make_cache(capacity)
+
+    def whole(self) -> Whole | None:
+        """Return what answers greedily as one, faster than token by token, if there is something."""
+        return None
+
+    def gradients(self, precision: str) -> Gradients:
+        """Return what computes gradients for one step."""
+        return (ShardedGradients if isinstance(self.member, Sharded) else Gradients)(self.member, precision)
+
+
+class MemberCrew(Crew):
+    """One member, which takes its steps alone.
+
+    Args:
+        number: the member's.
+        runner: computes it.
+        batches: its examples.
+        optimiser: settings.
+        precision: of the matrix products.
+    """
+
+    def __init__(
+        self, number: int, runner: Runner, batches: Batches, optimiser: OptimiserSettings, precision: str
+    ) -> None:
+        self.members = [number]
+        self.runner = runner
+        self.batches = batches
+        self.clip = optimiser.clip
+        self.precision = precision
+        self.in_parts = isinstance(runner.member, Sharded)
+        self.optimisers = build_optimisers(runner.member, optimiser)
+        self._peaks = [group["lr"] for group in self._param_groups]
+        self._taken: list[list[Taken]] = []
+        self._workers = Workers(1)
+
+    @override
+    def __enter__(self) -> "MemberCrew":
+        threads = self.runner.device.type == "cpu" and not self.in_parts
+        self._workers = Workers(torch.get_num_threads() if threads else 1)
+        return self
+
+    @override
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._workers.__exit__(kind, error, traceback)
+
+    @property
+    def _param_groups(self) -> list[dict[str, Any]]:
+        return [group for each in self.optimisers for group in each.param_groups]  # loading a state makes them anew
+
+    @override
+    @lowered_by(TRAINING)
+    def step(self, step: int, progress: float, rate: float) -> None:
+        """Take a step; where loss or norm is no number, leave the weights alone.
+
+        Every process computes its rows of the batch; the sums over all of them are the same in each.
+        """
+        for group, peak in zip(self._param_groups, self._peaks, strict=True):
+            group["lr"] = rate * peak
+        batch = self.batches.batch(step, progress)
+        loss, norm = self._take(batch)
+        groups = ", ".join(f"{len(group.tokens)} prompts of {group.prompt_length} tokens" for group in batch)
+        self._taken.append([Taken(loss, norm, sum(group.tokens.size for group in batch), groups)])
+
+    def _take(self, batch: Sequence[Group]) -> tuple[float, float]:
+        """Take the step; return the loss and the gradient's norm."""
+        world = processes.current()
+        tokens = sum(int((group.tokens[:, group.prompt_length :] != PAD).sum()) for group in batch)
+        gradients = self.runner.gradients(self.precision)
+        # Pieces are computed side by side but added up in their own order: the sum does not depend on the cores.
+        if self.in_parts:
+            own = rows_of(batch, world.rank, world.count, blank=True)
+        else:
+            own = split(rows_of(batch, world.rank, world.count), self.runner.device, PIECE_TOKENS)
+        pieces = self._workers.map(
+            lambda group: gradients.of(group, 1 / tokens), own, size=lambda group: group.tokens.size
+        )
+        losses = torch.tensor([math.fsum(loss for loss, _ in pieces)], dtype=torch.float64)
+        totals = gradients.summed([gradient for _, gradient in pieces])
+        world.add_up([losses])
+        for parameter, total in zip(gradients.parameters, totals, strict=True):
+            parameter.grad = total
+        norm = float(whole(nn.utils.clip_grad_norm_(gradients.parameters, self.clip)))
+        loss = float(losses)
+        if math.isfinite(norm) and math.isfinite(loss):
+            for optimiser in self.optimisers:
+                optimiser.step()
+        return loss, norm
+
+    @override
+    def taken(self, all_of_them: bool) -> list[list[Taken]]:
+        taken, self._taken = self._taken, []
+        return taken
+
+    @override
+    def state(self, member: int) -> Iterator[tuple[str, Tensor]]:
+        parts = {f"model.{name}": tensor for name, tensor in self.runner.member.state_dict().items()}
+        for index, optimiser in enumerate(self.optimisers):
+            for parameter, state in optimiser.state_dict()["state"].items():
+                parts |= {f"optimiser.{index}.{parameter}.{key}": tensor for key, tensor in state.items()}
+        # Of all processes together, in one order (a loaded state has none), one at a time: they need not fit at once.
+        for name in sorted(parts):
+            yield name, whole(parts[name].detach()).cpu().contiguous()
+
+    @override
+    def load(self, member: int, state: Mapping[str, Tensor]) -> None:
+        self.runner.member.load_state_dict(part(state, "model."))
+        for index, optimiser in enumerate(self.optimisers):
+            states: dict[int, dict[str, Tensor]] = {}
+            weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+            for name, tensor in part(state, f"optimiser.{index}.").items():
+                parameter, _, key = name.partition(".")
+                states.setdefault(int(parameter), {})[key] = placed(tensor, weights[int(parameter)])
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
+
+
+def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def rows_of(batch: Sequence[Group], rank: int, count: int, blank: bool = False) -> list[Group]:
+    """Return the rows of a batch that are process ``rank``'s: one in ``count`` of each group.
+
+    A group that has none for it is left out, or has one without an answer, where ``blank`` asks for it: so all
+    processes have as many groups.
+    """
+    if count == 1:
+        return list(batch)
+    own = [group.rows(slice(rank, None, count)) for group in batch]
+    if not blank:
+        return [group for group in own if len(group.tokens)]
+    return [mine if len(mine.tokens) else _blank(group) for mine, group in zip(own, batch, strict=True)]
+
+
+def _blank(group: Group) -> Group:
+    tokens = group.tokens[:1].copy()
+    tokens[:, group.prompt_length :] = PAD
+    return Group(tokens, group.prompt_length)
+
+
+def split(batch: Sequence[Group], device: torch.device, limit: int) -> list[Group]:
+    """Return a batch in pieces of at most ``limit`` tokens, or one row; whole on a GPU."""
+    if device.type != "cpu":
+        return list(batch)
+    pieces = []
+    for group in batch:
+        rows, time_ = group.tokens.shape
+        count = -(-rows // max(1, limit // time_))
+        ends = [part[-1] + 1 for part in np.array_split(np.arange(rows), count)]
+        pieces += [group.rows(slice(begin, end)) for begin, end in pairwise([0, *ends])]
+    return pieces
+
+
+class ReferenceEngine(Engine):
+    """Members one by one.
+
+    Args:
+        members: the models, all alike and on one device.
+        precision: of the matrix products in training; answers are float32.
+        runner: computes one of them.
+        note: see :class:`Engine`.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        precision: str = "float32",
+        runner: Callable[[Member], Runner] = Runner,
+        note: str | None = None,
+    ) -> None:
+        self.members = members
+        self.note = note
+        self.precision = precision
+        self._runner = runner
+        self._runners = [runner(member) for member in members]
+        self._beside = members[0].device.type == "cpu"
+
+    @override
+    @contextmanager
+    def training(self) -> Iterator[Engine]:
+        with in_parts(self.members) as members:
+            yield self if members is self.members else ReferenceEngine(members, self.precision)
+
+    @override
+    def crews(self, batches: Sequence[Batches], optimiser: OptimiserSettings) -> Sequence[Crew]:
+        return [
+            MemberCrew(number, runner, own, optimiser, self.precision)
+            for number, (runner, own) in enumerate(zip(self._runners, batches, strict=True))
+        ]
+
+    @override
+    def side_by_side(
+        self, works: Sequence[Generator[T, None, None]], told: Callable[[T], None], stop: Callable[[], None]
+    ) -> None:
+        side_by_side(works, told, stop)
+
+    @override
+    @lowered_by(ANSWERING)
+    def answer(
+        self, prompts: Tokens, bounds: NDArray[np.int64], on_done: Callable[[int], None] = lambda count: None
+    ) -> list[Answers]:
+        """The same.
+
+        The first prompts are answered by every member for itself. Where the members agree often enough, one member's
+        answers to the others are drafts for the rest, members taking turns; no answer depends on it.
+        """
+        rest, parts, drafts = self._chunks(prompts, bounds), [], False
+        if len(self.members) > 1 and len(prompts):
+            first = rest.pop(0)
+            parts = [
+                map_chunks(
+                    lambda index: self._timed(index, prompts[first], bounds[first]),
+                    range(len(self.members)),
+                    self._beside,
+                )
+            ]
+            drafts = self._drafts_pay(parts[0])
+            on_done(first.stop)
+
+        def work(number: int) -> list[Answers]:
+            own, limits = prompts[rest[number]], bounds[rest[number]]
+            drafter = number % len(self.members) if drafts else None
+            drawn_up = None if drafter is None else self._timed(drafter, own, limits)
+            return [
+                drawn_up
+                if drawn_up is not None and index == drafter
+                else self._timed(index, own, limits, drawn_up.tokens if drawn_up else None)
+                for index in range(len(self.members))
+            ]
+
+        parts += map_chunks(
+            work,
+            range(len(rest)),
+            self._beside,
+            lambda number: on_done(rest[number].stop - rest[number].start),
+        )
+        length = int(bounds.max(initial=0))
+        return [joined([part[index] for part in parts], length) for index in range(len(self.members))]
+
+    @override
+    @lowered_by(ANSWERING)
+    def sample(
+        self,
+        prompts: Tokens,
+        bounds: NDArray[np.int64],
+        samplings: Sequence[Sequence[Sampling]],
+        on_done: Callable[[int], None] = lambda count: None,
+    ) -> list[list[Answers]]:
+        parts = self._chunks(prompts, bounds)
+        each = [(index, sampling) for index, own in enumerate(samplings) for sampling in own]
+
+        def work(number: int) -> Answers:
+            index, sampling = each[number % len(each)]
+            rows = parts[number // len(each)]
+            return self._timed(index, prompts[rows], bounds[rows], sampling=sampling)
+
+        def done(number: int) -> None:
+            if number % len(each) == len(each) - 1:
+                on_done(len(prompts[parts[number // len(each)]]))
+
+        answers = map_chunks(work, range(len(parts) * len(each)), self._beside, done)
+        length = int(bounds.max(initial=0))
+        whole_ones = iter([joined(answers[at :: len(each)], length) for at in range(len(each))])
+        return [[next(whole_ones) for _ in own] for own in samplings]
+
+    @override
+    def blocks(self, prompts: Tokens, bounds: NDArray[np.int64]) -> list[slice]:
+        small = self._chunks(prompts, bounds)
+        parts = (small[i : i + BLOCK] for i in range(0, len(small), BLOCK))
+        return [slice(part[0].start, part[-1].stop) for part in parts]
+
+    @override
+    @lowered_by(ANSWERING)
+    def matches(
+        self, examples: Sequence[Examples], on_done: Callable[[int], None] = lambda count: None
+    ) -> list[NDArray[np.bool_]]:
+        @torch.inference_mode()
+        def matches_of(work: tuple[int, int, slice]) -> NDArray[np.bool_]:
+            index, member, rows = work
+            prompts, answers = (each[rows] for each in examples[index])
+            return is_match(self._runners[member], prompts, answers)
+
+        parts = [
+            (index, member, rows)
+            for index, (prompts, answers) in enumerate(examples)
+            for member in range(len(self.members))
+            for rows in chunks(len(prompts), prompts.shape[1] + answers.shape[1], self._runners[0], PASSED_TOKENS)
+        ]
+        done = map_chunks(matches_of, parts, self._beside, lambda part: on_done(part[2].stop - part[2].start))
+        result = [np.zeros((len(self.members), len(prompts)), dtype=np.bool_) for prompts, _ in examples]
+        for (index, member, rows), matches in zip(parts, done, strict=True):
+            result[index][member, rows] = matches
+        return result
+
+    @override
+    def rest(self) -> None:
+        give_back_freed_memory()
+
+    def _chunks(self, prompts: Tokens, bounds: NDArray[np.int64]) -> list[slice]:
+        if not len(prompts):
+            return [slice(0, 0)]
+        runner = self._runners[0]
+        return chunks(len(prompts), prompts.shape[1] + int(bounds.max()), runner, decoded_tokens(runner))
+
+    def _timed(
+        self,
+        index: int,
+        prompts: Tokens,
+        bounds: NDArray[np.int64],
+        draft: Tokens | None = None,
+        sampling: Sampling | None = None,
+    ) -> Answers:
+        begin = time.thread_time()
+        answers = decode(self._runners[index], prompts, bounds, draft, sampling)
+        return replace(answers, seconds=time.thread_time() - begin)
+
+    def _drafts_pay(self, answers: Sequence[Answers]) -> bool:
+        """Return whether drafts save time: with a compiled loop decoding is faster than checking (LOG.md)."""
+        same = np.all([(each.tokens == answers[0].tokens).all(axis=1) & each.finished for each in answers], axis=0)
+        return bool(same.mean() >= DRAFTS_PAY) and self._runners[0].whole() is None
+
+
+def joined(parts: Sequence[Answers], length: int) -> Answers:
+    """Return the answers to prompts that were answered in parts, padded to ``length`` tokens."""
+    if len(parts) == 1:
+        return parts[0]
+    return Answers(
+        np.concatenate([np.pad(each.tokens, ((0, 0), (0, length - each.tokens.shape[1]))) for each in parts]),
+        np.concatenate([each.finished for each in parts]),
+        np.concatenate([each.confidence for each in parts]),
+        np.concatenate([each.mean_log_probability for each in parts]),
+        math.fsum(each.seconds for each in parts),
+    )
