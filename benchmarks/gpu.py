@@ -149,6 +149,7 @@ class Bench:
         self.products: dict[str, float] = {}
         self.source = SupervisedSource(Reserved(TASK, 0, 1000), ORACLE, scale.hardest)
         out.mkdir(parents=True, exist_ok=True)
+        torch.zeros(1, device=device)  # a device that nothing was on yet has no memory statistics to set back
 
     def note(self, name: str, value: float, unit: str, peer: float | None = None, note: str = "") -> None:
         """Note a measurement down; of a time, less is faster."""
