@@ -295,7 +295,7 @@ class Transformer(Member):
         if cache is not None:
             cache.see(tokens, prompt_length)
             seen, prompt_length, past = cache.tokens, cache.prompt_length, cache.length
-        weights = (cache and cache.weights) or self.stacked()
+        weights = self.stacked() if cache is None or cache.weights is None else cache.weights
         if cache is not None:
             cache.weights = weights
         x = embedded = embed(tokens.flatten()[None], weights.embedding)
