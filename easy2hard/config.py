@@ -172,6 +172,14 @@ class TrainingSettings(_Settings):
     restarts: int = Field(
         3, ge=0, description="returns to the last checkpoint, with other batches, after a loss that is not a number"
     )
+    second_target: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="weight of a second target beside the next token of an answer, learned by a head of its own that "
+        "training alone uses (the node after next of a way); 0: none",
+    )
+    second_offset: int = Field(2, ge=1, le=1000, description="tokens from the next one to the second target")
 
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:
@@ -559,6 +567,10 @@ class Settings(_Settings):
             )
             raise ValueError(
                 f"storage.keep_weights = {self.storage.keep_weights} must be at least {needed}, so that {why}"
+            )
+        if self.model.pretrained and self.training.second_target:
+            raise ValueError(
+                f"training.second_target = {self.training.second_target}: a pretrained model has one target (0)"
             )
         if self.model.pretrained and self.optimiser.name == "muon":
             raise ValueError("optimiser.name = 'muon': pretrained models train with adamw")

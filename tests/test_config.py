@@ -225,3 +225,16 @@ def test_a_file_that_is_no_toml_is_a_user_error(content: bytes, tmp_path: Path) 
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"recipe\.toml.*TOML"):
         load_recipe(str(path))
+
+
+def test_a_pretrained_model_has_one_target() -> None:
+    values: dict[str, Any] = {
+        "task": {"name": "copy"},
+        "model": {"pretrained": "folder"},
+        "optimiser": {"name": "adamw"},
+        "supervised": {"difficulty": 3, "steps": 1},
+        "rounds": {"count": 1, "steps": 1, "labels": 1},
+    }
+    assert parse_settings(values).training.second_target == 0
+    with pytest.raises(UserError, match=r"training.second_target = 0.5: a pretrained model has one target \(0\)"):
+        parse_settings({**values, "training": {"second_target": 0.5}})

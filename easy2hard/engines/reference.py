@@ -7,7 +7,7 @@ same otherwise. On a processor, pieces of work go side by side, each on one core
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from types import TracebackType
@@ -47,6 +47,7 @@ from easy2hard.engines.optimisers import build_optimisers
 from easy2hard.engines.sharding import Sharded, in_parts, placed, whole
 from easy2hard.engines.threads import Workers, give_back_freed_memory, map_chunks, side_by_side
 from easy2hard.models.member import KeyValueCache, Member
+from easy2hard.models.transformer import Transformer
 from easy2hard.vocabulary import PAD, Tokens
 
 T = TypeVar("T")
@@ -84,12 +85,21 @@ class Gradients:
 
     def loss(self, group: Group, scale: float) -> Tensor:
         """Return ``scale`` times the summed cross-entropy of the answers of some examples."""
-        device = self.parameters[0].device
-        tokens = torch.from_numpy(group.tokens).to(device, torch.int64)
-        positions = None if group.positions is None else torch.from_numpy(group.positions).to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+        tokens, positions = self.placed(group)
+        with self.products():
             logits = self.logits(tokens[:, :-1], group.prompt_length - 1, positions)
             return answer_loss(logits, tokens[:, group.prompt_length :]) * scale
+
+    def placed(self, group: Group) -> tuple[Tensor, Tensor | None]:
+        """Return the tokens and positions of some examples where the member is."""
+        device = self.parameters[0].device
+        positions = None if group.positions is None else torch.from_numpy(group.positions).to(device)
+        return torch.from_numpy(group.tokens).to(device, torch.int64), positions
+
+    def products(self) -> AbstractContextManager[None]:
+        """Make the matrix products have their precision."""
+        kind = self.parameters[0].device.type
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def of(self, group: Group, scale: float) -> tuple[float, Sequence[Tensor]]:
         """Return the loss of some examples and its gradients; callable from any thread."""
@@ -115,6 +125,23 @@ class Gradients:
             totals = [each.contiguous() for each in self.of_parameters(sums)]
         processes.current().add_up(totals)
         return totals
+
+
+class SecondTargetGradients(Gradients):
+    """Gradients of both targets of a member; the loss that is told is that of the next token alone."""
+
+    @override
+    def of(self, group: Group, scale: float) -> tuple[float, Sequence[Tensor]]:
+        assert isinstance(self.model, Transformer)
+        assert self.model.second is not None
+        tokens, positions = self.placed(group)
+        targets, offset = tokens[:, group.prompt_length :], self.model.second.offset
+        with self.products():
+            logits, later = self.model.both_targets(tokens[:, :-1], group.prompt_length - 1, positions)
+            loss = answer_loss(logits, targets) * scale
+            # The last tokens of an answer have no token so far on.
+            more = answer_loss(later[:, :-offset], targets[:, offset:]) * (scale * self.model.second.weight)
+        return float(loss.detach()), torch.autograd.grad(loss + more, self.wanted())
 
 
 class ShardedGradients(Gradients):
@@ -176,6 +203,8 @@ class Runner:
 
     def gradients(self, precision: str) -> Gradients:
         """Return what computes gradients for one step."""
+        if isinstance(self.member, Transformer) and self.member.second is not None:
+            return SecondTargetGradients(self.member, precision)
         return (ShardedGradients if isinstance(self.member, Sharded) else Gradients)(self.member, precision)
 
 

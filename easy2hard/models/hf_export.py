@@ -53,7 +53,9 @@ def export_transformer(member: Transformer, vocabulary: Vocabulary, folder: Path
     )
     with torch.device("meta"):
         model = transformers.SmolLM3ForCausalLM(config)
-    weights = {name: weight.detach().cpu() for name, weight in member.state_dict().items()}
+    # A second target is for training alone.
+    state = {name: weight for name, weight in member.state_dict().items() if not name.startswith("second.")}
+    weights = {name: weight.detach().cpu() for name, weight in state.items()}
     named = {name if name.startswith("lm_head.") else f"model.{name}": weight for name, weight in weights.items()}
     model.load_state_dict(named, assign=True)
     _write(model, task_tokenizer(vocabulary), range(EOS, len(vocabulary)), folder)

@@ -18,12 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from easy2hard.config import ModelSettings, ModelSize
+from easy2hard.config import ModelSettings, ModelSize, TrainingSettings
 from easy2hard.models.member import Member, Place
 from easy2hard.models.positions import Positions, build_positions
 from easy2hard.tasks.base import Task
 
 NORM_EPS = 1e-6
+ONE_TARGET = TrainingSettings()
+"""Training on the next token alone."""
 
 
 class BlockWeights(NamedTuple):
@@ -198,6 +200,26 @@ class Block(nn.Module):
         )
 
 
+class SecondTarget(nn.Module):
+    """A head of its own for a token further on than the next one, such as the node after next of a way.
+
+    It shares all but itself with the first head, trains beside it, and is asked for nothing else ("the node after
+    next": arXiv 2604.11912).
+
+    Args:
+        width: of the vectors it reads.
+        vocabulary: number of token ids.
+        weight: of its cross-entropy, the next token's having 1.
+        offset: tokens from the next one to its own.
+    """
+
+    def __init__(self, width: int, vocabulary: int, weight: float, offset: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(width, vocabulary, bias=False)
+        self.weight = weight
+        self.offset = offset
+
+
 class Transformer(Member):
     """A member of our own making.
 
@@ -211,6 +233,7 @@ class Transformer(Member):
         loops_per: tokens of a prompt for each of which there is one loop more; None for the same number for all. So the
             number grows with the difficulty, of which decoding knows the prompt alone (Fan et al. 2024, "Looped
             Transformers for Length Generalization").
+        second: a second target of training; None for the next token alone.
     """
 
     def __init__(
@@ -221,6 +244,7 @@ class Transformer(Member):
         positions: Positions | None = None,
         loops: int = 1,
         loops_per: int | None = None,
+        second: SecondTarget | None = None,
     ) -> None:
         super().__init__()
         self.size = size
@@ -235,6 +259,10 @@ class Transformer(Member):
         self.positions = positions
         if positions is not None:
             positions.initialise(generator)
+        self.second = second
+        if second is not None:
+            with torch.no_grad():
+                second.head.weight.normal_(0.0, size.width**-0.5, generator=generator)
 
     def _initialise(self, generator: torch.Generator) -> None:
         """Normal weights of variance 1 / inputs; what writes into the residual stream is scaled down by its depth."""
@@ -290,6 +318,21 @@ class Transformer(Member):
 
         ``positions`` are (batch, time) numbers of places that were drawn for training.
         """
+        x, weights = self._outputs(tokens, first, cache, positions)
+        return logits_of(x, weights).view(len(tokens), tokens.shape[1] - first, -1)
+
+    def both_targets(self, tokens: Tensor, first: int, positions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return what :meth:`forward` does, and the same of the second target."""
+        assert self.second is not None
+        x, weights = self._outputs(tokens, first, None, positions)
+        heads = (weights, weights._replace(head=self.second.head.weight[None]))
+        logits, later = (logits_of(x, each).view(len(tokens), tokens.shape[1] - first, -1) for each in heads)
+        return logits, later
+
+    def _outputs(
+        self, tokens: Tensor, first: int, cache: Cache | None, positions: Tensor | None
+    ) -> tuple[Tensor, Weights]:
+        """Return (1, batch * (time - first), width) outputs of the last block, and the stacked weights."""
         batch, time = tokens.shape
         prompt_length, past, seen = first + 1, 0, tokens
         if cache is not None:
@@ -324,7 +367,7 @@ class Transformer(Member):
             x = apply_block(x, weights.blocks[index], attend, asked)
         if cache is not None:
             cache.length += time
-        return logits_of(x, weights).view(batch, time - first, -1)
+        return x, weights
 
     def _attention(
         self,
@@ -369,11 +412,16 @@ class Transformer(Member):
         return torch.from_numpy(self.positions.ids(tokens.cpu().numpy(), prompt_length)).to(tokens.device)
 
 
-def build_transformer(model: ModelSettings, task: Task, generator: torch.Generator) -> Transformer:
+def build_transformer(
+    model: ModelSettings, task: Task, generator: torch.Generator, training: TrainingSettings = ONE_TARGET
+) -> Transformer:
     """Return an untrained member of the settings, for a task.
 
     Raises:
         UserError: the position scheme does not fit the task.
     """
-    scheme = build_positions(model, task)
-    return Transformer(model.size, len(task.vocabulary), generator, scheme, model.loops, model.loops_per)
+    scheme, vocabulary = build_positions(model, task), len(task.vocabulary)
+    second = None
+    if training.second_target:
+        second = SecondTarget(model.size.width, vocabulary, training.second_target, training.second_offset)
+    return Transformer(model.size, vocabulary, generator, scheme, model.loops, model.loops_per, second)

@@ -31,7 +31,7 @@ def build_members(settings: Settings, task: Task, device: torch.device) -> list[
         home = device if model.lora else torch.device("cpu")
         base = load_base(model, settings.training.precision, task.name, task.vocabulary, home)
         return [Pretrained(base, model.lora, generator).to(device) for generator in generators]
-    return [build_transformer(model, task, generator).to(device) for generator in generators]
+    return [build_transformer(model, task, generator, settings.training).to(device) for generator in generators]
 
 
 def load_members(run: RunDirectory, device: str = "auto") -> Engine:
@@ -75,5 +75,5 @@ def trained_parameters(settings: Settings, task: Task) -> int:
     if settings.model.pretrained:
         return trained_weights(settings.model, task.name, task.vocabulary)
     with torch.device("meta"):
-        member = build_transformer(settings.model, task, torch_generator(0, "space"))
+        member = build_transformer(settings.model, task, torch_generator(0, "space"), settings.training)
     return sum(weight.numel() for weight in member.parameters())

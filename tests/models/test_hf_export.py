@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from easy2hard.config import PRESETS
 from easy2hard.models.hf_export import export_pretrained, export_transformer, task_tokenizer
-from easy2hard.models.transformer import Transformer
+from easy2hard.models.transformer import SecondTarget, Transformer
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.tasks.registry import load_task, task_names
 from easy2hard.vocabulary import EOS, PAD
@@ -74,6 +74,22 @@ def test_500_greedy_answers_are_the_same(exported: tuple[Transformer, Any, Any])
     assert len(set(said)) > 150
     lengths = set(map(len, said))
     assert min(lengths) < bound == max(lengths)  # some end, some do not
+
+
+def test_a_second_target_stays_at_home(exported: tuple[Transformer, Any, Any], tmp_path: Path) -> None:
+    member, model, _ = exported
+    with_second = Transformer(
+        member.size,
+        len(TASK.vocabulary),
+        torch_generator(1, "weights"),
+        second=SecondTarget(member.size.width, 3, 1, 2),
+    )
+    with_second.load_state_dict(member.state_dict(), strict=False)
+    export_transformer(with_second, TASK.vocabulary, tmp_path / "exported")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "exported").state_dict()
+    assert {name: weight.tolist() for name, weight in again.items()} == {
+        name: weight.tolist() for name, weight in model.state_dict().items()
+    }
 
 
 @pytest.mark.parametrize("name", task_names())

@@ -823,3 +823,16 @@ def test_members_beat_the_baseline_where_they_were_taught_or_nowhere(
     )
     shared = min(len(ours), len(its))
     assert (record.no_better is None) == (not shared or np.mean(ours[:shared]) > np.mean(its[:shared]))
+
+
+def test_a_run_with_a_second_target_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    settings = short("rounds.count=1", "training.second_target=0.5", "storage.checkpoint_minutes=0")
+    whole = rounds.start(settings, tmp_path / "whole", Silent())
+    with pytest.raises(KeyboardInterrupt):
+        rounds.start(settings, tmp_path / "stopped", StopWithin(1, KeyboardInterrupt))
+    store = Store(tmp_path / "stopped")
+    rounds.resume(store, Silent())
+    assert_same_run(store, whole)
+    untrained = build_members(settings, copy_task()[0], torch.device("cpu"))
+    for member, before in zip(load_members(whole).members, untrained, strict=True):
+        assert not torch.equal(member.second.head.weight, before.second.head.weight)
