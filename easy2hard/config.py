@@ -151,8 +151,22 @@ class OptimiserSettings(_Settings):
     )
     eps: float = Field(1e-12, gt=0, description="added to AdamW's root of the mean square")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW and of Muon, relative to the learning rate")
+    muon_weight_decay: float | None = Field(
+        None, ge=0, description="of Muon, relative to its learning rate; default: weight_decay"
+    )
     floor: float = Field(0.01, ge=0, le=1, description="final learning rate as a share of the peak")
     clip: float = Field(1.0, gt=0, description="greatest norm of a member's gradient")
+
+    @property
+    def decay_of_muon(self) -> float:
+        """Weight decay of the hidden matrices where Muon trains them."""
+        return self.weight_decay if self.muon_weight_decay is None else self.muon_weight_decay
+
+    @model_validator(mode="after")
+    def _muon_has_a_decay(self) -> Self:
+        if self.muon_weight_decay is not None and self.name != "muon":
+            raise ValueError(f"muon_weight_decay = {self.muon_weight_decay} needs name = 'muon'")
+        return self
 
 
 class TrainingSettings(_Settings):

@@ -69,7 +69,7 @@ def build_optimisers(model: nn.Module, settings: OptimiserSettings) -> list[torc
     if settings.name == "muon":
         hidden = [weight for name, weight in rest if name.startswith("layers.") and weight.dim() == 2]
         rest = [(name, weight) for name, weight in rest if not any(weight is matrix for matrix in hidden)]
-        optimisers.append(Muon(hidden, settings.muon_learning_rate, settings.weight_decay))
+        optimisers.append(Muon(hidden, settings.muon_learning_rate, settings.decay_of_muon))
     optimisers.append(
         torch.optim.AdamW(
             [weight for _, weight in rest],

@@ -104,3 +104,8 @@ def test_the_settings_reach_the_optimisers() -> None:
     muon, adamw = (each.param_groups[0] for each in build_optimisers(new_member(0), settings))
     assert (muon["lr"], muon["weight_decay"]) == (0.25, 0.125)
     assert (adamw["lr"], adamw["weight_decay"], adamw["betas"], adamw["eps"]) == (0.5, 0.125, (0.8, 0.9), 1e-5)
+    muon, adamw = (
+        optimiser.param_groups[0]
+        for optimiser in build_optimisers(new_member(0), settings.model_copy(update={"muon_weight_decay": 0.5}))
+    )
+    assert (muon["weight_decay"], adamw["weight_decay"]) == (0.5, 0.125)

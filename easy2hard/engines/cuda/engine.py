@@ -40,6 +40,8 @@ def why_not(member: Member) -> str | None:
         return "a member with loops"
     if member.positions is not None:
         return f"a member with positions ({type(member.positions).__name__.lower()})"
+    if member.second is not None:
+        return "a member with a second target"
     return None
 
 

@@ -193,7 +193,7 @@ class Update:
         }
         for name, (update, scale) in ways.items():
             weight = self.stack.tensors[name].detach()
-            weight.mul_(1 - rate * self.settings.weight_decay)
+            weight.mul_(1 - rate * self.settings.decay_of_muon)
             weight.sub_(update.reshape(weight.shape) * (rate * scale))
 
     def _orthogonal(self, matrices: Tensor) -> Tensor:

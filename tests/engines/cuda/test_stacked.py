@@ -21,7 +21,7 @@ from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import ReferenceEngine, Runner
 from easy2hard.learning.batches import LabelledSource, Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
-from easy2hard.models.transformer import Transformer
+from easy2hard.models.transformer import SecondTarget, Transformer
 from easy2hard.runs import rounds
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator
@@ -403,3 +403,5 @@ def test_what_it_does_not_know_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     looped = Transformer(new_member(0).size, 14, torch.Generator(), loops=2)
     assert engine.why_not(new_member(0)) is None
     assert engine.why_not(looped) == "a member with loops"
+    twice = Transformer(new_member(0).size, 14, torch.Generator(), second=SecondTarget(32, 14, 0.3, 2))
+    assert engine.why_not(twice) == "a member with a second target"
