@@ -50,7 +50,7 @@ def laptop(values: dict[str, Any]) -> dict[str, Any]:
 
     supervised["difficulty"] = min(supervised["difficulty"], difficulty or supervised["difficulty"])
     # So few steps learn a range only with a curriculum, and reach beyond it only after a long decay.
-    supervised |= _phase(_less(supervised["steps"], 5, 100, 2500), decay=1 / 2) | {"curriculum": 0.5}
+    supervised |= _phase(_less(supervised["steps"], 5, 100, 2500), decay=1 / 2) | {"curriculum": 0.5, "stages": []}
     # At higher rates a round shakes up what the decay has settled.
     rounds |= _phase(_less(rounds["steps"], 5, 50, 200), decay=3 / 4) | {"learning_rate_scale": 0.05}
     rounds |= {"count": min(count, rounds["count"]), "step": 1, "labels": _less(rounds["labels"], 20, 500, 2500)}

@@ -21,7 +21,7 @@ CommandLine = Callable[..., CompletedProcess[str]]
 def priced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the supervised phase take 20 s a member, and a round 10 s."""
 
-    def estimate(settings: Settings, *rest: Any) -> Estimate:
+    def estimate(settings: Settings, *rest: Any, **options: Any) -> Estimate:
         members = settings.model.members
         rounds = [RoundEstimate(0, 10, 0.0, 20.0 * members, 0.0)]
         rounds += [RoundEstimate(n, 10 + n, 0.0, 10.0 * members, 0.0) for n in range(1, settings.rounds.count + 1)]

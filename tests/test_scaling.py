@@ -19,7 +19,7 @@ LARGE = [
     name for name in recipe_names() if load_recipe(name).model.preset != "tiny" or load_recipe(name).model.pretrained
 ]
 SHORT = ["supervised.steps=3", "supervised.warmup=1", "supervised.decay=1", "training.batch=8", "rounds.count=0"]
-SHORT += ["evaluation.examples=1", "evaluation.beyond=0"]
+SHORT += ["training.groups=1", "evaluation.examples=1", "evaluation.beyond=0"]
 
 
 @pytest.mark.parametrize("name", recipe_names())

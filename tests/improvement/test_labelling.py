@@ -211,11 +211,9 @@ def test_agreement_with_parts_looks_at_kept_labels_or_at_the_parts_that_judged_t
 
 
 def test_answers_and_their_parts_do_not_depend_on_the_blocks_they_are_made_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    from easy2hard.improvement import labelling
-
     prompts = prompts_of(4, 100)
     whole = labeller().propose(4, prompts, PARTS)
-    monkeypatch.setattr(labelling, "blocks", lambda *_: [slice(0, 33), slice(33, 34), slice(34, 100)])
+    monkeypatch.setattr(half_trained_engine(), "blocks", lambda *_: [slice(0, 33), slice(33, 34), slice(34, 100)])
     pieces = labeller().propose(4, prompts, PARTS)
     np.testing.assert_array_equal(pieces.parts, whole.parts)
     np.testing.assert_array_equal(pieces.questions, whole.questions)
