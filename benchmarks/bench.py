@@ -27,7 +27,7 @@ from benchmarks.memory import peak_memory
 from easy2hard.config import PRESETS, ModelSize, OptimiserSettings, PhaseSettings, load_recipe
 from easy2hard.engines.choice import build_engine
 from easy2hard.engines.reference import ReferenceEngine
-from easy2hard.improvement.labels import propose
+from easy2hard.improvement.proposals import propose
 from easy2hard.learning.batches import Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
 from easy2hard.models.transformer import Transformer

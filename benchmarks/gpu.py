@@ -28,7 +28,7 @@ from easy2hard.engines.cuda.engine import CudaEngine
 from easy2hard.engines.cuda.training import TOLD, StackedCrew
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import ReferenceEngine, Runner
-from easy2hard.improvement.labels import propose
+from easy2hard.improvement.proposals import propose
 from easy2hard.learning.batches import Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
 from easy2hard.models.transformer import Transformer

@@ -169,7 +169,7 @@ class Run:
             raise UserError(f"member = {member}: the run has members 0 to {settings.model.members - 1}")
 
         from easy2hard.engines.choice import build_engine
-        from easy2hard.improvement.labels import propose
+        from easy2hard.improvement.proposals import propose
 
         engine = self._loaded(device)
         if member is not None:
@@ -192,7 +192,7 @@ class Run:
         Raises:
             UserError: a file of the run is missing or changed, or another process is writing it.
             CollapseError: the collapse watch stopped the run (``easy2hard.runs.label_phase``).
-            DiskFullError: the disk is full (``easy2hard.runs.space``).
+            DiskFullError: the disk is full (``easy2hard.runs.disk_space``).
         """
         from easy2hard.runs import rounds, store
 

@@ -235,8 +235,8 @@ def _train(work: Any, out: Path) -> None:
     from easy2hard.engines.engine import DeviceFullError
     from easy2hard.learning.trainer import NonFiniteLossError
     from easy2hard.progress import ProgressListener
+    from easy2hard.runs.disk_space import DiskFullError
     from easy2hard.runs.label_phase import CollapseError
-    from easy2hard.runs.space import DiskFullError
 
     _on_interrupt()
     console = Console()
@@ -373,8 +373,8 @@ def du(run: RunArgument, as_json: JsonOption = False) -> None:
 
     Example: easy2hard du runs/copy-cpu-seed0
     """
+    from easy2hard.runs.disk_space import usage
     from easy2hard.runs.manifest import RunDirectory
-    from easy2hard.runs.space import usage
 
     sizes = usage(RunDirectory(run).path)
     if as_json:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from easy2hard.config import Settings, load_recipe, parse_settings, recipe_names
-from easy2hard.described import commented
 from easy2hard.engines.choice import has_gpu
 from easy2hard.errors import UserError
-from easy2hard.runs.check import check
 from easy2hard.runs.estimate import Estimate, duration, estimate
+from easy2hard.runs.preflight import check
+from easy2hard.settings_docs import commented
 
 FURTHER = 3
 """A recipe is given at most so many times the rounds of the shipped one it comes from."""

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from easy2hard.config import Settings, load_recipe
-from easy2hard.runs.outcome import outcome
+from easy2hard.runs.final_evaluation import outcome
 from easy2hard.runs.store import Store
 from studies.common import bring_to_end, finished
 

@@ -24,8 +24,8 @@ from rich.table import Table
 
 from easy2hard.config import parse_settings
 from easy2hard.runs.export import export_model
+from easy2hard.runs.final_evaluation import outcome
 from easy2hard.runs.manifest import RunDirectory
-from easy2hard.runs.outcome import outcome
 from easy2hard.runs.store import Store
 from easy2hard.tasks.registry import load_task_file
 from studies.common import bring_to_end

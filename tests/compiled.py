@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 def _cache() -> Path:
     """Return a folder for what is compiled of these sources, with these versions, for this processor.
 
-    Numba itself goes by the date of a function's own file: what it calls may have changed (vectors.py).
+    Numba itself goes by the date of a function's own file: what it calls may have changed (simd.py).
     """
     sources = [path.read_bytes() for path in sorted((ROOT / "easy2hard" / "engines" / "cpu").glob("*.py"))]
     compilers = [get_host_cpu_name(), *map(version, ("numba", "llvmlite", "torch"))]

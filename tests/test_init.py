@@ -9,10 +9,10 @@ import pytest
 
 from easy2hard import init
 from easy2hard.config import Settings, load_recipe, recipe_names
-from easy2hard.described import commented, filter_sections, sections
 from easy2hard.errors import UserError
 from easy2hard.runs import estimate as module
 from easy2hard.runs.estimate import Estimate, RoundEstimate
+from easy2hard.settings_docs import commented, filter_sections, sections
 
 CommandLine = Callable[..., CompletedProcess[str]]
 

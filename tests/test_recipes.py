@@ -8,7 +8,7 @@ from helpers import Silent
 
 from easy2hard.config import load_recipe, recipe_names
 from easy2hard.runs import rounds
-from easy2hard.runs.check import check
+from easy2hard.runs.preflight import check
 
 SHORT = [
     "supervised.steps=3",

@@ -12,7 +12,7 @@ from helpers import Silent
 from easy2hard.config import PRESETS, load_recipe, recipe_names
 from easy2hard.errors import UserError
 from easy2hard.runs import rounds
-from easy2hard.runs.check import check
+from easy2hard.runs.preflight import check
 from easy2hard.scaling import SMALL_BASE
 
 LARGE = [

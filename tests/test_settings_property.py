@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from easy2hard.config import Settings, parse_settings, recipe_names
 from easy2hard.errors import UserError
 from easy2hard.models.transformer import build_transformer
-from easy2hard.runs.check import check
+from easy2hard.runs.preflight import check
 from easy2hard.seeding import torch_generator
 from easy2hard.tasks.registry import load_task, task_names
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from easy2hard.config import recipe_names
-from easy2hard.described import Section, filter_sections, sections
+from easy2hard.settings_docs import Section, filter_sections, sections
 
 MARK = "<!-- settings -->"
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from easy2hard.evaluation.exact_match import right
 from easy2hard.improvement.filters import KEPT, Filtered
-from easy2hard.improvement.labels import pad_answers
+from easy2hard.improvement.proposals import pad_answers
 from easy2hard.tasks.oracle import Oracle
 
 NAME = "counter-examples"

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from easy2hard.engines.engine import Engine, Examples
 from easy2hard.evaluation.baseline import baseline_right
-from easy2hard.improvement.labels import Proposals, pad_answers, propose
+from easy2hard.improvement.proposals import Proposals, pad_answers, propose
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text
 from easy2hard.tasks.oracle import Oracle

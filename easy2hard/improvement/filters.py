@@ -25,7 +25,7 @@ from easy2hard.config import (
     VerifierFilter,
     VoteFilter,
 )
-from easy2hard.improvement.labels import Proposals, Relations
+from easy2hard.improvement.proposals import Proposals, Relations
 from easy2hard.vocabulary import PAD
 
 Mask = NDArray[np.bool_]

@@ -5,7 +5,7 @@ from itertools import count, islice, pairwise
 
 from easy2hard.config import RoundsSettings
 from easy2hard.errors import UserError
-from easy2hard.improvement.labels import Proposals
+from easy2hard.improvement.proposals import Proposals
 from easy2hard.tasks.base import Difficulty, Task, hardest
 
 History = Sequence[Sequence[Difficulty]]

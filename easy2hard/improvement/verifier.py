@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from easy2hard.improvement.labels import Proposals
+from easy2hard.improvement.proposals import Proposals
 from easy2hard.vocabulary import PAD
 
 FEATURES = ("least log-probability", "mean log-probability", "log-probability of the whole")

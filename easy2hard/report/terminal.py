@@ -15,8 +15,8 @@ from rich.text import Text
 from easy2hard.config import Settings
 from easy2hard.errors import UserError
 from easy2hard.report.words import duration
-from easy2hard.runs.live import Progress, read_progress
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, state_of
+from easy2hard.runs.progress_file import Progress, read_progress
 from easy2hard.tasks.base import hardest, parse_difficulty, span
 
 ROUNDS_SHOWN = 12

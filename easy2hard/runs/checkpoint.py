@@ -25,8 +25,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from easy2hard import processes
-from easy2hard.improvement.labelling import AnswerCheckpoints
-from easy2hard.improvement.labels import Draws, Proposals, Relations
+from easy2hard.improvement.labeller import AnswerCheckpoints
+from easy2hard.improvement.proposals import Draws, Proposals, Relations
 from easy2hard.learning.trainer import Checkpoints, Progress, State
 from easy2hard.runs.manifest import read_sealed
 from easy2hard.runs.store import write_sealed

@@ -26,14 +26,14 @@ from easy2hard.engines.choice import build_engine, cores, find_device
 from easy2hard.engines.engine import Group, Part
 from easy2hard.evaluation.exact_match import accuracy
 from easy2hard.improvement.filters import relations_of
-from easy2hard.improvement.labelling import Labeller
+from easy2hard.improvement.labeller import Labeller
 from easy2hard.improvement.schedules import next_difficulties
 from easy2hard.learning.batches import LabelledSource, Mixture, SupervisedSource
 from easy2hard.learning.trainer import fit
 from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
-from easy2hard.runs.check import check
 from easy2hard.runs.members import build_members
+from easy2hard.runs.preflight import check
 from easy2hard.runs.rounds import build_mixture
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest

@@ -14,10 +14,10 @@ from easy2hard.engines.engine import DeviceFullError, Engine
 from easy2hard.evaluation.counter_examples import counter_examples
 from easy2hard.evaluation.exact_match import right
 from easy2hard.improvement.filters import Filtered, Mask, add_counts
-from easy2hard.improvement.labelling import Labelled, Labeller
-from easy2hard.improvement.labels import Draws, Proposals, Relation, count_votes
+from easy2hard.improvement.labeller import Labelled, Labeller
 from easy2hard.improvement.ledger import read_prompts, write_ledger
 from easy2hard.improvement.noise import inject
+from easy2hard.improvement.proposals import Draws, Proposals, Relation, count_votes
 from easy2hard.improvement.schedules import next_difficulties, readiness_of
 from easy2hard.improvement.verifier import Verifier, learn
 from easy2hard.improvement.watch import (

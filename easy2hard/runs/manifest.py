@@ -9,7 +9,7 @@ training/round-000.csv           step, loss, learning rate, tokens
 checkpoint/                      what is kept within a round; empty between rounds (runs/checkpoint.py)
 tracking/                        what trackers keep, where there are some (runs/tracking.py); never read
 lock                             held by the process that writes
-progress.json                    where a running run is within its round (runs/live.py)
+progress.json                    where a running run is within its round (runs/progress_file.py)
 """
 
 import fcntl

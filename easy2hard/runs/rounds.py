@@ -24,15 +24,15 @@ from easy2hard.improvement.ledger import read_kept
 from easy2hard.learning.batches import STOCK, LabelledSource, Mixture, SupervisedSource
 from easy2hard.learning.trainer import NonFiniteLossError, Step, fit
 from easy2hard.models.member import Place
-from easy2hard.runs.check import check
 from easy2hard.runs.checkpoint import PhaseCheckpoints
+from easy2hard.runs.disk_space import check_room, needed, pausing, require, require_memory
 from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.label_phase import LabelPhase
 from easy2hard.runs.listener import Listener
-from easy2hard.runs.live import shown
 from easy2hard.runs.manifest import Manifest, RoundRecord, environment, file_digest, read_sealed
 from easy2hard.runs.members import build_members, check_base, trained_parameters
-from easy2hard.runs.space import check_room, needed, pausing, require, require_memory
+from easy2hard.runs.preflight import check
+from easy2hard.runs.progress_file import shown
 from easy2hard.runs.store import Store, load_weights
 from easy2hard.runs.tracking import tracked
 from easy2hard.tasks.base import Difficulty, difficulty_text, hardest

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easy2hard.errors import UserError
-from easy2hard.runs.check import check
 from easy2hard.runs.label_phase import CollapseError
 from easy2hard.runs.manifest import RunDirectory, state_of
+from easy2hard.runs.preflight import check
 from easy2hard.sweep.plan import PlannedRun, Sweep
 
 EVERY = 0.1

@@ -11,8 +11,8 @@ from easy2hard.config import ConfidenceFilter, FilterSettings, NoFilter, VoteFil
 from easy2hard.engines.decoding import Answers
 from easy2hard.evaluation.audit import audit_ledger, first_fall, readiness_compared
 from easy2hard.improvement.filters import apply_filters
-from easy2hard.improvement.labels import Proposals, count_votes, propose
 from easy2hard.improvement.ledger import write_ledger
+from easy2hard.improvement.proposals import Proposals, count_votes, propose
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.registry import load_oracle, load_task
 

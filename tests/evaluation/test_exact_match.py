@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from easy2hard.engines import reference
 from easy2hard.evaluation.exact_match import accuracy, evaluate_run
-from easy2hard.improvement.labels import propose
+from easy2hard.improvement.proposals import propose
 from easy2hard.tasks.base import Difficulty
 from easy2hard.tasks.prompts import evaluation_prompts
 from easy2hard.tasks.strings import StringTask

@@ -19,7 +19,7 @@ import torch
 
 from easy2hard.cli import main
 from easy2hard.engines.reference import MemberCrew, ReferenceEngine
-from easy2hard.improvement import labelling
+from easy2hard.improvement import labeller
 
 torch.set_num_threads(1)
 moments, steps = 0, 0
@@ -61,7 +61,7 @@ for name in ("replace", "unlink"):
     setattr(pathlib.Path, name, around(getattr(pathlib.Path, name)))
 train_step = MemberCrew._take
 MemberCrew._take = around(step)
-labelling.propose = around(labelling.propose)
+labeller.propose = around(labeller.propose)
 ReferenceEngine.blocks = lambda self, prompts, bounds: [slice(at, at + 30) for at in range(0, len(prompts), 30)]
 
 out = sys.argv[1]

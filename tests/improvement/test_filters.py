@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from easy2hard.config import ConfidenceFilter, FilterSettings, LengthFilter, NoFilter, VoteFilter
 from easy2hard.improvement.filters import KEPT, UNFINISHED, Filtered, add_counts, apply_filters
-from easy2hard.improvement.labels import Proposals
+from easy2hard.improvement.proposals import Proposals
 from easy2hard.vocabulary import EOS, PAD
 
 

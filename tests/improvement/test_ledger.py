@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from easy2hard.config import ConfidenceFilter, FilterSettings, NoFilter, VoteFilter
 from easy2hard.improvement.filters import Filtered, apply_filters
-from easy2hard.improvement.labels import propose
 from easy2hard.improvement.ledger import read_kept, write_ledger
+from easy2hard.improvement.proposals import propose
 
 COLUMNS = [
     "round",

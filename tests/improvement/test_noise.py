@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from easy2hard.config import NoiseSettings
 from easy2hard.engines.decoding import Answers
 from easy2hard.improvement.filters import Filtered, apply_filters
-from easy2hard.improvement.labels import count_votes
 from easy2hard.improvement.noise import inject
+from easy2hard.improvement.proposals import count_votes
 from easy2hard.seeding import numpy_generator
 from easy2hard.vocabulary import EOS
 

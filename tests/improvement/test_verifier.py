@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easy2hard.evaluation.exact_match import right
-from easy2hard.improvement.labels import Draws, Proposals, propose
+from easy2hard.improvement.proposals import Draws, Proposals, propose
 from easy2hard.improvement.verifier import RIDGE, Verifier, _design, features, learn
 
 

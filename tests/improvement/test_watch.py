@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from easy2hard.config import ConfidenceFilter, NoFilter, PartsFilter, RoundsSettings, VoteFilter, WatchSettings
 from easy2hard.improvement.filters import apply_filters
-from easy2hard.improvement.labels import propose
+from easy2hard.improvement.proposals import propose
 from easy2hard.improvement.watch import Past, Signals, decide, good_before, signals_of, stricter, trouble, unreliable
 
 WELL = Signals(1.0, 1.0, 0.0, 1.0)

@@ -16,8 +16,8 @@ from whole_runs import full_run
 
 from easy2hard.report import terminal
 from easy2hard.report.terminal import listed, runs_in, view, watch
-from easy2hard.runs.live import Progress
 from easy2hard.runs.manifest import RunDirectory
+from easy2hard.runs.progress_file import Progress
 
 CommandLine = Callable[..., CompletedProcess[str]]
 

@@ -11,8 +11,8 @@ from helpers import Silent, copy_task, half_trained_engine, prompts_of
 from easy2hard.config import load_recipe
 from easy2hard.engines.reference import ReferenceEngine
 from easy2hard.errors import UserError
-from easy2hard.improvement import labelling
-from easy2hard.improvement.labels import Draws, Proposals, Relations, propose
+from easy2hard.improvement import labeller
+from easy2hard.improvement.proposals import Draws, Proposals, Relations, propose
 from easy2hard.runs import rounds
 from easy2hard.runs.checkpoint import LabelCheckpoints
 from easy2hard.runs.integrity import problems
@@ -105,17 +105,17 @@ def test_a_label_phase_goes_on_where_it_was_interrupted(
 ) -> None:
     monkeypatch.setattr(ReferenceEngine, "blocks", few)
     settings = load_recipe("smoke", [*QUICK, *more, f"storage.checkpoint_minutes={minutes}"])
-    monkeypatch.setattr(labelling, "propose", whole := Interrupted(-1))
+    monkeypatch.setattr(labeller, "propose", whole := Interrupted(-1))
     whole_run = rounds.start(settings, tmp_path / "whole", Silent())
 
-    monkeypatch.setattr(labelling, "propose", first := Interrupted(8))
+    monkeypatch.setattr(labeller, "propose", first := Interrupted(8))
     with pytest.raises(KeyboardInterrupt):
         rounds.start(settings, tmp_path / "run", Silent())
     store = Store(tmp_path / "run")
     number = len(store.manifest.rounds)
     assert 0 < number < 3
     assert list(store.checkpoint_folder.glob(f"round-{number:03d}-answers-*"))
-    monkeypatch.setattr(labelling, "propose", second := Interrupted(-1))
+    monkeypatch.setattr(labeller, "propose", second := Interrupted(-1))
     rounds.resume(store, Silent())
     assert first.count + second.count == whole.count  # nothing was asked twice
     times = {"seconds", "phase_seconds", "member_seconds"}
@@ -141,7 +141,7 @@ def test_a_damaged_checkpoint_is_found_refused_and_may_be_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ReferenceEngine, "blocks", few)
-    monkeypatch.setattr(labelling, "propose", Interrupted(8))
+    monkeypatch.setattr(labeller, "propose", Interrupted(8))
     settings = load_recipe("smoke", [*QUICK, "storage.checkpoint_minutes=0"])
     with pytest.raises(KeyboardInterrupt):
         rounds.start(settings, tmp_path / "run", Silent())

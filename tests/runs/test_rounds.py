@@ -20,8 +20,8 @@ from easy2hard.engines.reference import MemberCrew
 from easy2hard.errors import UserError
 from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy
 from easy2hard.improvement.filters import Filtered
-from easy2hard.improvement.labelling import Labeller
-from easy2hard.improvement.labels import propose
+from easy2hard.improvement.labeller import Labeller
+from easy2hard.improvement.proposals import propose
 from easy2hard.improvement.watch import Signals
 from easy2hard.learning import trainer
 from easy2hard.learning.batches import LabelledSource, Mixture

@@ -18,8 +18,8 @@ from easy2hard.config import load_recipe
 from easy2hard.errors import UserError
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import rounds, tracking
+from easy2hard.runs.disk_space import usage
 from easy2hard.runs.integrity import check_intact
-from easy2hard.runs.space import usage
 from easy2hard.runs.store import Store
 
 FEW = ["supervised.steps=12", "supervised.decay=4", "supervised.warmup=2", "rounds.count=1", "rounds.steps=7"]

@@ -6,7 +6,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from easy2hard.runs.check import check
+from easy2hard.runs.preflight import check
 from easy2hard.sweep.plan import load_sweep, planned, sweep_names
 
 

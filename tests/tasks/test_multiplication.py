@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from easy2hard.config import Settings, parse_settings
 from easy2hard.errors import UserError
-from easy2hard.runs.check import check, planned_frontier
+from easy2hard.runs.preflight import check, planned_frontier
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import hardest
 from easy2hard.tasks.oracle import Checker

@@ -1,15 +1,15 @@
 """Causal attention of a whole batch as one compiled pass forwards and one backwards, read and written where it stands.
 
 Queries, keys and values stay in the rows that the matrix product made; nothing is rearranged, masked or computed only
-to be hidden. Positions that several examples share (prefixes.py) are computed once. For heads whose width is a multiple
-of 16; block.py has the plain way.
+to be hidden. Positions that several examples share (shared_prefixes.py) are computed once. For heads whose width is a
+multiple of 16; block.py has the plain way.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from easy2hard.engines.cpu.kernels import Array, compiled
-from easy2hard.engines.cpu.vectors import (
+from easy2hard.engines.cpu.simd import (
     exp,
     fma,
     greater,

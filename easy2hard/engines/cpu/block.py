@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from easy2hard.engines.cpu import whole
+from easy2hard.engines.cpu import compiled_block
 from easy2hard.engines.cpu.attention import attend, attend_backward
 from easy2hard.engines.cpu.kernels import flat, fused, norm_backward, normed, swiglu, swiglu_backward
-from easy2hard.engines.cpu.prefixes import Rows
-from easy2hard.engines.cpu.vectors import LANES
+from easy2hard.engines.cpu.shared_prefixes import Rows
+from easy2hard.engines.cpu.simd import LANES
 from easy2hard.models.transformer import KeysAndValues
 
 
@@ -105,7 +105,7 @@ def block_forward(
     rows, first, low = layout.rows, layout.first, layout.dtype
     width = x.shape[1]
     if cache is None and _is_whole(x, layout, weights):
-        return whole.forward(x, rows, first, layout.heads, whole.turned(weights))
+        return compiled_block.forward(x, rows, first, layout.heads, compiled_block.turned(weights))
     qkv_w, o_w, gate_up_w, down_w = (each.to(low) for each in weights)
     n1, r1 = normed(x)
     n1 = n1.to(low)
@@ -131,7 +131,7 @@ def _backward(
     """Return the gradients of a block's input and of its folded weights."""
     rows, first, full, low = layout.rows, layout.first, dy.dtype, layout.dtype
     if _is_whole(dy, layout, weights):
-        return whole.backward(dy, rows, first, layout.heads, weights, kept)
+        return compiled_block.backward(dy, rows, first, layout.heads, weights, kept)
     n1, r1, qkv, p, o, n2, r2, gate_up = kept
     qkv_w, o_w, gate_up_w, down_w = (each.to(low) for each in weights)
 
@@ -160,9 +160,9 @@ def _backward(
 
 
 def _is_whole(x: Tensor, layout: Layout, weights: Folded) -> bool:
-    """Return whether engines/cpu/whole.py takes a block with this input or gradient."""
+    """Return whether engines/cpu/compiled_block.py takes a block with this input or gradient."""
     width, hidden = weights.down.shape
-    return layout.dtype == torch.float32 and whole.applies(width, hidden, layout.heads, x, weights.down)
+    return layout.dtype == torch.float32 and compiled_block.applies(width, hidden, layout.heads, x, weights.down)
 
 
 def _is_compiled(qkv: Tensor, heads: int) -> bool:

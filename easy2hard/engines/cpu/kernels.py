@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from easy2hard.engines.cpu.vectors import LANES, exp, load, over, plus, spread, store, times
+from easy2hard.engines.cpu.simd import LANES, exp, load, over, plus, spread, store, times
 from easy2hard.models.transformer import NORM_EPS
 
 Array = NDArray[np.float32]

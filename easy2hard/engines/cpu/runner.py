@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from easy2hard.engines.cpu import whole
+from easy2hard.engines.cpu import compiled_block
 from easy2hard.engines.cpu.block import BlockFunction, Folded, FoldedCache, Layout, block_forward, fold
+from easy2hard.engines.cpu.compiled_decode import answer, pack
 from easy2hard.engines.cpu.kernels import fused
-from easy2hard.engines.cpu.prefixes import own_rows, shared_rows
-from easy2hard.engines.cpu.stepping import answer, pack
-from easy2hard.engines.cpu.vectors import LANES
+from easy2hard.engines.cpu.shared_prefixes import own_rows, shared_rows
+from easy2hard.engines.cpu.simd import LANES
 from easy2hard.engines.decoding import Whole
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import Gradients, Runner
@@ -118,14 +118,14 @@ class FoldedGradients(Gradients):
 
 
 class WholeGradients(Gradients):
-    """Gradients by compiled passes over the folded weights (engines/cpu/whole.py)."""
+    """Gradients by compiled passes over the folded weights (engines/cpu/compiled_block.py)."""
 
     def __init__(self, model: Transformer) -> None:
         super().__init__(model, "float32")
         with torch.enable_grad():
             blocks, head = folded(model), model.lm_head.weight * model.norm.weight
         self._folded = [each for block in blocks for each in block] + [head]
-        self._pass = whole.Pass(model.embed_tokens.weight, blocks, head, model.size.heads)
+        self._pass = compiled_block.Pass(model.embed_tokens.weight, blocks, head, model.size.heads)
 
     @override
     def of(self, group: Group, scale: float) -> tuple[float, Sequence[Tensor]]:
@@ -151,7 +151,7 @@ class CpuRunner(Runner):
         assert isinstance(member, Transformer)
         self.transformer = member
         size, weight = member.size, member.lm_head.weight
-        self._whole = whole.applies(size.width, size.feed_forward, size.heads, weight)
+        self._whole = compiled_block.applies(size.width, size.feed_forward, size.heads, weight)
 
     @override
     def logits(self, tokens: Tensor, first: int = 0, cache: Any | None = None) -> Tensor:

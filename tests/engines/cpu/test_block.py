@@ -9,7 +9,7 @@ from torch import Tensor
 
 from easy2hard.config import ModelSize
 from easy2hard.engines.cpu.block import BlockFunction, Layout, fold
-from easy2hard.engines.cpu.prefixes import own_rows
+from easy2hard.engines.cpu.shared_prefixes import own_rows
 from easy2hard.models.transformer import Block
 from easy2hard.seeding import torch_generator
 

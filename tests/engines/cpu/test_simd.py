@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easy2hard.engines.cpu.kernels import Array, compiled
-from easy2hard.engines.cpu.vectors import LANES, exp, greater, greatest, load, over, plus, spread, store, times, total
+from easy2hard.engines.cpu.simd import LANES, exp, greater, greatest, load, over, plus, spread, store, times, total
 
 
 @compiled

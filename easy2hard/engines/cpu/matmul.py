@@ -3,7 +3,7 @@
 import numpy as np
 
 from easy2hard.engines.cpu.kernels import Array, compiled
-from easy2hard.engines.cpu.vectors import fma, load, spread_at, store, zero
+from easy2hard.engines.cpu.simd import fma, load, spread_at, store, zero
 
 DEEP = 256
 """Terms of a sum that are taken at a time: the panel that they come from stays in the nearest cache."""

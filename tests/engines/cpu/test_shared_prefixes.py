@@ -6,7 +6,7 @@ from helpers import properties
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.engines.cpu.prefixes import MOST, own_rows, shared_rows
+from easy2hard.engines.cpu.shared_prefixes import MOST, own_rows, shared_rows
 
 
 @properties

@@ -7,8 +7,8 @@ from helpers import copy_task, half_trained_engine, prompts_of
 from easy2hard.config import ConfidenceFilter, FilterSettings, PartsFilter, RoundsSettings, TwinFilter, VoteFilter
 from easy2hard.errors import UserError
 from easy2hard.improvement.filters import apply_filters
-from easy2hard.improvement.labelling import Labelled, Labeller
-from easy2hard.improvement.labels import Relations, propose, with_relations
+from easy2hard.improvement.labeller import Labelled, Labeller
+from easy2hard.improvement.proposals import Relations, propose, with_relations
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import load_oracle, load_task

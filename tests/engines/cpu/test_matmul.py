@@ -5,7 +5,7 @@ from helpers import properties
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.engines.cpu.products import DEEP, product
+from easy2hard.engines.cpu.matmul import DEEP, product
 
 
 @properties

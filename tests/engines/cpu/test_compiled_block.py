@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easy2hard.config import ModelSize
-from easy2hard.engines.cpu import whole
+from easy2hard.engines.cpu import compiled_block
 from easy2hard.engines.cpu.runner import CpuRunner, FoldedGradients, WholeGradients
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import Gradients
@@ -67,7 +67,7 @@ def test_gradients_lie_in_memory_as_their_parameters() -> None:
 
 @pytest.mark.parametrize(
     ("width", "heads", "hidden"),
-    [(2 * whole.WIDEST, 2, 32), (24, 2, 32), (32, 2, 24)],
+    [(2 * compiled_block.WIDEST, 2, 32), (24, 2, 32), (32, 2, 24)],
     ids=["too wide", "odd heads", "odd feed-forward"],
 )
 def test_other_sizes_are_left_to_torch(width: int, heads: int, hidden: int) -> None:
@@ -77,7 +77,7 @@ def test_other_sizes_are_left_to_torch(width: int, heads: int, hidden: int) -> N
     assert type(CpuRunner(member().double()).gradients("float32")) is FoldedGradients
 
 
-@pytest.mark.parametrize(("width", "heads", "hidden"), [(2 * whole.WIDEST, 2, 64), (24, 2, 32), (48, 3, 40)])
+@pytest.mark.parametrize(("width", "heads", "hidden"), [(2 * compiled_block.WIDEST, 2, 64), (24, 2, 32), (48, 3, 40)])
 def test_sizes_that_are_not_compiled_whole_have_the_same_gradients(width: int, heads: int, hidden: int) -> None:
     model = member(width, 2, heads, hidden)
     tokens = torch.randint(EOS, SYMBOLS, (40, 9), generator=torch_generator(0, "tokens"))

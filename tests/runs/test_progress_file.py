@@ -8,13 +8,13 @@ from helpers import Silent
 
 from easy2hard.config import load_recipe
 from easy2hard.learning.trainer import Step
-from easy2hard.runs import live, rounds
-from easy2hard.runs.live import read_progress, shown
+from easy2hard.runs import progress_file, rounds
 from easy2hard.runs.manifest import RunDirectory
+from easy2hard.runs.progress_file import read_progress, shown
 
 
 def test_it_says_how_far_a_phase_is_and_goes_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "EVERY", 0.0)
+    monkeypatch.setattr(progress_file, "EVERY", 0.0)
     with suppress(KeyboardInterrupt), shown(tmp_path, Silent()) as listener:
         listener.phase(2, 7, "label", 50)
         listener.advance(20)
@@ -35,7 +35,7 @@ def test_it_says_how_far_a_phase_is_and_goes_with_the_run(tmp_path: Path, monkey
 
 def test_it_is_written_about_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
-    monkeypatch.setattr(live.time, "time", lambda: clock[0])
+    monkeypatch.setattr(progress_file.time, "time", lambda: clock[0])
     with shown(tmp_path, Silent()) as listener:
         listener.phase(1, 1, "label", 100)
         written = []

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from easy2hard.runs import outcome as module
+from easy2hard.runs import final_evaluation as module
+from easy2hard.runs.final_evaluation import FURTHEST, outcome
 from easy2hard.runs.manifest import RunDirectory, reach_of
-from easy2hard.runs.outcome import FURTHEST, outcome
 
 
 @pytest.fixture

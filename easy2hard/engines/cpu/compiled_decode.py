@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from easy2hard.engines.cpu.block import Folded
 from easy2hard.engines.cpu.kernels import Array, compiled, swiglu_loop
-from easy2hard.engines.cpu.products import product
-from easy2hard.engines.cpu.vectors import (
+from easy2hard.engines.cpu.matmul import product
+from easy2hard.engines.cpu.simd import (
     LANES,
     exp,
     fma,

@@ -24,7 +24,7 @@ from easy2hard.config import VoteFilter
 from easy2hard.engines import decoding, reference
 from easy2hard.engines.decoding import Answers
 from easy2hard.improvement.filters import apply_filters
-from easy2hard.improvement.labels import Draws, Proposals, count_votes, pad_answers, propose
+from easy2hard.improvement.proposals import Draws, Proposals, count_votes, pad_answers, propose
 from easy2hard.tasks.prompts import fresh_prompts
 from easy2hard.vocabulary import EOS, PAD, Tokens
 

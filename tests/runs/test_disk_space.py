@@ -14,9 +14,9 @@ from helpers import Silent
 
 from easy2hard.config import load_recipe
 from easy2hard.errors import UserError
-from easy2hard.runs import label_phase, rounds, space
+from easy2hard.runs import disk_space, label_phase, rounds
+from easy2hard.runs.disk_space import DiskFullError, usage
 from easy2hard.runs.manifest import Manifest
-from easy2hard.runs.space import DiskFullError, usage
 from easy2hard.runs.store import Store
 
 QUICK = ["supervised.steps=6", "supervised.decay=0", "rounds.steps=3", "rounds.decay=0", "rounds.labels=40"]
@@ -148,5 +148,5 @@ def test_a_pause_says_how_to_go_on(cli: Callable[..., CompletedProcess[str]], mo
 
 
 def test_other_errors_of_the_disk_are_not_called_a_full_one(tmp_path: Path) -> None:
-    with pytest.raises(PermissionError), space.pausing(tmp_path):
+    with pytest.raises(PermissionError), disk_space.pausing(tmp_path):
         raise PermissionError(errno.EACCES, "no")

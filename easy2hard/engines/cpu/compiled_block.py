@@ -22,9 +22,9 @@ from easy2hard.engines.cpu.kernels import (
     swiglu_backward_loop,
     swiglu_loop,
 )
-from easy2hard.engines.cpu.prefixes import Rows, shared_rows
-from easy2hard.engines.cpu.products import product
-from easy2hard.engines.cpu.vectors import LANES
+from easy2hard.engines.cpu.matmul import product
+from easy2hard.engines.cpu.shared_prefixes import Rows, shared_rows
+from easy2hard.engines.cpu.simd import LANES
 from easy2hard.vocabulary import PAD
 
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]

@@ -11,7 +11,7 @@ from typing_extensions import override
 from easy2hard.config import FilterSettings, RoundsSettings
 from easy2hard.engines.engine import Engine
 from easy2hard.improvement.filters import Filtered, Mask, apply_filters, relations_of
-from easy2hard.improvement.labels import Draws, Proposals, Relations, join, propose, with_relations
+from easy2hard.improvement.proposals import Draws, Proposals, Relations, join, propose, with_relations
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text
 from easy2hard.tasks.prompts import Reserved, fresh_prompts
