@@ -111,12 +111,12 @@ def _need_pairs(settings: RoundsSettings, task: Task, history: History) -> None:
 
 
 def _ahead(task: Task, history: History) -> Iterator[list[Difficulty]]:
-    """Yield the small steps past the supervised range that no round has taken yet."""
+    """Yield the small steps past the supervised range, less the difficulties that a round has taken already."""
     covered = {difficulty for difficulties in history for difficulty in difficulties}
     for hard in count(max(map(hardest, history[0])) + 1):
         for step in task.labelled_difficulties(hard):
-            if not covered.issuperset(step):
-                yield step
+            if left := [difficulty for difficulty in step if difficulty not in covered]:
+                yield left
 
 
 _SCHEDULES: dict[str, Callable[[RoundsSettings, Task, History, Ready], list[Difficulty]]] = {

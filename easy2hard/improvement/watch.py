@@ -75,12 +75,27 @@ def signals_of(labels: Sequence[Filtered], parts: float | None = None) -> Signal
     )
 
 
-def unreliable(settings: RoundsSettings, signals: Signals) -> str | None:
-    """Return why the parts of a round's labels cannot judge them yet, in words, or None."""
+def unreliable(settings: RoundsSettings, parts: float | None) -> str | None:
+    """Return why the parts of labels cannot judge them yet, in words, or None; ``parts`` is the signal of that name."""
     judge = settings.judged_by_parts
-    if judge is None or signals.parts is None or signals.parts >= judge.reliable:
+    if judge is None or parts is None or parts >= judge.reliable:
         return None
-    return f"the parts' own agreement, {signals.parts:.3f}, is below the filter's reliable = {judge.reliable}"
+    return f"the parts' own agreement, {parts:.3f}, is below the filter's reliable = {judge.reliable}"
+
+
+def too_early(rounds: RoundsSettings, watch: WatchSettings, labels: Filtered, parts: float | None) -> str | None:
+    """Return why a difficulty is put off where a round has others, in words, or None.
+
+    Args:
+        rounds: the filters.
+        watch: the share of its labels that a difficulty must keep, like a round.
+        labels: of the difficulty.
+        parts: how many of them, or of their parts, contain the answers to their own parts.
+    """
+    kept = float(labels.kept.mean()) if len(labels.kept) else 1.0
+    if watch.enabled and kept < watch.acceptance:
+        return f"the share kept, {kept:.2f}, is below watch.acceptance = {watch.acceptance}"
+    return unreliable(rounds, parts)
 
 
 def trouble(settings: WatchSettings, signals: Signals, past: Sequence[Past]) -> str | None:

@@ -265,6 +265,7 @@ def _notes(run: RunData) -> list[tuple[str, str]]:
         if record.spoilt:
             notes.append(("bad", f"{where}: {record.spoilt} labels were spoilt on purpose (settings noise)."))
         notes += [("", f"{where}, difficulty {d}: {reason}.") for d, reason in record.top_up.items()]
+        notes += [("", f"{where}: difficulty {d} was put off, since {reason}.") for d, reason in record.put_off.items()]
         if record.overlap:
             shared = ", ".join(record.overlap)
             notes.append(("", f"Difficulty {shared}: too few prompts to keep evaluation's apart from supervised ones."))

@@ -28,6 +28,7 @@ from easy2hard.improvement.watch import (
     good_before,
     signals_of,
     stricter,
+    too_early,
     trouble,
     unreliable,
 )
@@ -164,8 +165,7 @@ class LabelPhase:
         difficulties = self._next(number, past, asked)
         if not difficulties:
             return None
-        labelled = self._label_all(number, difficulties, rollbacks)
-        signals = self._signals(number, labelled)
+        difficulties, labelled, signals, put_off = self._label_ripe(number, difficulties, rollbacks)
         notes: dict[str, Any] = {}
         while True:
             memory = [_remembered(record) for record in past]
@@ -196,8 +196,8 @@ class LabelPhase:
                 self._answer_with(past)
                 difficulties = self._next(number, past, asked)
                 self.listener.note(f"{where}; back to the weights of round {past[-1].round}, with a stricter filter")
-            labelled = self._label_all(number, difficulties, rollbacks)
-            signals = self._signals(number, labelled)
+            difficulties, labelled, signals, more = self._label_ripe(number, difficulties, rollbacks)
+            put_off |= more
             if action == "roll back":
                 break  # its labels are trained on, whatever they look like; the next round is judged again
         ended = {
@@ -214,6 +214,7 @@ class LabelPhase:
         notes |= {
             "signals": signals.rounded(),
             "top_up": ended,
+            "put_off": put_off,
             "readiness": {difficulty_text(difficulty): values for difficulty, values in asked.items()},
             "member_seconds": [round(float(value), 3) for value in seconds],
             "verifier": verifier.record() if (verifier := self._learned(number)) else None,
@@ -231,22 +232,46 @@ class LabelPhase:
 
     def _verdict(self, signals: Signals, memory: Sequence[Past], rollbacks: int, tried: bool) -> tuple[Action, str]:
         """Return what to do about a round's labels, and why; ``tried`` after a hold or a roll-back in this round."""
-        if not tried and (problem := unreliable(self.settings.rounds, signals)):
+        if not tried and (problem := unreliable(self.settings.rounds, signals.parts)):
             return "hold", problem
         if problem := trouble(self.settings.watch, signals, memory):
             # What was held was tried already: a held difficulty in trouble means that the weights are.
             return decide(self.settings.watch, memory, rollbacks, may_hold=not tried), problem
         return "go on", ""
 
-    def _signals(self, number: int, labelled: Sequence[Labelled]) -> Signals:
-        """Return what the labels show. Of agreement with parts, the difficulty with the least counts."""
-        judged = self.settings.rounds.judged_by_parts is not None
-        shares: list[float] = []
-        if judged or self.settings.watch.enabled:
-            asked, labeller = self.settings.watch.sample, self._labeller()
-            found = [labeller.agreement_with_parts(number, each.filtered, judged, asked) for each in labelled]
-            shares = [share for share in found if share is not None]
-        return signals_of([each.filtered for each in labelled], min(shares, default=None))
+    def _label_ripe(
+        self, number: int, difficulties: Sequence[Difficulty], rollbacks: int
+    ) -> tuple[list[Difficulty], list[Labelled], Signals, dict[str, str]]:
+        """Label difficulties; those that it is too early for are put off, unless all are.
+
+        Returns:
+            The difficulties that are left, their labels, what these show, and why others were put off. Of agreement
+            with parts, the difficulty with the least counts.
+        """
+        labelled, settings = self._label_all(number, difficulties, rollbacks), self.settings
+        shares = [self._agreement(number, each) for each in labelled]
+        early = [
+            too_early(settings.rounds, settings.watch, each.filtered, share)
+            for each, share in zip(labelled, shares, strict=True)
+        ]
+        ripe = [index for index, reason in enumerate(early) if reason is None] or list(range(len(early)))
+        put_off = {
+            difficulty_text(difficulty): reason
+            for index, (difficulty, reason) in enumerate(zip(difficulties, early, strict=True))
+            if reason is not None and index not in ripe
+        }
+        for text, reason in put_off.items():
+            self.listener.note(f"round {number}, difficulty {text}: {reason}; it is put off")
+        found = [share for index in ripe if (share := shares[index]) is not None]
+        signals = signals_of([labelled[index].filtered for index in ripe], min(found, default=None))
+        return [difficulties[index] for index in ripe], [labelled[index] for index in ripe], signals, put_off
+
+    def _agreement(self, number: int, labelled: Labelled) -> float | None:
+        """Return how well the parts of a difficulty's labels are answered; None where nobody asks."""
+        judged, watch = self.settings.rounds.judged_by_parts is not None, self.settings.watch
+        if not (judged or watch.enabled):
+            return None
+        return self._labeller().agreement_with_parts(number, labelled.filtered, judged, watch.sample)
 
     def _answer_with(self, past: Sequence[RoundRecord]) -> None:
         """Load the weights that give labels after the ``past`` rounds: the newest, or a mean of the last."""

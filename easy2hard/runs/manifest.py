@@ -60,6 +60,8 @@ class RoundRecord(BaseModel):
     """For each difficulty the accelerated schedule asked about: its readiness, label-free and by the oracle."""
     top_up: dict[str, str] = {}
     """Difficulties that kept fewer labels than wanted, and why topping up ended."""
+    put_off: dict[str, str] = {}
+    """Difficulties that it was too early for: their labels were left out, the round had others. With the reason."""
     spoilt: int = 0
     """Kept labels that were spoilt on purpose (settings ``noise``)."""
     averaged: list[int] = []

@@ -42,6 +42,14 @@ def test_a_round_that_was_held_is_followed_by_the_next_difficulty() -> None:
     assert next_difficulties(RoundsSettings(count=1, steps=1, labels=1), COPY, history) == [6]
 
 
+def test_what_a_round_put_off_comes_next_and_holds_nothing_else_back() -> None:
+    two = RoundsSettings(count=1, steps=1, labels=1, step=2)
+    assert next_difficulties(two, COPY, [[1, 2, 3], [5]]) == [4, 6]
+    square = MULTIPLICATION.supervised_difficulties(2)
+    steps = MULTIPLICATION.labelled_difficulties(3)
+    assert next_difficulties(two, MULTIPLICATION, [square, steps[0][:1]]) == [*steps[0][1:], *steps[1]]
+
+
 def test_pairs_come_in_the_order_of_the_paper() -> None:
     settings = RoundsSettings(count=1, steps=1, labels=1)
     history: list[list[Difficulty]] = [[(a, b) for a in range(1, 6) for b in range(1, 6)]]

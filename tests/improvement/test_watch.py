@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from easy2hard.config import ConfidenceFilter, NoFilter, PartsFilter, RoundsSettings, VoteFilter, WatchSettings
 from easy2hard.improvement.filters import apply_filters
 from easy2hard.improvement.proposals import propose
-from easy2hard.improvement.watch import Past, Signals, decide, good_before, signals_of, stricter, trouble, unreliable
+from easy2hard.improvement.watch import (
+    Past,
+    Signals,
+    decide,
+    good_before,
+    signals_of,
+    stricter,
+    too_early,
+    trouble,
+    unreliable,
+)
 
 WELL = Signals(1.0, 1.0, 0.0, 1.0)
 
@@ -88,10 +98,22 @@ def test_confidence_is_compared_with_the_best_labelled_round_alone() -> None:
 
 def test_parts_that_do_not_agree_with_their_own_parts_judge_nothing() -> None:
     judged = RoundsSettings(count=1, steps=1, labels=1, filters=[PartsFilter(name="parts", reliable=0.9)])
-    assert "0.890" in (unreliable(judged, Signals(1.0, 1.0, 0.0, 1.0, 0.89)) or "")
-    assert unreliable(judged, Signals(1.0, 1.0, 0.0, 1.0, 0.9)) is None
-    assert unreliable(judged, WELL) is None  # nothing was asked
-    assert unreliable(RoundsSettings(count=1, steps=1, labels=1), Signals(1.0, 1.0, 0.0, 1.0, 0.1)) is None
+    assert "0.890" in (unreliable(judged, 0.89) or "")
+    assert unreliable(judged, 0.9) is None
+    assert unreliable(judged, None) is None  # nothing was asked
+    assert unreliable(RoundsSettings(count=1, steps=1, labels=1), 0.1) is None
+
+
+def test_it_is_too_early_for_a_difficulty_that_keeps_little_or_has_unreliable_parts() -> None:
+    task, _ = copy_task()
+    rounds = RoundsSettings(count=1, steps=1, labels=1, filters=[PartsFilter(name="parts", reliable=0.9)])
+    labels = apply_filters([NoFilter(name="none")], propose(half_trained_engine(), task, 9, prompts_of(9, 50)))
+    kept = float(labels.kept.mean())
+    assert 0 < kept < 1
+    assert too_early(rounds, WatchSettings(acceptance=kept), labels, 0.9) is None
+    assert "watch.acceptance" in (too_early(rounds, WatchSettings(acceptance=kept + 0.01), labels, 0.9) or "")
+    assert "reliable" in (too_early(rounds, WatchSettings(acceptance=kept), labels, 0.89) or "")
+    assert too_early(rounds, WatchSettings(enabled=False, acceptance=1.0), labels, None) is None
 
 
 @properties

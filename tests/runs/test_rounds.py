@@ -368,6 +368,21 @@ def test_a_run_holds_its_difficulty_until_the_parts_are_reliable(
     assert [record.signals.get("parts") for record in store.manifest.rounds] == [None, 0.97, 0.93, 0.96]
 
 
+def test_a_round_puts_off_what_it_is_too_early_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agreements = iter([0.97, 0.9, 0.96, 0.97])
+    monkeypatch.setattr(Labeller, "agreement_with_parts", lambda *_: next(agreements))
+    listener = Noted()
+    store = rounds.start(
+        short("rounds.filters=[{name='parts'}]", "rounds.count=2", "rounds.step=2"), tmp_path / "run", listener
+    )
+    records = store.manifest.rounds
+    assert [record.difficulties for record in records] == [[1, 2, 3], [4], [5, 6]]
+    assert "reliable" in records[1].put_off["5"]
+    assert any("difficulty 5" in note and "put off" in note for note in listener.notes)
+    assert (records[1].signals["parts"], records[2].signals["parts"], records[2].put_off) == (0.97, 0.96, {})
+    assert {len(prompt) for prompt in pq.read_table(store.ledger_path(1))["prompt"].to_pylist()} == {5}
+
+
 def test_the_watch_asks_the_parts_of_a_sample_of_labels(tmp_path: Path) -> None:
     """Whether or not they are a filter; the task of the smoke recipe has parts."""
     watched = load_recipe("smoke", ["watch.enabled=true", "watch.parts=1", "rounds.count=1"])
