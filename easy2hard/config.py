@@ -395,6 +395,13 @@ class RoundsSettings(PhaseSettings):
         description="weights that a round's training begins with: the newest, or those before any training",
     )
     newest_share: float = Field(0.5, gt=0, lt=1, description="share of a batch from the newest round's labels")
+    supervised_share: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="share of D0 in the rest of a batch, so that many rounds do not crowd it out; default: D0 and "
+        "older rounds weigh 1 for each of their difficulties",
+    )
     learning_rate_scale: float = Field(
         1.0, gt=0, description="peak rates of the rounds relative to the supervised phase"
     )

@@ -65,15 +65,16 @@ def build_mixture(
     batch = (number > 0 and settings.rounds.batch) or settings.training.batch
     stream: tuple[str | int, ...] = ("batches", number, member)
     older = [] if settings.rounds.data == "replace" else older
+    # A round weighs 1 for each difficulty it covers; one with fewer labels than a batch holds, less by as much.
+    weighed = [(source, len(source.labels) * min(1.0, len(source) / batch)) for source in older if len(source)]
+    of_supervised = float(len(supervised.task.evaluated_difficulties(settings.supervised.difficulty)))
+    if weighed and (share := settings.rounds.supervised_share) is not None:
+        of_supervised = share / (1 - share) * sum(weight for _, weight in weighed)
     return Mixture(
         seed=settings.seed,
         stream=(*stream, "again", again) if again else stream,
-        supervised=(
-            supervised if number == 0 else supervised.whole,
-            float(len(supervised.task.evaluated_difficulties(settings.supervised.difficulty))),
-        ),
-        # A round weighs 1 for each difficulty it covers; one with fewer labels than a batch holds, less by as much.
-        older=[(source, len(source.labels) * min(1.0, len(source) / batch)) for source in older if len(source)],
+        supervised=(supervised if number == 0 else supervised.whole, of_supervised),
+        older=weighed,
         newest=newest if newest is not None and len(newest) else None,
         batch=batch,
         groups=settings.training.groups,

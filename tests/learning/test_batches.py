@@ -185,6 +185,17 @@ def test_rounds_go_on_with_the_whole_easy_range() -> None:
     assert longest == [1, 6]
 
 
+@pytest.mark.parametrize(("share", "expected"), [(None, 6 / 36), (0.75, 0.75)], ids=["by difficulties", "set"])
+def test_many_rounds_need_not_crowd_out_the_easy_range(share: float | None, expected: float) -> None:
+    sets = ["supervised.difficulty=6", "rounds.newest_share=0.5", "training.groups=8"]
+    settings = load_recipe("smoke", sets if share is None else [*sets, f"rounds.supervised_share={share}"])
+    labels = [LabelledSource([marked_labels(100, 500)]) for _ in range(30)]
+    mixed = build_mixture(settings, supervised("copy", 6), labels, labels[0], 1, 0)
+    counts = marks_of([mixed.batch(step, 0.0) for step in range(500)])
+    easy = counts.total() - counts[100]
+    assert easy / (counts.total() / 2) == pytest.approx(expected, abs=0.02)
+
+
 def test_a_curriculum_begins_with_the_easiest_and_ends_with_everything() -> None:
     drawn = mixture(source=supervised("copy", 6, 0.5), batch=48, groups=12)
     hardest = [max(group.prompt_length - 2 for group in drawn.batch(0, step / 100)) for step in range(100)]
