@@ -24,7 +24,6 @@ from rich.table import Table
 
 from benchmarks import peer
 from benchmarks.memory import peak_memory
-from easy2hard.config import PRESETS, ModelSize, OptimiserSettings, PhaseSettings, load_recipe
 from easy2hard.engines.choice import build_engine
 from easy2hard.engines.reference import ReferenceEngine
 from easy2hard.improvement.proposals import propose
@@ -36,6 +35,9 @@ from easy2hard.runs.manifest import Manifest, RunDirectory, environment
 from easy2hard.runs.members import load_members
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator, torch_generator
+from easy2hard.settings.model import PRESETS, ModelSize
+from easy2hard.settings.recipes import load_recipe
+from easy2hard.settings.training import OptimiserSettings, PhaseSettings
 from easy2hard.tasks.base import Difficulty, hardest
 from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import load_oracle, load_task
@@ -193,7 +195,7 @@ def base_run(difficulty: int) -> RunDirectory:
             f"supervised.steps={steps}",
             f"supervised.decay={steps // 2}",
             "rounds.count=0",
-            'rounds.filters=[{name="none"}]',
+            'labels.filters=[{name="none"}]',
             "evaluation.beyond=0",
             "evaluation.examples=100",
         ]
@@ -282,9 +284,9 @@ def our_round(base: RunDirectory) -> float:
     with TemporaryDirectory() as folder:
         settings = base.settings
         changed = {
-            "rounds": settings.rounds.model_copy(
-                update={"count": 1, "step": 1, "labels": ROUND["labels"], "steps": ROUND["steps"]}
-            ),
+            "rounds": settings.rounds.model_copy(update={"count": 1, "steps": ROUND["steps"]}),
+            "labels": settings.labels.model_copy(update={"count": ROUND["labels"]}),
+            "schedule": settings.schedule.model_copy(update={"stride": 1}),
             "optimiser": ADAMW,
             "evaluation": settings.evaluation.model_copy(
                 update={"examples": ROUND["examples"], "beyond": ROUND["beyond"]}

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.bench import forward_flops
-from easy2hard.config import Settings, load_recipe
 from easy2hard.improvement.schedules import next_difficulties
+from easy2hard.settings.recipes import load_recipe
+from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Difficulty, Task, hardest
 from easy2hard.tasks.registry import load_task
 
@@ -50,9 +51,9 @@ def operations(settings: Settings, task: Task) -> dict[str, float]:
     found |= {"label": 0.0, "train, rounds": 0.0, "evaluate": 0.0}
     for number in range(rounds.count + 1):
         if number:
-            history.append(next_difficulties(rounds, task, history))
+            history.append(next_difficulties(settings.schedule, task, history))
             new = mean(history[-1])
-            found["label"] += members * rounds.labels * len(history[-1]) * new
+            found["label"] += members * settings.labels.count * len(history[-1]) * new
             past = [(len(history[0]), base), *((len(each), mean(each)) for each in history[1:-1])]
             old = sum(weight * each for weight, each in past) / sum(weight for weight, _ in past)
             row = rounds.newest_share * new + (1 - rounds.newest_share) * old

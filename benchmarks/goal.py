@@ -16,9 +16,10 @@ from typing import Any
 
 from benchmarks import peer
 from benchmarks.bench import Silent
-from easy2hard.config import PRESETS, load_recipe
 from easy2hard.runs import rounds
 from easy2hard.runs.manifest import Manifest
+from easy2hard.settings.model import PRESETS
+from easy2hard.settings.recipes import load_recipe
 from easy2hard.tasks.registry import load_task
 
 RESULTS = Path(__file__).parent / "goal.json"
@@ -74,7 +75,7 @@ def theirs() -> list[dict[str, Any]]:
     spent += time.perf_counter() - begin
     note(d0)
     older: list[list[peer.Example]] = []
-    step, phase = settings.rounds.step, settings.rounds
+    step, phase = settings.schedule.stride, settings.rounds
     for number in range(1, phase.count + 1):
         begin = time.perf_counter()
         peer.one_round(
@@ -83,7 +84,7 @@ def theirs() -> list[dict[str, Any]]:
             d0,
             older,
             d0 + number * step,
-            phase.labels,
+            settings.labels.count,
             phase.steps * members,
             settings.evaluation.examples,
             settings.evaluation.beyond,

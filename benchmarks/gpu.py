@@ -22,7 +22,6 @@ import numpy as np
 import torch
 
 from benchmarks import peer
-from easy2hard.config import PRESETS, ModelSize, OptimiserSettings, PhaseSettings, load_recipe
 from easy2hard.engines.choice import find_device
 from easy2hard.engines.cuda.engine import CudaEngine
 from easy2hard.engines.cuda.training import TOLD, StackedCrew
@@ -35,6 +34,9 @@ from easy2hard.models.transformer import Transformer
 from easy2hard.runs import rounds
 from easy2hard.runs.manifest import Manifest
 from easy2hard.seeding import numpy_generator, torch_generator
+from easy2hard.settings.model import PRESETS, ModelSize
+from easy2hard.settings.recipes import load_recipe
+from easy2hard.settings.training import OptimiserSettings, PhaseSettings
 from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import load_oracle, load_task
 from easy2hard.vocabulary import EOS
@@ -82,12 +84,12 @@ WHOLE = Scale(
         "supervised.warmup=0",
         "supervised.decay=0",
         "rounds.count=2",
-        "rounds.step=1",
-        "rounds.labels=4096",
+        "schedule.stride=1",
+        "labels.count=4096",
         "rounds.steps=60",
         "rounds.warmup=0",
         "rounds.decay=0",
-        "rounds.filters=[{name='none'}]",
+        "labels.filters=[{name='none'}]",
         "watch.enabled=false",
         "evaluation.examples=200",
         "evaluation.beyond=5",
@@ -110,7 +112,7 @@ QUICK = Scale(
         "training.batch=32",
         "supervised.difficulty=3",
         "supervised.steps=3",
-        "rounds.labels=20",
+        "labels.count=20",
         "rounds.steps=3",
         "evaluation.examples=5",
         "evaluation.beyond=1",
@@ -359,7 +361,7 @@ class Bench:
         record = store.manifest.rounds[-1]
         tokenizer = peer.build_tokenizer(load_task("copy").vocabulary)
         model = peer.build_model(settings.model.size, len(load_task("copy").vocabulary)).to(self.device)
-        hardest, given = settings.supervised.difficulty, settings.rounds
+        hardest = settings.supervised.difficulty
         older: list[Any] = []
         begin = time.perf_counter()
         peer.one_round(
@@ -368,8 +370,8 @@ class Bench:
             hardest,
             older,
             hardest + 1,
-            given.labels,
-            given.steps,
+            settings.labels.count,
+            settings.rounds.steps,
             settings.evaluation.examples,
             settings.evaluation.beyond,
             settings.training.batch,

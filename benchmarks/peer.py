@@ -29,7 +29,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from easy2hard.config import ModelSize
+from easy2hard.settings.model import ModelSize
 from easy2hard.vocabulary import BOS, EOS, PAD, Vocabulary
 
 logging.set_verbosity_error()

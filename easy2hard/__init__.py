@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from easy2hard.api import Answer, Run, run
     from easy2hard.errors import UserError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = ["Answer", "Run", "UserError", "__version__", "run"]
 
 

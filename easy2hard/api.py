@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from easy2hard.config import Settings, load_recipe
 from easy2hard.errors import UserError
 from easy2hard.runs.manifest import Manifest, RunDirectory
+from easy2hard.settings.recipes import load_recipe
+from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import difficulty_text, hardest, parse_difficulty
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ def run(
         scale: ``"laptop"`` brings the recipe to the size of one (docs/scale.md).
         device: where it computes: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         overrides: settings that replace the recipe's. Two underscores stand for the dot of a setting's name:
-            ``seed=1, rounds__count=3, rounds__filters=[{"name": "none"}]``.
+            ``seed=1, rounds__count=3, labels__filters=[{"name": "none"}]``.
 
     Raises:
         UserError: a setting is not allowed or does not fit the task, or ``out`` is in use.

@@ -24,14 +24,14 @@ app = typer.Typer(
 
 def _recipes(incomplete: str) -> list[str]:
     """Return what a shell may complete a recipe to."""
-    from easy2hard.config import recipe_names
+    from easy2hard.settings.recipes import recipe_names
 
     return [name for name in [*recipe_names(), *map(str, Path().glob("*.toml"))] if name.startswith(incomplete)]
 
 
 def _sweeps(incomplete: str) -> list[str]:
     """Return what a shell may complete a sweep to."""
-    from easy2hard.config import shipped
+    from easy2hard.settings.recipes import shipped
 
     return [name for name in [*shipped("sweeps"), *map(str, Path().glob("*.toml"))] if name.startswith(incomplete)]
 
@@ -631,7 +631,7 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
             if fallen is None
             else f"label precision first fell below {FALLEN} in round {rows[fallen]['round']}"
         )
-    ready = opened.settings.rounds.ready
+    ready = opened.settings.schedule.ready
     asked = [record.readiness for record in opened.manifest.rounds]
     for way, counts in readiness_compared(asked, ready).items():
         print(
@@ -800,7 +800,7 @@ def recipes() -> None:
 
     Example: easy2hard recipes
     """
-    from easy2hard.config import load_recipe, recipe_names
+    from easy2hard.settings.recipes import load_recipe, recipe_names
 
     for name in recipe_names():
         print(f"{name:<22}  {load_recipe(name).description}")

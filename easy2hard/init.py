@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from easy2hard.config import Settings, load_recipe, parse_settings, recipe_names
 from easy2hard.engines.choice import has_gpu
 from easy2hard.errors import UserError
 from easy2hard.runs.estimate import Estimate, duration, estimate
 from easy2hard.runs.preflight import check
-from easy2hard.settings_docs import commented
+from easy2hard.settings.docs import commented
+from easy2hard.settings.recipes import load_recipe, parse_settings, recipe_names
+from easy2hard.settings.schema import Settings
 
 FURTHER = 3
 """A recipe is given at most so many times the rounds of the shipped one it comes from."""
@@ -89,10 +90,10 @@ def _members(settings: Settings, members: int) -> Settings:
     """Return the settings with so many members; one alone keeps its surest labels instead of voting."""
     if members == settings.model.members:
         return settings
-    filters = [each.model_dump() for each in settings.rounds.filters if each.name != "vote"]
+    filters = [each.model_dump() for each in settings.labels.filters if each.name != "vote"]
     if not any(each["name"] == "confidence" for each in filters):
         filters.append({"name": "confidence", "keep": 0.8})
-    return _with(settings, model={"members": members}, rounds={"filters": filters})
+    return _with(settings, model={"members": members}, labels={"filters": filters})
 
 
 def _longest(settings: Settings) -> Settings:

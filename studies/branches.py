@@ -15,18 +15,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from easy2hard.config import Settings, load_recipe
 from easy2hard.runs.final_evaluation import outcome
 from easy2hard.runs.store import Store
+from easy2hard.settings.recipes import load_recipe
+from easy2hard.settings.schema import Settings
 from studies.common import bring_to_end, finished
 
 
 def filters_text(recipe: Settings, names: str) -> str:
     """Return the setting that has these filters, as the recipe has them where it does."""
-    known = {each.name: each.model_dump(exclude_none=True) for each in recipe.rounds.filters}
+    known = {each.name: each.model_dump(exclude_none=True) for each in recipe.labels.filters}
     chosen = (known.get(name, {"name": name}) for name in names.split("+"))
     tables = (",".join(f"{key}={json.dumps(value)}" for key, value in each.items()) for each in chosen)
-    return f"rounds.filters=[{','.join(f'{{{each}}}' for each in tables)}]"
+    return f"labels.filters=[{','.join(f'{{{each}}}' for each in tables)}]"
 
 
 def branch(options: argparse.Namespace, seed: int, names: str) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from typing import Any, get_args
 from rich.console import Console
 from rich.table import Table
 
-from easy2hard.config import NoiseSettings, load_recipe
 from easy2hard.runs.final_evaluation import outcome
 from easy2hard.runs.store import Store
+from easy2hard.settings.recipes import load_recipe
+from easy2hard.settings.rounds import NoiseSettings
 from easy2hard.tasks.base import span
 from studies.common import bring_to_end, finished
 

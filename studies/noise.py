@@ -19,9 +19,10 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
-from easy2hard.config import NoiseSettings, load_recipe
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.store import Store
+from easy2hard.settings.recipes import load_recipe
+from easy2hard.settings.rounds import NoiseSettings
 from easy2hard.tasks.base import difficulty_text, hardest
 from studies.common import bring_to_end, finished
 

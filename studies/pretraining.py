@@ -22,11 +22,11 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
-from easy2hard.config import parse_settings
 from easy2hard.runs.export import export_model
 from easy2hard.runs.final_evaluation import outcome
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.store import Store
+from easy2hard.settings.recipes import parse_settings
 from easy2hard.tasks.registry import load_task_file
 from studies.common import bring_to_end
 
@@ -58,10 +58,12 @@ def recipe(task: str, difficulty: int, supervised: int, rounds: int, scale: floa
         },
         "rounds": {
             "count": rounds,
-            "labels": max(20, round(600 * scale)),
             "steps": part(0.25, STEPS),
             "decay": part(0.15, STEPS),
             "learning_rate_scale": 0.3,
+        },
+        "labels": {
+            "count": max(20, round(600 * scale)),
             "filters": [{"name": "length", "threshold": 1}, {"name": "confidence", "keep": 0.8}],
         },
         "watch": {"enabled": False},

@@ -7,10 +7,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from easy2hard.config import LoraSettings, ModelSettings
 from easy2hard.models.hf_export import task_tokenizer
 from easy2hard.models.pretrained import Base, Pretrained, load_base
 from easy2hard.seeding import torch_generator
+from easy2hard.settings.model import LoraSettings, ModelSettings
 from easy2hard.tasks.base import Task
 from easy2hard.tasks.registry import load_task
 
@@ -40,8 +40,10 @@ steps = 8
 
 [rounds]
 count = 1
-labels = 40
 steps = 6
+
+[labels]
+count = 40
 filters = [{ name = "confidence", keep = 0.8 }]
 
 [watch]

@@ -52,12 +52,12 @@ def main() -> None:
     import numpy as np
     import torch
 
-    from easy2hard.config import ModelSize
     from easy2hard.engines.choice import build_runner
     from easy2hard.engines.decoding import decode
     from easy2hard.engines.engine import Group
     from easy2hard.models.transformer import Transformer
     from easy2hard.seeding import numpy_generator, torch_generator
+    from easy2hard.settings.model import ModelSize
     from easy2hard.tasks.registry import load_task
 
     torch.set_num_threads(1)

@@ -16,8 +16,8 @@ from compiled import CACHE, compile_once
 
 import easy2hard
 from easy2hard.cli import main
-from easy2hard.config import load_recipe
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, manifest_text
+from easy2hard.settings.recipes import load_recipe
 
 os.environ["NUMBA_CACHE_DIR"] = str(CACHE)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from helpers import Silent
 
-from easy2hard.config import Settings
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import rounds
+from easy2hard.settings.schema import Settings
 
 
 class Deadly(Silent):

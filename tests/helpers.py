@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from hypothesis import settings
 from torch import Tensor
 
-from easy2hard.config import ModelSize, OptimiserSettings, PhaseSettings
 from easy2hard.engines import decoding
 from easy2hard.engines.choice import build_engine, build_runner
 from easy2hard.engines.decoding import Answers, Sampling
@@ -20,6 +19,8 @@ from easy2hard.models.member import Member
 from easy2hard.models.transformer import NORM_EPS, Transformer
 from easy2hard.runs.manifest import Manifest
 from easy2hard.seeding import numpy_generator, torch_generator
+from easy2hard.settings.model import ModelSize
+from easy2hard.settings.training import OptimiserSettings, PhaseSettings
 from easy2hard.tasks.base import Task
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.tasks.prompts import Reserved

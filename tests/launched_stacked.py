@@ -7,10 +7,10 @@ import torch
 from helpers import HARDEST, copy_task, new_member, prompts_of
 
 from easy2hard import processes
-from easy2hard.config import OptimiserSettings
 from easy2hard.engines.cuda.engine import CudaEngine
 from easy2hard.learning.batches import Mixture, SupervisedSource
 from easy2hard.models.transformer import Transformer
+from easy2hard.settings.training import OptimiserSettings
 from easy2hard.tasks.prompts import Reserved
 
 torch.set_num_threads(1)

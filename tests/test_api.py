@@ -12,9 +12,9 @@ import pytest
 
 import easy2hard
 from easy2hard.api import settings_of
-from easy2hard.config import load_recipe
 from easy2hard.evaluation.audit import audit_ledger
 from easy2hard.runs.manifest import RunDirectory
+from easy2hard.settings.recipes import load_recipe
 from easy2hard.tasks.registry import load_oracle, load_task
 
 CommandLine = Callable[..., CompletedProcess[str]]
@@ -40,8 +40,8 @@ def test_all_names_can_be_had_and_no_others() -> None:
 
 
 def test_two_underscores_are_the_dot_of_a_setting() -> None:
-    values = {"seed": 1, "rounds__count": 1, "rounds__filters": [{"name": "none"}], "task__name": "reverse"}
-    texts = ["seed=1", "rounds.count=1", 'rounds.filters=[{name="none"}]', "task.name=reverse"]
+    values = {"seed": 1, "rounds__count": 1, "labels__filters": [{"name": "none"}], "task__name": "reverse"}
+    texts = ["seed=1", "rounds.count=1", 'labels.filters=[{name="none"}]', "task.name=reverse"]
     assert settings_of("smoke", values=values) == load_recipe("smoke", texts)
 
 

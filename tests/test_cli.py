@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from easy2hard.cli import app, parse_difficulties
-from easy2hard.config import load_recipe, recipe_names
 from easy2hard.errors import UserError
 from easy2hard.runs.manifest import RunDirectory
+from easy2hard.settings.recipes import load_recipe, recipe_names
 from easy2hard.tasks.registry import load_task, task_names
 
 CommandLine = Callable[..., CompletedProcess[str]]
@@ -110,7 +110,7 @@ def test_check_says_what_is_wrong(cli: CommandLine, answer: str, verdict: str) -
 
 def quick(*overrides: str) -> list[str]:
     """Return a command for a run that takes no time."""
-    few = ["supervised.steps=6", "supervised.decay=0", "rounds.steps=2", "rounds.decay=0", "rounds.labels=20"]
+    few = ["supervised.steps=6", "supervised.decay=0", "rounds.steps=2", "rounds.decay=0", "labels.count=20"]
     return ["run", "smoke", "--out", "new", *[part for each in (*few, *overrides) for part in ("--set", each)]]
 
 
@@ -134,8 +134,8 @@ def test_a_collapse_has_an_exit_code_and_a_reason(cli: CommandLine) -> None:
 
 
 def test_a_relation_of_the_task_is_named_wherever_results_are_shown(cli: CommandLine) -> None:
-    result = cli(*quick("rounds.filters=[{name='parts', reliable=0}]"))
-    named = "uses a relation the task declares: rounds.filters: parts"
+    result = cli(*quick("labels.filters=[{name='parts', reliable=0}]"))
+    named = "uses a relation the task declares: labels.filters: parts"
     assert result.stdout.count(named) == 1
     assert named in cli("eval", "new", "--examples", "5").stdout
     assert named in cli("watch", "new", "--once").stdout
@@ -143,8 +143,8 @@ def test_a_relation_of_the_task_is_named_wherever_results_are_shown(cli: Command
 
 
 def test_a_supervised_signal_is_marked_wherever_results_are_shown(cli: CommandLine) -> None:
-    result = cli(*quick("rounds.filters=[{name='verifier'}]"))
-    marks = "NOT self-improvement: rounds.filters: verifier uses true answers beyond the supervised range"
+    result = cli(*quick("labels.filters=[{name='verifier'}]"))
+    marks = "NOT self-improvement: labels.filters: verifier uses true answers beyond the supervised range"
     assert marks in result.stdout
     assert marks in cli("eval", "new", "--examples", "5").stdout
 
@@ -162,7 +162,7 @@ def test_eval_shows_the_hard_split_beside_the_uniform_prompts(cli: CommandLine) 
 
 def test_the_baseline_of_a_task_is_shown_beside_the_members(cli: CommandLine) -> None:
     maze = ["task.name=maze-hops", "task.options={nodes=6, labels=6}", "supervised.difficulty=2", "rounds.count=1"]
-    ran = cli(*quick(*maze, "rounds.filters=[{name='none'}]"))
+    ran = cli(*quick(*maze, "labels.filters=[{name='none'}]"))
     assert "round 0: the members are no better than the task's baseline at difficulty 1-2: exact match 0" in ran.stdout
     header, *_, what = cli("eval", "new", "--examples", "200", "--difficulties", "2").stdout.splitlines()
     assert header.split() == ["difficulty", "exact", "match", "voted", "baseline"]
@@ -200,7 +200,12 @@ def test_audit_names_the_first_round_whose_labels_fell(cli: CommandLine) -> None
 
 
 def test_audit_compares_readiness_with_the_oracle(cli: CommandLine) -> None:
-    daring = ["rounds.schedule='accelerated'", "rounds.ready=0.001", "rounds.readiness='confidence'", "rounds.most=2"]
+    daring = [
+        "schedule.name='accelerated'",
+        "schedule.ready=0.001",
+        "schedule.readiness='confidence'",
+        "schedule.most=2",
+    ]
     assert cli(*quick(*daring)).returncode == 0
     rows = json.loads(cli("audit", "new", "--json").stdout)
     assert set(rows[0]["readiness"]["4"]) == {"confidence", "oracle", "vote"}
@@ -236,12 +241,12 @@ MISTAKES: list[tuple[str, str | bytes, list[str]]] = [
     (f"{SMOKE} --set task.name=juggling", NO_INPUT, ["task.name = 'juggling'", *task_names()]),
     (f"{SMOKE} --seed -1", NO_INPUT, ["seed = -1", "greater than or equal to 0"]),
     (f"{SMOKE} --seed one", NO_INPUT, ["--seed", "integer"]),
-    (f"{SMOKE} --set rounds.schedule=grid", NO_INPUT, ["rounds.schedule = 'grid'", "pairs", "standard, accelerated"]),
-    (f"{SMOKE} --set rounds.filters=[{{name='twin'}}]", NO_INPUT, ["task copy", "twin"]),
+    (f"{SMOKE} --set schedule.name=grid", NO_INPUT, ["schedule.name = 'grid'", "pairs", "standard, accelerated"]),
+    (f"{SMOKE} --set labels.filters=[{{name='twin'}}]", NO_INPUT, ["task copy", "twin"]),
     (f"{SMOKE} --set noise.round=1", NO_INPUT, ["noise.kind", "missing"]),
     (f"{SMOKE} --set noise={{round=9,kind='drop',share=0.5}}", NO_INPUT, ["noise.round = 9", "rounds.count = 2"]),
     (f"{MAZE} --set noise={{round=1,kind='drop',share=0.5}}", NO_INPUT, ["noise", "digits"]),
-    (f"{SMOKE} --blindfold --set rounds.filters=[{{name='verifier'}}]", NO_INPUT, ["--blindfold", "verifier"]),
+    (f"{SMOKE} --blindfold --set labels.filters=[{{name='verifier'}}]", NO_INPUT, ["--blindfold", "verifier"]),
     # where a run is written
     ("run smoke --out folder", NO_INPUT, ["--out folder", "exists", "empty"]),
     ("run smoke --out folder/file", NO_INPUT, ["--out folder/file", "exists", "empty"]),

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from helpers import Silent
 
-from easy2hard.config import load_recipe
 from easy2hard.runs import rounds
+from easy2hard.settings.recipes import load_recipe
 from easy2hard.tasks.strings import StringOracle
 from easy2hard.vocabulary import Tokens
 
@@ -34,7 +34,7 @@ class BlindError(AssertionError):
     """Somebody asked for an answer that is not theirs to know."""
 
 
-@pytest.mark.parametrize("filters", [[], ["rounds.filters=[{name='parts',reliable=0.1}]", "watch.enabled=true"]])
+@pytest.mark.parametrize("filters", [[], ["labels.filters=[{name='parts',reliable=0.1}]", "watch.enabled=true"]])
 def test_a_blindfolded_run_ends_with_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filters: list[str]
 ) -> None:

@@ -10,8 +10,8 @@ from subprocess import CompletedProcess
 import pytest
 
 from easy2hard.cli import app
-from easy2hard.config import recipe_names
 from easy2hard.runs.manifest import RunDirectory
+from easy2hard.settings.recipes import recipe_names
 from easy2hard.tasks.registry import task_names
 
 COMMANDS = [info.name or info.callback.__name__ for info in app.registered_commands if info.callback]

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from easy2hard import init
-from easy2hard.config import Settings, load_recipe, recipe_names
 from easy2hard.errors import UserError
 from easy2hard.runs import estimate as module
 from easy2hard.runs.estimate import Estimate, RoundEstimate
-from easy2hard.settings_docs import commented, filter_sections, sections
+from easy2hard.settings.docs import commented, filter_sections, sections
+from easy2hard.settings.recipes import load_recipe, recipe_names
+from easy2hard.settings.schema import Settings
 
 CommandLine = Callable[..., CompletedProcess[str]]
 
@@ -39,7 +40,7 @@ def test_as_many_rounds_as_fit(minutes: float, members: int, rounds: int) -> Non
     assert (written.settings.model.members, written.settings.rounds.count) == (members, rounds)
     assert written.estimate.seconds <= 60 * minutes
     assert written.base == "reverse-cpu"
-    assert "vote" not in [each.name for each in written.settings.rounds.filters] or members > 1
+    assert "vote" not in [each.name for each in written.settings.labels.filters] or members > 1
     assert ("tried more than 7 rounds" in written.text(minutes)) == (rounds > 7)
 
 

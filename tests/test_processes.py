@@ -14,12 +14,12 @@ from bases import LORA_OVERRIDES, quick_recipe, save_base
 from helpers import Silent
 
 from easy2hard import processes
-from easy2hard.config import load_recipe
 from easy2hard.engines.choice import find_device
 from easy2hard.errors import UserError
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import rounds
 from easy2hard.runs.store import Store
+from easy2hard.settings.recipes import load_recipe
 
 TESTS = Path(__file__).parent
 CHILD = TESTS / "faults" / "child.py"
@@ -198,7 +198,7 @@ class Pretrained:
     def __init__(self, folder: Path, overrides: Sequence[str]) -> None:
         folder.mkdir()
         few = ["optimiser.eps=1e-4", "supervised.steps=12", "supervised.decay=4"]
-        few += ["rounds.count=2", "rounds.labels=100", "rounds.steps=5"]
+        few += ["rounds.count=2", "labels.count=100", "rounds.steps=5"]
         self.folder = folder
         self.recipe = quick_recipe(folder)
         self.overrides = [*few, f"model.pretrained={save_base('subwords', folder / 'base')}", *overrides]

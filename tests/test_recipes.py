@@ -6,9 +6,9 @@ import pytest
 from bases import save_base
 from helpers import Silent
 
-from easy2hard.config import load_recipe, recipe_names
 from easy2hard.runs import rounds
 from easy2hard.runs.preflight import check
+from easy2hard.settings.recipes import load_recipe, recipe_names
 
 SHORT = [
     "supervised.steps=3",

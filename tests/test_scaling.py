@@ -9,11 +9,12 @@ import pytest
 from bases import save_base
 from helpers import Silent
 
-from easy2hard.config import PRESETS, load_recipe, recipe_names
 from easy2hard.errors import UserError
 from easy2hard.runs import rounds
 from easy2hard.runs.preflight import check
-from easy2hard.scaling import SMALL_BASE
+from easy2hard.settings.model import PRESETS
+from easy2hard.settings.recipes import load_recipe, recipe_names
+from easy2hard.settings.scaling import SMALL_BASE
 
 LARGE = [
     name for name in recipe_names() if load_recipe(name).model.preset != "tiny" or load_recipe(name).model.pretrained
@@ -27,15 +28,16 @@ def test_nothing_grows_and_what_it_is_about_stays(name: str) -> None:
     full, small = load_recipe(name), load_recipe(name, scale="laptop")
     check(small)
     assert small.task.name == full.task.name
-    assert small.rounds.schedule == full.rounds.schedule
-    assert small.rounds.filters == full.rounds.filters
+    assert small.schedule.name == full.schedule.name
+    assert small.labels.filters == full.labels.filters
     assert (small.noise is None) == (full.noise is None)
     assert (small.model.pretrained is None) == (full.model.pretrained is None)
     assert (small.model.lora is None) == (full.model.lora is None)
     assert small.model.members <= full.model.members
     for section, keys in {
         "supervised": ["difficulty", "steps"],
-        "rounds": ["count", "labels", "steps"],
+        "rounds": ["count", "steps"],
+        "labels": ["count"],
         "training": ["batch", "groups"],
         "evaluation": ["examples", "beyond"],
     }.items():
@@ -59,7 +61,7 @@ def test_a_scaled_recipe_takes_three_steps(name: str, tmp_path: Path) -> None:
     overrides = list(SHORT)
     if load_recipe(name, scale="laptop").noise:
         overrides[overrides.index("rounds.count=0")] = "noise.round=1"
-        overrides += ["rounds.count=1", "rounds.steps=3", "rounds.warmup=0", "rounds.decay=0", "rounds.labels=20"]
+        overrides += ["rounds.count=1", "rounds.steps=3", "rounds.warmup=0", "rounds.decay=0", "labels.count=20"]
     if load_recipe(name).model.pretrained:
         assert load_recipe(name, scale="laptop").model.pretrained == SMALL_BASE
         overrides.append(f"model.pretrained={save_base('subwords', tmp_path / 'base')}")

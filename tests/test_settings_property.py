@@ -6,11 +6,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from easy2hard.config import Settings, parse_settings, recipe_names
 from easy2hard.errors import UserError
 from easy2hard.models.transformer import build_transformer
 from easy2hard.runs.preflight import check
 from easy2hard.seeding import torch_generator
+from easy2hard.settings.recipes import parse_settings, recipe_names
+from easy2hard.settings.schema import Settings
 from easy2hard.tasks.registry import load_task, task_names
 
 EXAMPLES = int(os.environ.get("SETTINGS", "1000"))
@@ -61,22 +62,22 @@ anything = st.fixed_dictionaries(
             some(**phase, curriculum=share, stages=st.lists(share, max_size=2).map(sorted)),
         ),
         "rounds": with_required(
-            {"count": st.integers(0, 5), "steps": st.integers(1, 20), "labels": st.integers(1, 50)},
+            {"count": st.integers(0, 5), "steps": st.integers(1, 20)},
             some(
                 **phase,
-                schedule=schedules,
-                step=small,
-                readiness=readiness,
-                ready=share,
-                most=small,
-                top_up=small,
-                least_acceptance=share,
                 batch=small,
                 newest_share=share,
                 learning_rate_scale=share,
-                filters=filters,
                 data=st.sampled_from(["accumulate", "replace"]),
                 start=st.sampled_from(["continue", "scratch"]),
+            ),
+        ),
+        "labels": with_required(
+            {"count": st.integers(1, 50)},
+            some(
+                top_up=small,
+                least_acceptance=share,
+                filters=filters,
                 relabel=st.booleans(),
                 averaging=small,
                 counter_examples=st.booleans(),
@@ -87,6 +88,7 @@ anything = st.fixed_dictionaries(
     },
     optional={
         "seed": small,
+        "schedule": some(name=schedules, stride=small, readiness=readiness, ready=share, most=small),
         "description": st.text(max_size=5),
         "model": some(
             preset=st.sampled_from(["tiny", "small", "huge"]),

@@ -16,7 +16,7 @@ from studies import branches, collapse, noise, pretraining, soak
 
 QUICK = [
     *("supervised.steps=6", "supervised.warmup=0", "supervised.decay=0"),
-    *("rounds.steps=3", "rounds.decay=0", "rounds.labels=40"),
+    *("rounds.steps=3", "rounds.decay=0", "labels.count=40"),
 ]
 
 
@@ -24,7 +24,7 @@ def test_noise_branches_off_just_before_the_spoilt_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--recipe", "smoke", "--seeds", "0", "--rounds", "1", "--after", "1", "--kinds", "drop"]
-    free = ["rounds.filters=[{name='none'}]", "model.members=1"]
+    free = ["labels.filters=[{name='none'}]", "model.members=1"]
     command = ["noise", *options, "--shares", "0", "0.5", "--out", str(tmp_path), "--set", *QUICK, *free]
     monkeypatch.setattr(sys, "argv", command)
     noise.main()
@@ -43,7 +43,7 @@ def test_noise_branches_off_just_before_the_spoilt_round(
 def test_a_forced_collapse_is_watched_and_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Members this bad are in trouble in every round, and the first has no history."""
     options = ["--recipe", "smoke", "--round", "1", "--share", "0.5", "--out", str(tmp_path)]
-    command = ["collapse", *options, "--set", *QUICK, "rounds.filters=[{name='none'}]", "watch.agreement=1"]
+    command = ["collapse", *options, "--set", *QUICK, "labels.filters=[{name='none'}]", "watch.agreement=1"]
     monkeypatch.setattr(sys, "argv", command)
     collapse.main()
     rows = {row["run"]: row for row in json.loads((tmp_path / "smoke-drop-0.5.json").read_text())}
@@ -64,7 +64,7 @@ def test_filters_branch_off_one_base(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert rows[0]["kept"][0] == 40 > rows[1]["kept"][0]
     base, *runs = (RunDirectory(tmp_path / f"smoke-seed0-{name}") for name in ["base", "none", "vote+length"])
     assert [run.manifest.rounds[0] for run in runs] == [base.manifest.rounds[0]] * 2
-    recipe_has = RunDirectory(tmp_path / "smoke-seed0-vote+length").settings.rounds.filters[0]
+    recipe_has = RunDirectory(tmp_path / "smoke-seed0-vote+length").settings.labels.filters[0]
     assert recipe_has.model_dump() == {"name": "vote", "threshold": 1.0}  # the recipe's, not the default
 
 

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from easy2hard.config import recipe_names
-from easy2hard.settings_docs import Section, filter_sections, sections
+from easy2hard.settings.docs import Section, filter_sections, sections
+from easy2hard.settings.recipes import recipe_names
 
 MARK = "<!-- settings -->"
 
@@ -31,7 +31,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def settings_page() -> str:
     """Return every setting there is, by section."""
     parts = [_table(section, f"[{section.name}]" if section.name else "On top") for section in sections()]
-    parts += ["## Filters", "The tables that `rounds.filters` is a list of; each has its `name`."]
+    parts += ["## Filters", "The tables that `labels.filters` is a list of; each has its `name`."]
     parts += [_table(section, f'name = "{section.name}"', level=3) for section in filter_sections()]
     parts += ["## Shipped recipes", ", ".join(f"`{name}`" for name in recipe_names())]
     return "\n\n".join(parts)

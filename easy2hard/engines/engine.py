@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from easy2hard.config import OptimiserSettings
 from easy2hard.engines.decoding import Answers, Sampling
 from easy2hard.models.member import Member
+from easy2hard.settings.training import OptimiserSettings
 from easy2hard.vocabulary import PAD, Tokens
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from easy2hard.config import OptimiserSettings
+from easy2hard.settings.training import OptimiserSettings
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration (Keller Jordan, "Muon", 2024)."""

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from easy2hard import processes
-from easy2hard.config import OptimiserSettings
 from easy2hard.engines.decoding import (
     PASSED_TOKENS,
     Answers,
@@ -48,6 +47,7 @@ from easy2hard.engines.sharding import Sharded, in_parts, placed, whole
 from easy2hard.engines.threads import Workers, give_back_freed_memory, map_chunks, side_by_side
 from easy2hard.models.member import KeyValueCache, Member
 from easy2hard.models.transformer import Transformer
+from easy2hard.settings.training import OptimiserSettings
 from easy2hard.vocabulary import PAD, Tokens
 
 T = TypeVar("T")

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from easy2hard import processes
-from easy2hard.config import ModelSettings
 from easy2hard.errors import UserError
 from easy2hard.models.member import KeyValueCache, Member
 from easy2hard.models.pretrained import Pretrained
+from easy2hard.settings.model import ModelSettings
 
 
 def check_sharding(model: ModelSettings) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from easy2hard.config import (
+from easy2hard.improvement.proposals import Proposals, Relations
+from easy2hard.settings.filters import (
     ConfidenceFilter,
     FilterSettings,
     LearnedVerifierFilter,
@@ -25,7 +26,6 @@ from easy2hard.config import (
     VerifierFilter,
     VoteFilter,
 )
-from easy2hard.improvement.proposals import Proposals, Relations
 from easy2hard.vocabulary import PAD
 
 Mask = NDArray[np.bool_]

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from easy2hard.config import FilterSettings, RoundsSettings
 from easy2hard.engines.engine import Engine
 from easy2hard.improvement.filters import Filtered, Mask, apply_filters, relations_of
 from easy2hard.improvement.proposals import Draws, Proposals, Relations, join, propose, with_relations
 from easy2hard.seeding import numpy_generator
+from easy2hard.settings.filters import FilterSettings
+from easy2hard.settings.rounds import LabelsSettings
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text
 from easy2hard.tasks.prompts import Reserved, fresh_prompts
 from easy2hard.vocabulary import Tokens
@@ -61,7 +62,7 @@ class Labeller:
         task: samples prompts and bounds answers.
         seed: the run's seed.
         reserved: the prompts that are evaluation's.
-        rounds: how many labels, how they are topped up, and whether they are sampled.
+        labels: how many labels, how they are topped up, and whether they are sampled.
         verify: says which proposals are right, for the supervised filter ``verifier`` alone.
         on_done: told about prompts as they are answered.
         kept: keeps answers, so that a resumed run need not give them again.
@@ -74,7 +75,7 @@ class Labeller:
         task: Task,
         seed: int,
         reserved: Reserved,
-        rounds: RoundsSettings,
+        labels: LabelsSettings,
         verify: Callable[[Proposals], Mask] | None = None,
         on_done: Callable[[int], None] = lambda count: None,
         kept: AnswerCheckpoints | None = None,
@@ -84,7 +85,7 @@ class Labeller:
         self.task = task
         self.seed = seed
         self.reserved = reserved
-        self.rounds = rounds
+        self.labels = labels
         self.verify = verify
         self.on_done = on_done
         self.kept = kept or NoAnswerCheckpoints()
@@ -93,13 +94,13 @@ class Labeller:
     def label(self, number: int, difficulty: Difficulty, filters: Sequence[FilterSettings]) -> Labelled:
         """Return the labels of ``difficulty`` in round ``number``.
 
-        With ``rounds.top_up`` more prompts are labelled, each time from a stream of their own and never one that was
+        With ``labels.top_up`` more prompts are labelled, each time from a stream of their own and never one that was
         there before, until so many labels are kept. The filters judge all labels of the difficulty together.
         """
-        settings = self.rounds
+        settings = self.labels
         relations = relations_of(filters)
         taken, parts = self.reserved.prompts(difficulty), []
-        wanted = settings.labels
+        wanted = settings.count
         for attempt in range(1000):
             stream: list[str | int] = ["labels", number, difficulty_text(difficulty), *([attempt] if attempt else [])]
             prompts = fresh_prompts(self.task, numpy_generator(self.seed, *stream), difficulty, wanted, taken)
@@ -114,10 +115,10 @@ class Labeller:
             if len(prompts) < wanted:
                 return Labelled(filtered, f"{short}: there are no more prompts")
             if kept < settings.least_acceptance * proposed:
-                share = f"{kept / proposed:.3f} of {proposed:,}, is below rounds.least_acceptance"
+                share = f"{kept / proposed:.3f} of {proposed:,}, is below labels.least_acceptance"
                 return Labelled(filtered, f"{short}: the share kept, {share} = {settings.least_acceptance}")
             # As many as the share kept so far asks for, and a few more.
-            wanted = min(settings.labels, 16 + int(1.1 * (settings.top_up - kept) * proposed / kept))
+            wanted = min(settings.count, 16 + int(1.1 * (settings.top_up - kept) * proposed / kept))
         return Labelled(filtered, f"{short} after {len(parts)} attempts")
 
     def relabel(
@@ -144,10 +145,10 @@ class Labeller:
 
     def draws(self, number: int, difficulty: Difficulty) -> Draws | None:
         """Return how labels of round ``number`` are sampled, if they are."""
-        if not self.rounds.temperature:
+        if not self.labels.temperature:
             return None
         stream = (number, difficulty_text(difficulty))
-        return Draws(self.rounds.temperature, self.rounds.samples, self.seed, stream)
+        return Draws(self.labels.temperature, self.labels.samples, self.seed, stream)
 
     def agreement_with_parts(self, number: int, labels: Filtered, judged: bool, count: int) -> float | None:
         """Return how well the parts of some labels are answered, judged by what is easier still.

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from easy2hard.config import NoiseSettings
 from easy2hard.improvement.filters import Filtered, Mask
+from easy2hard.settings.rounds import NoiseSettings
 from easy2hard.vocabulary import EOS, PAD, Tokens, Vocabulary
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice, pairwise
 
-from easy2hard.config import RoundsSettings
 from easy2hard.errors import UserError
 from easy2hard.improvement.proposals import Proposals
+from easy2hard.settings.rounds import ScheduleSettings
 from easy2hard.tasks.base import Difficulty, Task, hardest
 
 History = Sequence[Sequence[Difficulty]]
@@ -25,7 +25,7 @@ ACCELERATED_GRID = {
 
 
 def next_difficulties(
-    settings: RoundsSettings, task: Task, history: History, ready: Ready = lambda difficulty: False
+    settings: ScheduleSettings, task: Task, history: History, ready: Ready = lambda difficulty: False
 ) -> list[Difficulty]:
     """Return the next round's difficulties; none where the task's greatest is passed.
 
@@ -38,7 +38,7 @@ def next_difficulties(
     Raises:
         UserError: the schedule is for pairs and the task has none.
     """
-    return _SCHEDULES[settings.schedule](settings, task, history, ready)
+    return _SCHEDULES[settings.name](settings, task, history, ready)
 
 
 def readiness_of(proposals: Proposals) -> dict[str, float]:
@@ -55,12 +55,12 @@ def readiness_of(proposals: Proposals) -> dict[str, float]:
     return values
 
 
-def _standard(settings: RoundsSettings, task: Task, history: History, ready: Ready) -> list[Difficulty]:
-    """The next ``step`` small steps past the supervised range that no round has taken yet."""
-    return [difficulty for step in islice(_ahead(task, history), settings.step) for difficulty in step]
+def _standard(settings: ScheduleSettings, task: Task, history: History, ready: Ready) -> list[Difficulty]:
+    """The next ``stride`` small steps past the supervised range that no round has taken yet."""
+    return [difficulty for step in islice(_ahead(task, history), settings.stride) for difficulty in step]
 
 
-def _accelerated(settings: RoundsSettings, task: Task, history: History, ready: Ready) -> list[Difficulty]:
+def _accelerated(settings: ScheduleSettings, task: Task, history: History, ready: Ready) -> list[Difficulty]:
     """The next small step, and those after it up to the last that the members are ready for, ``most`` in all."""
     taken: list[Difficulty] = []
     for step in islice(_ahead(task, history), settings.most):
@@ -76,13 +76,13 @@ def _accelerated(settings: RoundsSettings, task: Task, history: History, ready: 
     return taken
 
 
-def _grid(settings: RoundsSettings, task: Task, history: History, ready: Ready) -> list[Difficulty]:
+def _grid(settings: ScheduleSettings, task: Task, history: History, ready: Ready) -> list[Difficulty]:
     """The paper's order of pairs, one pair and its mirror image a round."""
     _need_pairs(settings, task, history)
     return next(_ahead(task, history))
 
 
-def _grid_accelerated(settings: RoundsSettings, task: Task, history: History, ready: Ready) -> list[Difficulty]:
+def _grid_accelerated(settings: ScheduleSettings, task: Task, history: History, ready: Ready) -> list[Difficulty]:
     """The paper's accelerated order of pairs; past its table in thirds of a row."""
     _need_pairs(settings, task, history)
     covered = {difficulty for difficulties in history for difficulty in difficulties}
@@ -102,10 +102,10 @@ def _thirds(greater: int) -> list[tuple[int, int]]:
     return [*parts, (greater, greater)]
 
 
-def _need_pairs(settings: RoundsSettings, task: Task, history: History) -> None:
+def _need_pairs(settings: ScheduleSettings, task: Task, history: History) -> None:
     if not isinstance(next(_ahead(task, history))[0], tuple):
         raise UserError(
-            f"rounds.schedule = {settings.schedule!r}: for difficulties that are pairs; those of task {task.name} are "
+            f"schedule.name = {settings.name!r}: for difficulties that are pairs; those of task {task.name} are "
             "numbers (allowed: standard, accelerated)"
         )
 
@@ -119,7 +119,7 @@ def _ahead(task: Task, history: History) -> Iterator[list[Difficulty]]:
                 yield left
 
 
-_SCHEDULES: dict[str, Callable[[RoundsSettings, Task, History, Ready], list[Difficulty]]] = {
+_SCHEDULES: dict[str, Callable[[ScheduleSettings, Task, History, Ready], list[Difficulty]]] = {
     "standard": _standard,
     "accelerated": _accelerated,
     "grid": _grid,

@@ -11,8 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from easy2hard.config import ConfidenceFilter, FilterSettings, RoundsSettings, WatchSettings
 from easy2hard.improvement.filters import Filtered
+from easy2hard.settings.filters import ConfidenceFilter, FilterSettings
+from easy2hard.settings.rounds import LabelsSettings, WatchSettings
 from easy2hard.tasks.base import Difficulty
 
 
@@ -75,7 +76,7 @@ def signals_of(labels: Sequence[Filtered], parts: float | None = None) -> Signal
     )
 
 
-def unreliable(settings: RoundsSettings, parts: float | None) -> str | None:
+def unreliable(settings: LabelsSettings, parts: float | None) -> str | None:
     """Return why the parts of labels cannot judge them yet, in words, or None; ``parts`` is the signal of that name."""
     judge = settings.judged_by_parts
     if judge is None or parts is None or parts >= judge.reliable:
@@ -83,11 +84,11 @@ def unreliable(settings: RoundsSettings, parts: float | None) -> str | None:
     return f"the parts' own agreement, {parts:.3f}, is below the filter's reliable = {judge.reliable}"
 
 
-def too_early(rounds: RoundsSettings, watch: WatchSettings, labels: Filtered, parts: float | None) -> str | None:
+def too_early(settings: LabelsSettings, watch: WatchSettings, labels: Filtered, parts: float | None) -> str | None:
     """Return why a difficulty is put off where a round has others, in words, or None.
 
     Args:
-        rounds: the filters.
+        settings: the filters.
         watch: the share of its labels that a difficulty must keep, like a round.
         labels: of the difficulty.
         parts: how many of them, or of their parts, contain the answers to their own parts.
@@ -95,7 +96,7 @@ def too_early(rounds: RoundsSettings, watch: WatchSettings, labels: Filtered, pa
     kept = float(labels.kept.mean()) if len(labels.kept) else 1.0
     if watch.enabled and kept < watch.acceptance:
         return f"the share kept, {kept:.2f}, is below watch.acceptance = {watch.acceptance}"
-    return unreliable(rounds, parts)
+    return unreliable(settings, parts)
 
 
 def trouble(settings: WatchSettings, signals: Signals, past: Sequence[Past]) -> str | None:

@@ -9,8 +9,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from easy2hard import processes
-from easy2hard.config import OptimiserSettings, PhaseSettings
 from easy2hard.engines.engine import Batches, Crew, Engine, StepError
+from easy2hard.settings.training import OptimiserSettings, PhaseSettings
 
 
 @dataclass(frozen=True)

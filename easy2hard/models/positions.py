@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import override
 
-from easy2hard.config import ModelSettings
 from easy2hard.errors import UserError
+from easy2hard.settings.model import ModelSettings
 from easy2hard.tasks.base import Task
 from easy2hard.vocabulary import SPECIAL, Tokens, Vocabulary
 

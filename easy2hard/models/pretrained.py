@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from easy2hard.config import LoraSettings, ModelSettings
 from easy2hard.errors import UserError
 from easy2hard.models.member import Member
+from easy2hard.settings.model import LoraSettings, ModelSettings
 from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Vocabulary
 
 SHOWN = 3

@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from easy2hard.config import ModelSettings, ModelSize, TrainingSettings
 from easy2hard.models.member import Member, Place
 from easy2hard.models.positions import Positions, build_positions
+from easy2hard.settings.model import ModelSettings, ModelSize
+from easy2hard.settings.training import TrainingSettings
 from easy2hard.tasks.base import Task
 
 NORM_EPS = 1e-6

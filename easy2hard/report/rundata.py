@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from easy2hard.config import Settings
 from easy2hard.errors import UserError
 from easy2hard.evaluation.audit import audit_labels, judge
 from easy2hard.report.examples import Example, pick
 from easy2hard.runs.integrity import problems as damage_of
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, state_of
+from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Task, difficulty_text, hardest, parse_difficulty
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.tasks.registry import load_oracle, load_task

@@ -12,11 +12,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from easy2hard.config import Settings
 from easy2hard.errors import UserError
 from easy2hard.report.words import duration
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, state_of
 from easy2hard.runs.progress_file import Progress, read_progress
+from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import hardest, parse_difficulty, span
 
 ROUNDS_SHOWN = 12

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from easy2hard.config import Settings
 from easy2hard.errors import UserError
+from easy2hard.settings.schema import Settings
 
 FOLDERS = ("weights", "ledger", "training", "checkpoint", "tracking")
 _LABEL_BYTES = 64
@@ -33,11 +33,13 @@ def needed(settings: Settings, parameters: int, tokens: int, first: int = 0, las
     rounds = (settings.rounds.count if last is None else last) - first + 1
     labelled = rounds - (first == 0)
     weights = members * min(rounds, settings.storage.keep_weights or rounds)
-    if settings.rounds.relabel:  # as many ledgers again as there are older rounds
+    if settings.labels.relabel:  # as many ledgers again as there are older rounds
         labelled += sum(number - 1 for number in range(max(first, 1), first + rounds))
-    ledgers = labelled * settings.rounds.step * settings.rounds.labels * (_LABEL_BYTES + tokens)
+    ledgers = labelled * settings.schedule.stride * settings.labels.count * (_LABEL_BYTES + tokens)
     # Members' weights with two moments, and a new one beside the old; or the answers of a label phase.
-    checkpoint = max(3 * members + members, settings.rounds.step * settings.rounds.labels * (_LABEL_BYTES + 4 * tokens))
+    checkpoint = max(
+        3 * members + members, settings.schedule.stride * settings.labels.count * (_LABEL_BYTES + 4 * tokens)
+    )
     return weights + ledgers + checkpoint
 
 

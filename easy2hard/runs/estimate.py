@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from easy2hard.config import PhaseSettings, Settings
 from easy2hard.engines.choice import build_engine, cores, find_device
 from easy2hard.engines.engine import Group, Part
 from easy2hard.evaluation.exact_match import accuracy
@@ -36,6 +35,8 @@ from easy2hard.runs.members import build_members
 from easy2hard.runs.preflight import check
 from easy2hard.runs.rounds import build_mixture
 from easy2hard.seeding import numpy_generator
+from easy2hard.settings.schema import Settings
+from easy2hard.settings.training import PhaseSettings
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
 from easy2hard.tasks.prompts import Reserved, fresh_prompts
 from easy2hard.tasks.registry import load_oracle, load_task
@@ -214,14 +215,14 @@ class _Probe:
         settings = self.settings
         history = [self.task.evaluated_difficulties(settings.supervised.difficulty)]
         for _ in range(settings.rounds.count):
-            difficulties = next_difficulties(settings.rounds, self.task, history)
+            difficulties = next_difficulties(settings.schedule, self.task, history)
             if not difficulties:
                 break
             history.append(difficulties)
-        if settings.rounds.schedule == "accelerated":
+        if settings.schedule.name == "accelerated":
             self.notes.append(
-                f"each round takes one small step; the accelerated schedule takes up to rounds.most = "
-                f"{settings.rounds.most}, and longer for it"
+                f"each round takes one small step; the accelerated schedule takes up to schedule.most = "
+                f"{settings.schedule.most}, and longer for it"
             )
         return history[1:]
 
@@ -280,27 +281,27 @@ class _Probe:
 
     def label(self, number: int) -> float:
         """Return the seconds that labelling takes in round ``number``, from 1 on."""
-        settings = self.settings.rounds
+        schedule, labels = self.settings.schedule, self.settings.labels
         difficulties = self.plan[number - 1]
         ends = [difficulties[0], difficulties[-1]] if len(difficulties) > 1 else difficulties
         per_prompt = float(np.mean([self._seconds_of_prompt(difficulty) for difficulty in ends]))
-        asked = settings.probe if settings.schedule == "accelerated" else 0
-        older = sum(map(len, self.plan[: number - 1])) if settings.relabel else 0
+        asked = schedule.probe if schedule.name == "accelerated" else 0
+        older = sum(map(len, self.plan[: number - 1])) if labels.relabel else 0
         return per_prompt * (len(difficulties) * (self._prompts() + asked) + older * self._prompts())
 
     def _prompts(self) -> int:
         """Return how many prompts of a difficulty are labelled, topping up included."""
-        settings = self.settings.rounds
+        settings = self.settings.labels
         share = math.prod(each.keep for each in settings.filters if each.name == "confidence" and each.keep is not None)
-        missing = (settings.top_up or 0) - settings.labels * share
-        return settings.labels + (16 + int(1.1 * missing / share) if missing > 0 else 0)
+        missing = (settings.top_up or 0) - settings.count * share
+        return settings.count + (16 + int(1.1 * missing / share) if missing > 0 else 0)
 
     def _seconds_of_prompt(self, difficulty: Difficulty) -> float:
         """Return the seconds of a prompt of many: sampled, answered by all members, their votes counted."""
         settings = self.settings
         task = _ending(self.task, self.oracle.solve)
-        labeller = Labeller(self.engine, task, settings.seed, self.reserved, settings.rounds)
-        relations = relations_of(settings.rounds.filters)
+        labeller = Labeller(self.engine, task, settings.seed, self.reserved, settings.labels)
+        relations = relations_of(settings.labels.filters)
         draws = labeller.draws(0, difficulty)
         count = min(64, self._prompts())  # with fewer, the start of the work costs more than the work
         generator = numpy_generator(settings.seed, "estimate", difficulty_text(difficulty))

@@ -71,7 +71,7 @@ def export_model(run: RunDirectory, out: Path, member: int = 0, adapter: bool = 
 def export_labels(run: RunDirectory, out: Path) -> int:
     """Write the ledgers of all committed rounds as a dataset with a card; return the number of labels.
 
-    Labels of older rounds that were given afresh (``rounds.relabel``) are a configuration of their own, since their
+    Labels of older rounds that were given afresh (``labels.relabel``) are a configuration of their own, since their
     prompts are those of the first.
 
     Raises:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easy2hard import processes
-from easy2hard.config import LearnedVerifierFilter
 from easy2hard.engines.engine import DeviceFullError, Engine
 from easy2hard.evaluation.counter_examples import counter_examples
 from easy2hard.evaluation.exact_match import right
@@ -37,6 +36,7 @@ from easy2hard.runs.listener import Listener
 from easy2hard.runs.manifest import Manifest, RoundRecord, file_digest, read_sealed
 from easy2hard.runs.store import Store, load_mean, load_weights
 from easy2hard.seeding import numpy_generator
+from easy2hard.settings.filters import LearnedVerifierFilter
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, span
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.tasks.prompts import Reserved, fresh_prompts
@@ -126,7 +126,7 @@ class LabelPhase:
             60 * self.settings.storage.checkpoint_minutes,
         )
         try:
-            if self.settings.rounds.averaging > 1:
+            if self.settings.labels.averaging > 1:
                 self._answer_with(manifest.lineage)
             labels = self._label(manifest, number)
         except (KeyboardInterrupt, DeviceFullError):
@@ -135,7 +135,7 @@ class LabelPhase:
         return None if labels is None else self.world.from_main(lambda: self._write(number, labels))
 
     def _write(self, number: int, labels: _Labels) -> LabelRecord:
-        failed = self.settings.rounds.counter_examples
+        failed = self.settings.labels.counter_examples
         solved = [counter_examples(self.oracle, each) if failed else each for each in labels.filtered]
         filtered, spoilt = self._spoil(number, solved)
         weights, vocabulary = self.answers.weights, self.task.vocabulary
@@ -208,7 +208,7 @@ class LabelPhase:
         for text, reason in ended.items():
             self.listener.note(f"round {number}, difficulty {text}: {reason}")
         filtered = [each.filtered for each in labelled]
-        older = self._relabelled(number, past, rollbacks) if self.settings.rounds.relabel else []
+        older = self._relabelled(number, past, rollbacks) if self.settings.labels.relabel else []
         answered = [*filtered, *(again for _, again in older)]
         seconds = np.sum([np.zeros(len(self.members)), *(each.proposals.seconds for each in answered)], axis=0)
         notes |= {
@@ -232,7 +232,7 @@ class LabelPhase:
 
     def _verdict(self, signals: Signals, memory: Sequence[Past], rollbacks: int, tried: bool) -> tuple[Action, str]:
         """Return what to do about a round's labels, and why; ``tried`` after a hold or a roll-back in this round."""
-        if not tried and (problem := unreliable(self.settings.rounds, signals.parts)):
+        if not tried and (problem := unreliable(self.settings.labels, signals.parts)):
             return "hold", problem
         if problem := trouble(self.settings.watch, signals, memory):
             # What was held was tried already: a held difficulty in trouble means that the weights are.
@@ -251,7 +251,7 @@ class LabelPhase:
         labelled, settings = self._label_all(number, difficulties, rollbacks), self.settings
         shares = [self._agreement(number, each) for each in labelled]
         early = [
-            too_early(settings.rounds, settings.watch, each.filtered, share)
+            too_early(settings.labels, settings.watch, each.filtered, share)
             for each, share in zip(labelled, shares, strict=True)
         ]
         ripe = [index for index, reason in enumerate(early) if reason is None] or list(range(len(early)))
@@ -268,7 +268,7 @@ class LabelPhase:
 
     def _agreement(self, number: int, labelled: Labelled) -> float | None:
         """Return how well the parts of a difficulty's labels are answered; None where nobody asks."""
-        judged, watch = self.settings.rounds.judged_by_parts is not None, self.settings.watch
+        judged, watch = self.settings.labels.judged_by_parts is not None, self.settings.watch
         if not (judged or watch.enabled):
             return None
         return self._labeller().agreement_with_parts(number, labelled.filtered, judged, watch.sample)
@@ -284,7 +284,7 @@ class LabelPhase:
 
     def _averaged(self, past: Sequence[RoundRecord]) -> list[int]:
         """Return the rounds whose weights' mean gives labels after the ``past`` rounds; none where the newest do."""
-        last = [record.round for record in past[-self.settings.rounds.averaging :]]
+        last = [record.round for record in past[-self.settings.labels.averaging :]]
         return last if len(last) > 1 else []
 
     def _next(
@@ -295,16 +295,16 @@ class LabelPhase:
         def ready(difficulty: Difficulty) -> bool:
             if difficulty not in asked:
                 asked[difficulty] = self._readiness(number, difficulty)
-            return asked[difficulty][self.settings.readiness] >= self.settings.rounds.ready
+            return asked[difficulty][self.settings.readiness] >= self.settings.schedule.ready
 
         history = [record.difficulties for record in past]
-        return next_difficulties(self.settings.rounds, self.task, history, ready)
+        return next_difficulties(self.settings.schedule, self.task, history, ready)
 
     def _readiness(self, number: int, difficulty: Difficulty) -> dict[str, float]:
         settings = self.settings
         generator = numpy_generator(settings.seed, "readiness", number, difficulty_text(difficulty))
         reserved = self.reserved.prompts(difficulty)
-        prompts = fresh_prompts(self.task, generator, difficulty, settings.rounds.probe, reserved)
+        prompts = fresh_prompts(self.task, generator, difficulty, settings.schedule.probe, reserved)
         related: list[Relation] = ["twin", "parts"]
         relations = frozenset(each for each in related if each == settings.readiness)
         proposals = self._labeller().propose(difficulty, prompts, relations)
@@ -315,7 +315,7 @@ class LabelPhase:
 
     def _learned(self, number: int) -> Verifier | None:
         """Return a verifier that learned from the answers of the members, as they are, to supervised prompts."""
-        for each in self.settings.rounds.filters:
+        for each in self.settings.labels.filters:
             if isinstance(each, LearnedVerifierFilter):
                 if self.verifier is None or self.verifier[0] != self.answers.weights:
                     self.verifier = (self.answers.weights, self._learn(number, each))
@@ -344,7 +344,7 @@ class LabelPhase:
             self.task,
             self.settings.seed,
             self.reserved,
-            self.settings.rounds,
+            self.settings.labels,
             verify,
             self.listener.advance,
             self.answers,
@@ -357,8 +357,8 @@ class LabelPhase:
 
     def _label_all(self, number: int, difficulties: Sequence[Difficulty], rollbacks: int) -> list[Labelled]:
         settings = self.settings
-        self.listener.phase(number, settings.rounds.count, "label", len(difficulties) * settings.rounds.labels)
-        filters = stricter(settings.watch, settings.rounds.filters, rollbacks)
+        self.listener.phase(number, settings.rounds.count, "label", len(difficulties) * settings.labels.count)
+        filters = stricter(settings.watch, settings.labels.filters, rollbacks)
         labeller = self._scoring(number)
         return [labeller.label(number, difficulty, filters) for difficulty in difficulties]
 
@@ -371,7 +371,7 @@ class LabelPhase:
         ]
         total = sum(len(prompts) for _, _, prompts in asked)
         self.listener.phase(number, self.settings.rounds.count, "relabel", total)
-        filters = stricter(self.settings.watch, self.settings.rounds.filters, rollbacks)
+        filters = stricter(self.settings.watch, self.settings.labels.filters, rollbacks)
         labeller = self._scoring(number)
         return [(of, labeller.relabel(number, difficulty, prompts, filters)) for of, difficulty, prompts in asked]
 

@@ -4,7 +4,7 @@ settings.toml                    the recipe with everything filled in
 manifest.json                    status and one record for each committed round
 weights/round-000.safetensors    all members after a round
 ledger/round-001.parquet         every label of a round
-ledger/round-002-relabelled.parquet  older rounds' prompts, answered afresh (rounds.relabel)
+ledger/round-002-relabelled.parquet  older rounds' prompts, answered afresh (labels.relabel)
 training/round-000.csv           step, loss, learning rate, tokens
 checkpoint/                      what is kept within a round; empty between rounds (runs/checkpoint.py)
 tracking/                        what trackers keep, where there are some (runs/tracking.py); never read
@@ -24,8 +24,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from easy2hard import __version__
-from easy2hard.config import Settings, load_recipe
 from easy2hard.errors import UserError
+from easy2hard.settings.recipes import load_recipe
+from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Difficulty, difficulty_text, hardest, parse_difficulty, span
 
 REACHED = 0.99
@@ -65,7 +66,7 @@ class RoundRecord(BaseModel):
     spoilt: int = 0
     """Kept labels that were spoilt on purpose (settings ``noise``)."""
     averaged: list[int] = []
-    """The rounds whose weights' mean gave the labels (rounds.averaging); empty where one round's did."""
+    """The rounds whose weights' mean gave the labels (labels.averaging); empty where one round's did."""
     verifier: dict[str, Any] | None = None
     """What a learned verifier saw, answers of the supervised range, and what it learned from them."""
     relabelled: list[dict[str, int]] = []

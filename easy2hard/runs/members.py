@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 
-from easy2hard.config import Settings
 from easy2hard.engines.choice import build_engine, find_device
 from easy2hard.engines.engine import Engine
 from easy2hard.errors import UserError
@@ -14,6 +13,7 @@ from easy2hard.models.transformer import build_transformer
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.store import load_weights
 from easy2hard.seeding import torch_generator
+from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Task
 from easy2hard.tasks.registry import load_task
 

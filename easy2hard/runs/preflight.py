@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from easy2hard.config import Settings
 from easy2hard.engines.sharding import check_sharding
 from easy2hard.errors import UserError
 from easy2hard.improvement.schedules import History, Ready, next_difficulties
 from easy2hard.models.positions import Tabled, build_positions
 from easy2hard.runs.tracking import check_tracking
+from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
 from easy2hard.tasks.contract import check_contract
 from easy2hard.tasks.registry import is_built_in, load_oracle, load_task
@@ -40,7 +40,7 @@ def _history(settings: Settings, task: Task, ready: Ready) -> list[list[Difficul
     """Return the difficulties of every round, the supervised phase first, if the members were ready as told."""
     history = [task.evaluated_difficulties(settings.supervised.difficulty)]
     for _ in range(settings.rounds.count):
-        history.append(next_difficulties(settings.rounds, task, history, ready))
+        history.append(next_difficulties(settings.schedule, task, history, ready))
     return history
 
 
@@ -56,9 +56,9 @@ def _check_difficulties(settings: Settings, task: Task) -> None:
     if easy > task.capped(easy):
         raise UserError(f"supervised.difficulty = {easy}: at most {task.greatest} here")
     greatest = task.evaluated_difficulties(easy)[-1]
-    if settings.rounds.schedule == "grid-accelerated" and isinstance(greatest, tuple) and greatest[0] != greatest[1]:
+    if settings.schedule.name == "grid-accelerated" and isinstance(greatest, tuple) and greatest[0] != greatest[1]:
         raise UserError(
-            "rounds.schedule = 'grid-accelerated': its table is for squares, and the supervised range is "
+            "schedule.name = 'grid-accelerated': its table is for squares, and the supervised range is "
             f"{difficulty_text(greatest)} (allowed: standard, accelerated, grid)"
         )
     slowest = _history(settings, task, lambda difficulty: False)
@@ -73,13 +73,13 @@ def _check_difficulties(settings: Settings, task: Task) -> None:
 
 def _check_answers(settings: Settings, task: Task) -> None:
     """Refuse what asks more of a task's answers than there is in them."""
-    used: list[str] = [each.name for each in settings.rounds.filters]
-    used += [settings.readiness] if settings.rounds.schedule == "accelerated" else []
+    used: list[str] = [each.name for each in settings.labels.filters]
+    used += [settings.readiness] if settings.schedule.name == "accelerated" else []
     easiest = task.supervised_difficulties(settings.supervised.difficulty)[0]
     if "twin" in used and task.twin(task.sample(np.random.default_rng(0), easiest, 1)) is None:
-        raise UserError(f"task {task.name}: has no twin prompts for rounds.filters or rounds.readiness = 'twin'")
+        raise UserError(f"task {task.name}: has no twin prompts for labels.filters or schedule.readiness = 'twin'")
     if "parts" in used and type(task).parts is Task.parts:
-        raise UserError(f"task {task.name}: declares no parts for rounds.filters or rounds.readiness = 'parts'")
+        raise UserError(f"task {task.name}: declares no parts for labels.filters or schedule.readiness = 'parts'")
     if settings.noise and "0" not in task.vocabulary.symbols:
         raise UserError(f"noise: only digits are spoilt, and the answers of task {task.name} have none")
 

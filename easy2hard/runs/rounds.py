@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from easy2hard import __version__, processes
-from easy2hard.config import PhaseSettings, Settings
 from easy2hard.engines.choice import build_engine, cores, find_device, in_main_memory
 from easy2hard.engines.engine import Group
 from easy2hard.engines.sharding import check_sharding
@@ -35,6 +34,8 @@ from easy2hard.runs.preflight import check
 from easy2hard.runs.progress_file import shown
 from easy2hard.runs.store import Store, load_weights
 from easy2hard.runs.tracking import tracked
+from easy2hard.settings.schema import Settings
+from easy2hard.settings.training import PhaseSettings
 from easy2hard.tasks.base import Difficulty, difficulty_text, hardest
 from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import load_oracle, load_task
@@ -158,7 +159,7 @@ def resume(store: Store, listener: Listener, device: str = "auto") -> None:
 def _space_needed(settings: Settings, first: int = 0, last: int | None = None) -> int:
     """Return the bytes that rounds take, about."""
     task = load_task(settings.task.name, settings.task.options)
-    hard = task.capped(settings.supervised.difficulty + settings.rounds.count * settings.rounds.step)
+    hard = task.capped(settings.supervised.difficulty + settings.rounds.count * settings.schedule.stride)
     prompts = task.sample(np.random.default_rng(0), task.evaluated_difficulties(hard)[-1], 1)
     tokens = prompts.shape[1] + int(task.answer_bounds(prompts)[0])
     return needed(settings, trained_parameters(settings, task), tokens, first, last)
@@ -314,7 +315,7 @@ class _Run:
 
     def _older_labels(self, number: int, past: Sequence[RoundRecord]) -> list[LabelledSource]:
         """Return the labels of the ``past`` rounds that round ``number`` trains on."""
-        if not self.settings.rounds.relabel:
+        if not self.settings.labels.relabel:
             return [self._labels_of(record.round) for record in past]
         again = self.store.relabelled_path(number)
         return [self._source(read_kept(again, record.round)) for record in past if record.proposed]

@@ -23,10 +23,10 @@ import safetensors.torch
 import torch
 from pydantic import BaseModel
 
-from easy2hard.config import Settings
 from easy2hard.engines.choice import cores
 from easy2hard.errors import UserError
 from easy2hard.runs.manifest import Manifest, RunDirectory, environment, manifest_text
+from easy2hard.settings.schema import Settings
 
 RUN_FOLDERS = ("weights", "ledger", "training", "checkpoint")
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from easy2hard import processes
-from easy2hard.config import Settings, TrackingSettings
 from easy2hard.engines.choice import has_gpu
 from easy2hard.errors import UserError
 from easy2hard.learning.trainer import Step
 from easy2hard.runs.listener import Listener
 from easy2hard.runs.manifest import Manifest, RoundRecord
 from easy2hard.runs.store import Store
+from easy2hard.settings.schema import Settings, TrackingSettings
 
 
 def check_tracking(settings: TrackingSettings) -> None:

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from easy2hard.api import settings_of
-from easy2hard.config import BudgetSettings, Settings, one_line, read_toml, shipped
 from easy2hard.errors import UserError
+from easy2hard.settings.recipes import one_line, read_toml, shipped
+from easy2hard.settings.schema import BudgetSettings, Settings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 """What axes and variants may be called: run directories are named after them."""

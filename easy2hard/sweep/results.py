@@ -8,13 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from easy2hard.config import Settings
 from easy2hard.report.compare import range_text
 from easy2hard.report.page import Comparison, write_report
 from easy2hard.runs.final_evaluation import Outcome, outcome
 from easy2hard.runs.manifest import Manifest, RunDirectory
 from easy2hard.runs.preflight import planned_frontier
 from easy2hard.runs.store import write_file
+from easy2hard.settings.schema import Settings
 from easy2hard.sweep.execute import Laboratory
 from easy2hard.sweep.plan import PlannedRun
 from easy2hard.tasks.base import hardest, parse_difficulty

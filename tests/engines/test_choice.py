@@ -8,7 +8,6 @@ import pytest
 import torch
 from helpers import SIZE, Silent, new_member
 
-from easy2hard.config import load_recipe
 from easy2hard.engines import choice
 from easy2hard.engines.choice import build_engine, find_device
 from easy2hard.engines.cpu.runner import CpuRunner
@@ -18,6 +17,7 @@ from easy2hard.errors import UserError
 from easy2hard.models.positions import Rope
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs import rounds
+from easy2hard.settings.recipes import load_recipe
 
 
 def gpus(count: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from easy2hard.config import ModelSettings, ModelSize, TrainingSettings
 from easy2hard.engines.choice import build_runner
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import Runner
 from easy2hard.models.transformer import SecondTarget, Transformer, build_transformer
 from easy2hard.seeding import torch_generator
+from easy2hard.settings.model import ModelSettings, ModelSize
+from easy2hard.settings.training import TrainingSettings
 from easy2hard.tasks.registry import load_task
 from easy2hard.vocabulary import PAD
 

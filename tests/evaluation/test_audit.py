@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from helpers import copy_task, engine_of, half_trained_engine, new_member, prompts_of
 
-from easy2hard.config import ConfidenceFilter, FilterSettings, NoFilter, VoteFilter
 from easy2hard.engines.decoding import Answers
 from easy2hard.evaluation.audit import audit_ledger, first_fall, readiness_compared
 from easy2hard.improvement.filters import apply_filters
 from easy2hard.improvement.ledger import write_ledger
 from easy2hard.improvement.proposals import Proposals, count_votes, propose
 from easy2hard.seeding import numpy_generator
+from easy2hard.settings.filters import ConfidenceFilter, FilterSettings, NoFilter, VoteFilter
 from easy2hard.tasks.registry import load_oracle, load_task
 
 

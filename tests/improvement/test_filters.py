@@ -12,9 +12,9 @@ from helpers import properties
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.config import ConfidenceFilter, FilterSettings, LengthFilter, NoFilter, VoteFilter
 from easy2hard.improvement.filters import KEPT, UNFINISHED, Filtered, add_counts, apply_filters
 from easy2hard.improvement.proposals import Proposals
+from easy2hard.settings.filters import ConfidenceFilter, FilterSettings, LengthFilter, NoFilter, VoteFilter
 from easy2hard.vocabulary import EOS, PAD
 
 

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from helpers import copy_task, half_trained_engine, prompts_of
 
-from easy2hard.config import ConfidenceFilter, FilterSettings, PartsFilter, RoundsSettings, TwinFilter, VoteFilter
 from easy2hard.errors import UserError
 from easy2hard.improvement.filters import apply_filters
 from easy2hard.improvement.labeller import Labelled, Labeller
 from easy2hard.improvement.proposals import Relations, propose, with_relations
 from easy2hard.seeding import numpy_generator
+from easy2hard.settings.filters import ConfidenceFilter, FilterSettings, PartsFilter, TwinFilter, VoteFilter
+from easy2hard.settings.rounds import LabelsSettings
 from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import load_oracle, load_task
 
@@ -18,8 +19,8 @@ PARTS: Relations = frozenset({"parts"})
 VOTE: list[FilterSettings] = [VoteFilter(name="vote", threshold=1.0)]
 
 
-def label(filters: list[FilterSettings], difficulty: int = 4, **rounds: int | float) -> Labelled:
-    settings = RoundsSettings.model_validate({"count": 1, "steps": 1, "labels": 100, **rounds})
+def label(filters: list[FilterSettings], difficulty: int = 4, **changes: int | float) -> Labelled:
+    settings = LabelsSettings.model_validate({"count": 100, **changes})
     task, _ = copy_task()
     return Labeller(half_trained_engine(), task, 0, Reserved(task, 0, 200), settings).label(1, difficulty, filters)
 
@@ -56,10 +57,10 @@ def test_topping_up_ends_with_a_report_where_too_few_are_kept() -> None:
     none = label([ConfidenceFilter(name="confidence", threshold=1.0)], top_up=50)
     assert none.ended is not None
     assert "0 of the 50 labels wanted were kept: the share kept, 0.000 of 100" in none.ended
-    assert "rounds.least_acceptance = 0.05" in none.ended
+    assert "labels.least_acceptance = 0.05" in none.ended
     few = label(VOTE, top_up=5000, least_acceptance=0.99)
     assert few.ended is not None
-    assert "below rounds.least_acceptance = 0.99" in few.ended
+    assert "below labels.least_acceptance = 0.99" in few.ended
 
 
 def test_topping_up_ends_with_the_prompts() -> None:
@@ -187,8 +188,8 @@ def test_an_answer_without_parts_has_nothing_that_speaks_for_it() -> None:
     assert not apply_filters([PartsFilter(name="parts")], proposals).kept.any()
 
 
-def labeller(**rounds: int | float) -> Labeller:
-    settings = RoundsSettings.model_validate({"count": 1, "steps": 1, "labels": 100, **rounds})
+def labeller(**changes: int | float) -> Labeller:
+    settings = LabelsSettings.model_validate({"count": 100, **changes})
     task, _ = copy_task()
     return Labeller(half_trained_engine(), task, 0, Reserved(task, 0, 200), settings)
 

@@ -9,10 +9,10 @@ from helpers import copy_task, engine_of, half_trained_engine, new_member, promp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.config import ConfidenceFilter, FilterSettings, NoFilter, VoteFilter
 from easy2hard.improvement.filters import Filtered, apply_filters
 from easy2hard.improvement.ledger import read_kept, write_ledger
 from easy2hard.improvement.proposals import propose
+from easy2hard.settings.filters import ConfidenceFilter, FilterSettings, NoFilter, VoteFilter
 
 COLUMNS = [
     "round",

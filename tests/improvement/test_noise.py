@@ -8,12 +8,12 @@ from helpers import copy_task, padded, properties
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.config import NoiseSettings
 from easy2hard.engines.decoding import Answers
 from easy2hard.improvement.filters import Filtered, apply_filters
 from easy2hard.improvement.noise import inject
 from easy2hard.improvement.proposals import count_votes
 from easy2hard.seeding import numpy_generator
+from easy2hard.settings.rounds import NoiseSettings
 from easy2hard.vocabulary import EOS
 
 Kind = Literal["random", "drop", "off-by-one", "drop-off-by-one"]

@@ -7,9 +7,9 @@ from helpers import properties
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.config import RoundsSettings
 from easy2hard.errors import UserError
 from easy2hard.improvement.schedules import next_difficulties
+from easy2hard.settings.rounds import ScheduleSettings
 from easy2hard.tasks.base import Difficulty
 from easy2hard.tasks.registry import load_task
 
@@ -17,21 +17,21 @@ COPY, MULTIPLICATION = load_task("copy"), load_task("multiplication")
 
 
 @properties
-@given(easy=st.integers(1, 20), step=st.integers(1, 5), count=st.integers(1, 8))
-def test_the_standard_schedule_climbs_without_gaps(easy: int, step: int, count: int) -> None:
-    settings = RoundsSettings(count=count, steps=1, labels=1, step=step)
+@given(easy=st.integers(1, 20), stride=st.integers(1, 5), count=st.integers(1, 8))
+def test_the_standard_schedule_climbs_without_gaps(easy: int, stride: int, count: int) -> None:
+    settings = ScheduleSettings(stride=stride)
     history: list[list[Difficulty]] = [list(range(1, easy + 1))]
     for _ in range(count):
         history.append(next_difficulties(settings, COPY, history))
-        assert len(history[-1]) == step
+        assert len(history[-1]) == stride
     covered = [difficulty for difficulties in history for difficulty in difficulties]
-    assert covered == list(range(1, easy + count * step + 1))
+    assert covered == list(range(1, easy + count * stride + 1))
 
 
 @properties
 @given(history=st.lists(st.lists(st.integers(1, 9), min_size=1), min_size=1, max_size=5))
 def test_the_schedule_changes_nothing_it_was_given(history: list[list[Difficulty]]) -> None:
-    settings = RoundsSettings(count=1, steps=1, labels=1)
+    settings = ScheduleSettings()
     before = [list(difficulties) for difficulties in history]
     assert next_difficulties(settings, COPY, history) == next_difficulties(settings, COPY, history)
     assert history == before
@@ -39,11 +39,11 @@ def test_the_schedule_changes_nothing_it_was_given(history: list[list[Difficulty
 
 def test_a_round_that_was_held_is_followed_by_the_next_difficulty() -> None:
     history: list[list[Difficulty]] = [[1, 2, 3], [4], [4], [5], [5]]
-    assert next_difficulties(RoundsSettings(count=1, steps=1, labels=1), COPY, history) == [6]
+    assert next_difficulties(ScheduleSettings(), COPY, history) == [6]
 
 
 def test_what_a_round_put_off_comes_next_and_holds_nothing_else_back() -> None:
-    two = RoundsSettings(count=1, steps=1, labels=1, step=2)
+    two = ScheduleSettings(stride=2)
     assert next_difficulties(two, COPY, [[1, 2, 3], [5]]) == [4, 6]
     square = MULTIPLICATION.supervised_difficulties(2)
     steps = MULTIPLICATION.labelled_difficulties(3)
@@ -51,7 +51,7 @@ def test_what_a_round_put_off_comes_next_and_holds_nothing_else_back() -> None:
 
 
 def test_pairs_come_in_the_order_of_the_paper() -> None:
-    settings = RoundsSettings(count=1, steps=1, labels=1)
+    settings = ScheduleSettings()
     history: list[list[Difficulty]] = [[(a, b) for a in range(1, 6) for b in range(1, 6)]]
     for _ in range(8):
         history.append(next_difficulties(settings, MULTIPLICATION, history))
@@ -70,7 +70,7 @@ def test_pairs_come_in_the_order_of_the_paper() -> None:
 @properties
 @given(easy=st.integers(1, 6), count=st.integers(1, 30))
 def test_every_pair_comes_once(easy: int, count: int) -> None:
-    settings = RoundsSettings(count=1, steps=1, labels=1)
+    settings = ScheduleSettings()
     history: list[list[Difficulty]] = [list(MULTIPLICATION.evaluated_difficulties(easy))]
     for _ in range(count):
         history.append(next_difficulties(settings, MULTIPLICATION, history))
@@ -79,7 +79,7 @@ def test_every_pair_comes_once(easy: int, count: int) -> None:
 
 
 def climb(schedule: str, history: list[list[Difficulty]], rounds: int, **settings: int) -> list[list[Difficulty]]:
-    chosen = RoundsSettings(count=1, steps=1, labels=1, schedule=schedule, **settings)  # type: ignore[arg-type]
+    chosen = ScheduleSettings(name=schedule, **settings)  # type: ignore[arg-type]
     climbed = list(history)
     for _ in range(rounds):
         climbed.append(next_difficulties(chosen, MULTIPLICATION, climbed))
@@ -89,7 +89,7 @@ def climb(schedule: str, history: list[list[Difficulty]], rounds: int, **setting
 @properties
 @given(easy=st.integers(1, 9), reach=st.integers(0, 12), most=st.integers(1, 6))
 def test_the_accelerated_schedule_takes_all_that_is_ready(easy: int, reach: int, most: int) -> None:
-    settings = RoundsSettings(count=1, steps=1, labels=1, schedule="accelerated", most=most)
+    settings = ScheduleSettings(name="accelerated", most=most)
     asked: list[Difficulty] = []
 
     def ready(difficulty: Difficulty) -> bool:
@@ -103,14 +103,14 @@ def test_the_accelerated_schedule_takes_all_that_is_ready(easy: int, reach: int,
 
 
 def test_the_accelerated_schedule_takes_both_of_a_pair_and_its_mirror_image_or_none() -> None:
-    settings = RoundsSettings(count=1, steps=1, labels=1, schedule="accelerated")
+    settings = ScheduleSettings(name="accelerated")
     easy: list[Difficulty] = [(a, b) for a in range(1, 3) for b in range(1, 3)]
     found = next_difficulties(settings, MULTIPLICATION, [easy], lambda d: d in [(1, 3), (3, 1), (2, 3)])
     assert found == [(1, 3), (3, 1)]
 
 
 def test_the_accelerated_schedule_ends_with_the_task() -> None:
-    settings = RoundsSettings(count=1, steps=1, labels=1, schedule="accelerated")
+    settings = ScheduleSettings(name="accelerated")
     maze = load_task("maze-hops", {"nodes": 4})
     assert next_difficulties(settings, maze, [[1]], lambda d: True) == [2, 3]
     assert next_difficulties(settings, maze, [[1], [2, 3]], lambda d: True) == []
@@ -144,6 +144,6 @@ def test_grids_cover_every_pair_once(schedule: str, easy: int) -> None:
 
 @pytest.mark.parametrize("schedule", ["grid", "grid-accelerated"])
 def test_a_grid_is_for_pairs(schedule: Any) -> None:
-    settings = RoundsSettings(count=1, steps=1, labels=1, schedule=schedule)
+    settings = ScheduleSettings(name=schedule)
     with pytest.raises(UserError, match="for difficulties that are pairs; those of task copy are numbers"):
         next_difficulties(settings, COPY, [[1, 2]])

@@ -6,7 +6,6 @@ from helpers import copy_task, engine_of, half_trained, half_trained_engine, new
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.config import ConfidenceFilter, NoFilter, PartsFilter, RoundsSettings, VoteFilter, WatchSettings
 from easy2hard.improvement.filters import apply_filters
 from easy2hard.improvement.proposals import propose
 from easy2hard.improvement.watch import (
@@ -20,6 +19,8 @@ from easy2hard.improvement.watch import (
     trouble,
     unreliable,
 )
+from easy2hard.settings.filters import ConfidenceFilter, NoFilter, PartsFilter, VoteFilter
+from easy2hard.settings.rounds import LabelsSettings, WatchSettings
 
 WELL = Signals(1.0, 1.0, 0.0, 1.0)
 
@@ -97,16 +98,16 @@ def test_confidence_is_compared_with_the_best_labelled_round_alone() -> None:
 
 
 def test_parts_that_do_not_agree_with_their_own_parts_judge_nothing() -> None:
-    judged = RoundsSettings(count=1, steps=1, labels=1, filters=[PartsFilter(name="parts", reliable=0.9)])
+    judged = LabelsSettings(count=1, filters=[PartsFilter(name="parts", reliable=0.9)])
     assert "0.890" in (unreliable(judged, 0.89) or "")
     assert unreliable(judged, 0.9) is None
     assert unreliable(judged, None) is None  # nothing was asked
-    assert unreliable(RoundsSettings(count=1, steps=1, labels=1), 0.1) is None
+    assert unreliable(LabelsSettings(count=1), 0.1) is None
 
 
 def test_it_is_too_early_for_a_difficulty_that_keeps_little_or_has_unreliable_parts() -> None:
     task, _ = copy_task()
-    rounds = RoundsSettings(count=1, steps=1, labels=1, filters=[PartsFilter(name="parts", reliable=0.9)])
+    rounds = LabelsSettings(count=1, filters=[PartsFilter(name="parts", reliable=0.9)])
     labels = apply_filters([NoFilter(name="none")], propose(half_trained_engine(), task, 9, prompts_of(9, 50)))
     kept = float(labels.kept.mean())
     assert 0 < kept < 1

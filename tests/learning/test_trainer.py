@@ -8,7 +8,6 @@ import pytest
 import torch
 from helpers import copy_task, engine_of, new_member, supervised_mixture
 
-from easy2hard.config import OptimiserSettings, PhaseSettings
 from easy2hard.engines import reference
 from easy2hard.engines import threads as threads_module
 from easy2hard.engines.engine import Group
@@ -16,6 +15,7 @@ from easy2hard.engines.reference import split
 from easy2hard.learning.batches import Mixture
 from easy2hard.learning.trainer import NonFiniteLossError, Step, fit, learning_rate
 from easy2hard.models.transformer import Transformer
+from easy2hard.settings.training import OptimiserSettings, PhaseSettings
 from easy2hard.vocabulary import EOS
 
 PHASE = PhaseSettings(steps=8, warmup=2, decay=3)

@@ -10,10 +10,10 @@ from bases import base_of, member_of, save_base
 from helpers import decode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from easy2hard.config import PRESETS
 from easy2hard.models.hf_export import export_pretrained, export_transformer, task_tokenizer
 from easy2hard.models.transformer import SecondTarget, Transformer
 from easy2hard.seeding import numpy_generator, torch_generator
+from easy2hard.settings.model import PRESETS
 from easy2hard.tasks.registry import load_task, task_names
 from easy2hard.vocabulary import EOS, PAD
 

@@ -11,7 +11,6 @@ import torch
 from helpers import Silent, decode, engine_of, plain_block
 from torch import Tensor
 
-from easy2hard.config import ModelSettings, OptimiserSettings, PhaseSettings, load_recipe
 from easy2hard.engines import decoding, reference
 from easy2hard.engines.choice import build_runner
 from easy2hard.engines.cpu.runner import CpuRunner, FoldedGradients
@@ -39,8 +38,11 @@ from easy2hard.runs import rounds
 from easy2hard.runs.export import export_model
 from easy2hard.runs.members import load_members, trained_parameters
 from easy2hard.runs.store import Store
-from easy2hard.scaling import laptop
 from easy2hard.seeding import numpy_generator, torch_generator
+from easy2hard.settings.model import ModelSettings
+from easy2hard.settings.recipes import load_recipe
+from easy2hard.settings.scaling import laptop
+from easy2hard.settings.training import OptimiserSettings, PhaseSettings
 from easy2hard.tasks.base import Task
 from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import load_oracle, load_task
@@ -280,8 +282,8 @@ class Interrupting(Silent):
             raise KeyboardInterrupt
 
 
-QUICK = ["supervised.steps=8", "supervised.decay=0", "rounds.steps=6", "rounds.decay=0", "rounds.labels=40",
-         "rounds.count=1", "model.members=2", "watch.enabled=false", "rounds.filters=[{name='none'}]"]  # fmt: skip
+QUICK = ["supervised.steps=8", "supervised.decay=0", "rounds.steps=6", "rounds.decay=0", "labels.count=40",
+         "rounds.count=1", "model.members=2", "watch.enabled=false", "labels.filters=[{name='none'}]"]  # fmt: skip
 
 
 @pytest.mark.parametrize("case", ["randomized", "abacus", "coupled"])

@@ -9,12 +9,12 @@ from bases import LORA, base_of, member_of, save_base, save_llama, subword_token
 from helpers import answer_plainly, decode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from easy2hard.config import LoraSettings, ModelSettings
 from easy2hard.engines import decoding
 from easy2hard.errors import UserError
 from easy2hard.models.pretrained import Pretrained, trained_weights
 from easy2hard.runs.store import Store, load_weights
 from easy2hard.seeding import numpy_generator
+from easy2hard.settings.model import LoraSettings, ModelSettings
 from easy2hard.tasks.registry import load_task
 from easy2hard.vocabulary import BOS, EOS, Tokens
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from easy2hard.config import PRESETS
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import Gradients
 from easy2hard.models.transformer import Transformer
 from easy2hard.seeding import torch_generator
+from easy2hard.settings.model import PRESETS
 from easy2hard.vocabulary import EOS, PAD
 
 VOCABULARY = 14

@@ -88,7 +88,7 @@ def test_a_page_answers_how_far_whether_to_trust_it_and_what_it_cost(tmp_path: P
     for title in ("Accuracy by difficulty", "Round and difficulty", "Reach", "Label precision", "Label recall", "Kept",
                   "Agreement and confidence", "Calibration", "Loss", "Learning rate", "Time", "Tokens"):  # fmt: skip
         assert f"{title}: " in titles
-    assert all(f"{key}" in page.text for key in ("rounds.labels", "supervised.steps", "optimiser.name"))
+    assert all(f"{key}" in page.text for key in ("labels.count", "supervised.steps", "optimiser.name"))
 
 
 def test_its_label_precision_is_that_of_the_audit(tmp_path: Path) -> None:
@@ -207,9 +207,9 @@ def test_what_the_run_must_confess_is_on_top(tmp_path: Path) -> None:
     run = full_run(tmp_path / "run")
     text = (run.path / "manifest.json").read_text()
     (run.path / "manifest.json").write_text(
-        text.replace('"supervised_signals": []', '"supervised_signals": ["rounds.filters: verifier"]')
+        text.replace('"supervised_signals": []', '"supervised_signals": ["labels.filters: verifier"]')
     )
-    assert "NOT self-improvement: rounds.filters: verifier" in page_of(run).text
+    assert "NOT self-improvement: labels.filters: verifier" in page_of(run).text
 
 
 def test_mazes_are_drawn_with_the_answers_way(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from easy2hard.config import parse_settings
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, manifest_text
+from easy2hard.settings.recipes import parse_settings
 from easy2hard.tasks.base import parse_difficulty
 
 Label = dict[str, Any]
@@ -62,7 +62,8 @@ def full_run(
             "task": {"name": task, "options": changes.pop("options", {})},
             "model": {"members": 2},
             "supervised": {"difficulty": 3, "steps": 50},
-            "rounds": {"count": max(rounds - 1, 0), "labels": 10, "steps": 20, **changes},
+            "rounds": {"count": max(rounds - 1, 0), "steps": 20, **changes},
+            "labels": {"count": 10},
         }
     )
     for folder in ("training", "ledger", "weights"):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from helpers import Silent, copy_task, half_trained_engine, prompts_of
 
-from easy2hard.config import load_recipe
 from easy2hard.engines.reference import ReferenceEngine
 from easy2hard.errors import UserError
 from easy2hard.improvement import labeller
@@ -18,10 +17,11 @@ from easy2hard.runs.checkpoint import LabelCheckpoints
 from easy2hard.runs.integrity import problems
 from easy2hard.runs.manifest import read_sealed
 from easy2hard.runs.store import Store, write_sealed
+from easy2hard.settings.recipes import load_recipe
 from easy2hard.vocabulary import Tokens
 
 NOTHING: Relations = frozenset()
-QUICK = ["supervised.steps=6", "supervised.decay=0", "rounds.steps=3", "rounds.decay=0", "rounds.labels=40"]
+QUICK = ["supervised.steps=6", "supervised.decay=0", "rounds.steps=3", "rounds.decay=0", "labels.count=40"]
 
 
 def kept_in(folder: Path, weights: str = "digest", seconds: float = 0.0, clock: Any = lambda: 0.0) -> LabelCheckpoints:
@@ -99,7 +99,7 @@ class Interrupted:
 
 
 @pytest.mark.parametrize("minutes", [0, 5])
-@pytest.mark.parametrize("more", [[], ["rounds.top_up=30", "watch.enabled=true"]])
+@pytest.mark.parametrize("more", [[], ["labels.top_up=30", "watch.enabled=true"]])
 def test_a_label_phase_goes_on_where_it_was_interrupted(
     minutes: int, more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

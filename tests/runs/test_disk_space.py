@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from helpers import Silent
 
-from easy2hard.config import load_recipe
 from easy2hard.errors import UserError
 from easy2hard.runs import disk_space, label_phase, rounds
 from easy2hard.runs.disk_space import DiskFullError, usage
 from easy2hard.runs.manifest import Manifest
 from easy2hard.runs.store import Store
+from easy2hard.settings.recipes import load_recipe
 
-QUICK = ["supervised.steps=6", "supervised.decay=0", "rounds.steps=3", "rounds.decay=0", "rounds.labels=40"]
+QUICK = ["supervised.steps=6", "supervised.decay=0", "rounds.steps=3", "rounds.decay=0", "labels.count=40"]
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from easy2hard.config import load_recipe
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import estimate as module
 from easy2hard.runs.estimate import Estimate, RoundEstimate, duration, estimate
 from easy2hard.runs.manifest import RunDirectory
+from easy2hard.settings.recipes import load_recipe
 from easy2hard.tasks.base import Difficulty, Task, hardest, parse_difficulty
 from easy2hard.tasks.oracle import Oracle
 from tests.helpers import Silent
 
 CURRICULUM = ["supervised.curriculum=0.5", "supervised.difficulty=6", "supervised.warmup=0", "evaluation.examples=20"]
-PAIRS = ["task.name=multiplication", "supervised.difficulty=2", "rounds.labels=30", "evaluation.examples=5"]
+PAIRS = ["task.name=multiplication", "supervised.difficulty=2", "labels.count=30", "evaluation.examples=5"]
 
 
 def length(task: Task, oracle: Oracle, difficulty: Difficulty) -> int:
@@ -75,7 +75,7 @@ def test_training_is_what_a_run_reads(
     """On a clock that counts tokens the estimate is the number of tokens that a real run notes down."""
     from easy2hard.runs import rounds
 
-    settings = load_recipe("smoke", ['rounds.filters=[{name="none"}]', *overrides])
+    settings = load_recipe("smoke", ['labels.filters=[{name="none"}]', *overrides])
     estimated = estimate(settings)
 
     def fit(members: Any, mixtures: Any, phase: Any, *rest: Any) -> None:
@@ -98,10 +98,10 @@ def test_training_is_what_a_run_reads(
 
 def test_labels_are_priced_by_the_length_of_true_answers(clock: Clock) -> None:
     """A sum of two numbers has as many digits as it has, whatever its bound; the end counts as a token."""
-    settings = load_recipe("smoke", ["task.name=reverse-addition", "rounds.labels=50", "rounds.count=1"])
+    settings = load_recipe("smoke", ["task.name=reverse-addition", "labels.count=50", "rounds.count=1"])
     label = estimate(settings).rounds[1].label
     assert 50 * 5 < label <= 50 * 6
-    topped = load_recipe("smoke", ["rounds.labels=50", "rounds.top_up=80"])  # 80 % of the labels are kept
+    topped = load_recipe("smoke", ["labels.count=50", "labels.top_up=80"])  # 80 % of the labels are kept
     assert estimate(topped).rounds[1].label == pytest.approx(5 * (50 + 16 + int(1.1 * 40 / 0.8)), rel=1e-6)
 
 
@@ -129,8 +129,8 @@ def test_a_first_call_that_compiles_counts_for_nothing(clock: Clock, monkeypatch
 
 
 def test_twins_are_answered_too(clock: Clock) -> None:
-    plain = load_recipe("smoke", ["task.name=reverse-addition", 'rounds.filters=[{name="none"}]'])
-    twins = load_recipe("smoke", ["task.name=reverse-addition", 'rounds.filters=[{name="twin"}]'])
+    plain = load_recipe("smoke", ["task.name=reverse-addition", 'labels.filters=[{name="none"}]'])
+    twins = load_recipe("smoke", ["task.name=reverse-addition", 'labels.filters=[{name="twin"}]'])
     assert estimate(twins).rounds[1].label == pytest.approx(2 * estimate(plain).rounds[1].label, rel=0.05)
 
 
@@ -161,8 +161,8 @@ def test_a_run_without_rounds_is_its_supervised_phase(clock: Clock) -> None:
 
 
 def test_the_accelerated_schedule_says_what_it_takes_for_granted(clock: Clock) -> None:
-    estimated = estimate(load_recipe("smoke", ["rounds.schedule=accelerated"]))
-    assert "rounds.most = 20" in "\n".join(estimated.lines())
+    estimated = estimate(load_recipe("smoke", ["schedule.name=accelerated"]))
+    assert "schedule.most = 20" in "\n".join(estimated.lines())
 
 
 def test_what_is_printed_adds_up() -> None:

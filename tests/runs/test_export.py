@@ -18,12 +18,12 @@ from helpers import Silent, decode
 from huggingface_hub import DatasetCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from easy2hard.config import load_recipe
 from easy2hard.runs import rounds
 from easy2hard.runs.export import export_labels
 from easy2hard.runs.members import build_members, load_members
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator
+from easy2hard.settings.recipes import load_recipe
 from easy2hard.tasks.registry import load_task
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -155,7 +155,7 @@ def test_labels_given_afresh_are_a_configuration_of_their_own(tmp_path: Path, mo
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     import datasets
 
-    changes = ["model.width=32", "model.layers=2", "rounds.count=3", "rounds.relabel=true"]
+    changes = ["model.width=32", "model.layers=2", "rounds.count=3", "labels.relabel=true"]
     store = rounds.start(load_recipe(quick_recipe(tmp_path), changes), tmp_path / "run", Silent())
     assert export_labels(store, tmp_path / "labels") == 120
     for name, paths in {

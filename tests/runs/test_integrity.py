@@ -12,15 +12,15 @@ from subprocess import CompletedProcess
 import pytest
 from helpers import Silent
 
-from easy2hard.config import load_recipe
 from easy2hard.errors import UserError
 from easy2hard.runs import rounds
 from easy2hard.runs.integrity import problems
 from easy2hard.runs.manifest import RunDirectory, manifest_digest
 from easy2hard.runs.store import Store
+from easy2hard.settings.recipes import load_recipe
 
 CASES = int(os.environ.get("CORRUPTIONS", "200"))
-SHORT = ["supervised.steps=6", "supervised.decay=0", "rounds.steps=3", "rounds.decay=0", "rounds.labels=40"]
+SHORT = ["supervised.steps=6", "supervised.decay=0", "rounds.steps=3", "rounds.decay=0", "labels.count=40"]
 
 
 @pytest.fixture(scope="module")

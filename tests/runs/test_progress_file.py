@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from helpers import Silent
 
-from easy2hard.config import load_recipe
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import progress_file, rounds
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.progress_file import read_progress, shown
+from easy2hard.settings.recipes import load_recipe
 
 
 def test_it_says_how_far_a_phase_is_and_goes_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

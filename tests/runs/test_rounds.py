@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import easy2hard
-from easy2hard.config import PhaseSettings, Settings, load_recipe
 from easy2hard.engines.reference import MemberCrew
 from easy2hard.errors import UserError
 from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy
@@ -31,6 +30,9 @@ from easy2hard.runs.integrity import problems
 from easy2hard.runs.manifest import Manifest, RoundRecord
 from easy2hard.runs.members import build_members, load_members
 from easy2hard.runs.store import Store, load_weights
+from easy2hard.settings.recipes import load_recipe
+from easy2hard.settings.schema import Settings
+from easy2hard.settings.training import PhaseSettings
 from easy2hard.tasks.prompts import evaluation_prompts
 from easy2hard.tasks.registry import load_oracle, load_task
 
@@ -238,7 +240,7 @@ def test_no_label_is_an_evaluation_prompt(finished: Store) -> None:
 
 
 def test_rounds_without_a_single_kept_label_go_on(tmp_path: Path) -> None:
-    settings = short('rounds.filters=[{name="confidence", threshold=1.0}]')
+    settings = short('labels.filters=[{name="confidence", threshold=1.0}]')
     store = rounds.start(settings, tmp_path / "run", Silent())
     assert store.manifest.status == "finished"
     assert [record.kept for record in store.manifest.rounds] == [0, 0, 0]
@@ -247,7 +249,7 @@ def test_rounds_without_a_single_kept_label_go_on(tmp_path: Path) -> None:
 
 def test_a_difficulty_without_a_prompt_to_label_is_passed_over(tmp_path: Path) -> None:
     """All 90 prompts of two digits are kept for evaluation."""
-    settings = short("supervised.difficulty=1", "rounds.step=2", "rounds.count=1")
+    settings = short("supervised.difficulty=1", "schedule.stride=2", "rounds.count=1")
     store = rounds.start(settings, tmp_path / "run", Silent())
     record = store.manifest.rounds[-1]
     assert record.difficulties == [2, 3]
@@ -267,7 +269,7 @@ def test_other_seeds_give_other_runs(tmp_path: Path) -> None:
 
 
 def test_evaluation_changes_nothing_that_is_trained(tmp_path: Path) -> None:
-    unfiltered = 'rounds.filters=[{name="none"}]'
+    unfiltered = 'labels.filters=[{name="none"}]'
     one, other = (
         rounds.start(
             short(unfiltered, f"evaluation.examples={examples}", f"evaluation.beyond={beyond}"),
@@ -342,7 +344,7 @@ def test_a_run_in_trouble_holds_its_difficulty(tmp_path: Path, monkeypatch: pyte
 def test_a_run_whose_parts_are_unreliable_goes_on_with_the_easy_range(tmp_path: Path) -> None:
     """The easy range has true answers: nothing is labelled until its answers contain those to their own parts."""
     listener = Noted()
-    settings = short("rounds.filters=[{name='parts',reliable=1.0}]", "rounds.count=2", "watch.sample=50")
+    settings = short("labels.filters=[{name='parts',reliable=1.0}]", "rounds.count=2", "watch.sample=50")
     store = rounds.start(settings, tmp_path / "run", listener)
     first, second, third = store.manifest.rounds
     assert (third.proposed, third.difficulties) == (0, [1, 2, 3])
@@ -361,7 +363,7 @@ def test_a_run_holds_its_difficulty_until_the_parts_are_reliable(
 ) -> None:
     agreements = iter([0.97, 0.9, 0.93, 0.96])
     monkeypatch.setattr(Labeller, "agreement_with_parts", lambda *_: next(agreements))
-    settings = short("rounds.filters=[{name='parts'}]", "rounds.count=3")
+    settings = short("labels.filters=[{name='parts'}]", "rounds.count=3")
     store = rounds.start(settings, tmp_path / "run", Noted())
     # Of round 2, 0.9 is of difficulty 5 and 0.93 of the difficulty that is labelled afresh.
     assert [record.difficulties for record in store.manifest.rounds] == [[1, 2, 3], [4], [4], [5]]
@@ -373,7 +375,7 @@ def test_a_round_puts_off_what_it_is_too_early_for(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Labeller, "agreement_with_parts", lambda *_: next(agreements))
     listener = Noted()
     store = rounds.start(
-        short("rounds.filters=[{name='parts'}]", "rounds.count=2", "rounds.step=2"), tmp_path / "run", listener
+        short("labels.filters=[{name='parts'}]", "rounds.count=2", "schedule.stride=2"), tmp_path / "run", listener
     )
     records = store.manifest.rounds
     assert [record.difficulties for record in records] == [[1, 2, 3], [4], [5, 6]]
@@ -454,7 +456,7 @@ def test_a_run_that_is_well_does_what_an_unwatched_one_does(tmp_path: Path, monk
     assert digests[0] == digests[1]
 
 
-@pytest.mark.parametrize("overrides", [[], ["rounds.schedule='accelerated'", "rounds.ready=0.01", "rounds.most=2"]])
+@pytest.mark.parametrize("overrides", [[], ["schedule.name='accelerated'", "schedule.ready=0.01", "schedule.most=2"]])
 def test_a_blindfold_changes_no_weight(overrides: list[str], tmp_path: Path) -> None:
     settings = short(*overrides)
     seeing = rounds.start(settings, tmp_path / "seeing", Silent())
@@ -469,26 +471,27 @@ def test_a_blindfold_changes_no_weight(overrides: list[str], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "override",
+    ("overrides", "signal"),
     [
-        "rounds.filters=[{name='verifier'}]",
-        "rounds.readiness='oracle'",
-        "rounds={counter_examples=true, schedule='standard', count=1, steps=3, labels=20}",
+        (["schedule.name='accelerated'", "labels.filters=[{name='verifier'}]"], "labels.filters: verifier"),
+        (["schedule.name='accelerated'", "schedule.readiness='oracle'"], "schedule.readiness = 'oracle'"),
+        (["labels={counter_examples=true, count=20}", "rounds.count=1"], "labels.counter_examples"),
     ],
     ids=["filter", "readiness", "counter-examples"],
 )
-def test_what_looks_at_true_answers_is_marked_and_not_for_a_blindfold(override: str, tmp_path: Path) -> None:
-    settings = short("rounds.schedule='accelerated'", override)
-    with pytest.raises(UserError, match="--blindfold: rounds"):
+def test_what_looks_at_true_answers_is_marked_and_not_for_a_blindfold(
+    overrides: list[str], signal: str, tmp_path: Path
+) -> None:
+    settings = short(*overrides)
+    with pytest.raises(UserError, match=f"--blindfold: {re.escape(signal)}"):
         rounds.start(settings, tmp_path / "blind", Silent(), blindfold=True)
     assert not (tmp_path / "blind").exists()
     store = rounds.start(settings, tmp_path / "run", Silent())
-    assert len(store.manifest.supervised_signals) == 1
-    assert store.manifest.supervised_signals[0].startswith("rounds.")
+    assert store.manifest.supervised_signals == [signal]
 
 
 def test_a_verifier_keeps_what_is_right(tmp_path: Path) -> None:
-    settings = load_recipe("smoke", ["rounds.filters=[{name='verifier'}]", "rounds.count=1"])
+    settings = load_recipe("smoke", ["labels.filters=[{name='verifier'}]", "rounds.count=1"])
     store = rounds.start(settings, tmp_path / "run", Silent())
     assert store.manifest.rounds[1].filters[-1]["supervised"] is True
     rows = pq.read_table(store.ledger_path(1)).to_pylist()
@@ -499,13 +502,13 @@ def test_a_verifier_keeps_what_is_right(tmp_path: Path) -> None:
 def test_a_verifier_finds_right_samples_that_are_not_the_most_frequent(tmp_path: Path) -> None:
     one, many = (
         rounds.start(
-            load_recipe("smoke", ["rounds.filters=[{name='verifier'}]", "rounds.count=1", *overrides]),
+            load_recipe("smoke", ["labels.filters=[{name='verifier'}]", "rounds.count=1", *overrides]),
             tmp_path / str(len(overrides)),
             Silent(),
         )
-        for overrides in ([], ["rounds.temperature=1.0", "rounds.samples=8"])
+        for overrides in ([], ["labels.temperature=1.0", "labels.samples=8"])
     )
-    assert many.manifest.supervised_signals == ["rounds.filters: verifier"]
+    assert many.manifest.supervised_signals == ["labels.filters: verifier"]
     assert many.manifest.rounds[1].kept > one.manifest.rounds[1].kept
     rows = [row for row in pq.read_table(many.ledger_path(1)).to_pylist() if row["kept"]]
     assert all(row["prompt"] == row["answer"] + "=" for row in rows)
@@ -514,7 +517,7 @@ def test_a_verifier_finds_right_samples_that_are_not_the_most_frequent(tmp_path:
 
 
 def test_a_learned_verifier_sees_no_truth_beyond_the_supervised_range(tmp_path: Path) -> None:
-    settings = load_recipe("smoke", ["rounds.filters=[{name='learned-verifier', threshold=0.3}]", "rounds.count=1"])
+    settings = load_recipe("smoke", ["labels.filters=[{name='learned-verifier', threshold=0.3}]", "rounds.count=1"])
     store = rounds.start(settings, tmp_path / "run", Silent(), blindfold=True)
     record = store.manifest.rounds[1]
     assert store.manifest.supervised_signals == []
@@ -525,9 +528,9 @@ def test_a_learned_verifier_sees_no_truth_beyond_the_supervised_range(tmp_path: 
 
 
 def test_counter_examples_are_what_is_wrong_with_its_true_answer(tmp_path: Path) -> None:
-    overrides = ["rounds.filters=[{name='none'}]", "rounds.count=1"]
+    overrides = ["labels.filters=[{name='none'}]", "rounds.count=1"]
     plain, solved = (
-        rounds.start(load_recipe("smoke", [*overrides, f"rounds.counter_examples={each}"]), tmp_path / each, Silent())
+        rounds.start(load_recipe("smoke", [*overrides, f"labels.counter_examples={each}"]), tmp_path / each, Silent())
         for each in ("false", "true")
     )
     before, after = (pq.read_table(store.ledger_path(1)).to_pylist() for store in (plain, solved))
@@ -593,7 +596,7 @@ def test_a_round_can_begin_from_scratch(tmp_path: Path) -> None:
 
 
 def test_older_prompts_are_labelled_afresh(tmp_path: Path) -> None:
-    store = rounds.start(load_recipe("smoke", ["rounds.relabel=true", "rounds.count=3"]), tmp_path / "run", Silent())
+    store = rounds.start(load_recipe("smoke", ["labels.relabel=true", "rounds.count=3"]), tmp_path / "run", Silent())
     records = store.manifest.rounds
     assert [[each["round"] for each in record.relabelled] for record in records] == [[], [], [1], [1, 2]]
     assert not store.relabelled_path(1).exists()
@@ -616,7 +619,7 @@ def test_older_prompts_are_labelled_afresh(tmp_path: Path) -> None:
 
 
 def test_the_mean_of_the_last_weights_labels(tmp_path: Path) -> None:
-    store = rounds.start(short("rounds.averaging=2", "rounds.count=3"), tmp_path / "run", Silent())
+    store = rounds.start(short("labels.averaging=2", "rounds.count=3"), tmp_path / "run", Silent())
     records = store.manifest.rounds
     assert [record.averaged for record in records] == [[], [], [0, 1], [1, 2]]
     one, two, mean = (build_members(store.settings, copy_task()[0], CPU) for _ in range(3))
@@ -644,14 +647,14 @@ def test_the_mean_of_the_last_weights_labels(tmp_path: Path) -> None:
 VARIANTS = {
     "replace": ["rounds.data='replace'"],
     "scratch": ["rounds.start='scratch'"],
-    "relabel": ["rounds.relabel=true"],
-    "vote": ["rounds.temperature=1", "rounds.samples=3", "rounds.filters=[{name='vote', threshold=0.5}]"],
-    "verifier": ["rounds.temperature=1.0", "rounds.samples=4", "rounds.filters=[{name='verifier'}]", "model.members=1"],
-    "averaging": ["rounds.averaging=2"],
-    "counter-examples": ["rounds.counter_examples=true", "rounds.filters=[{name='none'}]"],
-    "parts": ["rounds.filters=[{name='parts',reliable=0.1},{name='vote',threshold=1.0}]", "watch.sample=20"],
-    "learned verifier": ["rounds.filters=[{name='learned-verifier', threshold=0.2, examples=30}]"],
-    "several": ["rounds.temperature=0.5", "rounds.relabel=true", "rounds.averaging=3"],
+    "relabel": ["labels.relabel=true"],
+    "vote": ["labels.temperature=1", "labels.samples=3", "labels.filters=[{name='vote', threshold=0.5}]"],
+    "verifier": ["labels.temperature=1.0", "labels.samples=4", "labels.filters=[{name='verifier'}]", "model.members=1"],
+    "averaging": ["labels.averaging=2"],
+    "counter-examples": ["labels.counter_examples=true", "labels.filters=[{name='none'}]"],
+    "parts": ["labels.filters=[{name='parts',reliable=0.1},{name='vote',threshold=1.0}]", "watch.sample=20"],
+    "learned verifier": ["labels.filters=[{name='learned-verifier', threshold=0.2, examples=30}]"],
+    "several": ["labels.temperature=0.5", "labels.relabel=true", "labels.averaging=3"],
 }
 """Overrides of the shortened smoke recipe."""
 
@@ -686,8 +689,8 @@ def test_a_schedule_that_has_come_to_the_end_ends_the_run(tmp_path: Path) -> Non
         "maze-hops-cpu",
         [
             *("model.layers=1", "supervised.steps=2", "supervised.warmup=0", "supervised.decay=0"),
-            *("rounds.steps=1", "rounds.warmup=0", "rounds.decay=0", "rounds.labels=20", "task.options.nodes=4"),
-            *("rounds.schedule='accelerated'", "rounds.count=9", "watch.enabled=false", "evaluation.examples=5"),
+            *("rounds.steps=1", "rounds.warmup=0", "rounds.decay=0", "labels.count=20", "task.options.nodes=4"),
+            *("schedule.name='accelerated'", "rounds.count=9", "watch.enabled=false", "evaluation.examples=5"),
         ],
     )
     store = rounds.start(settings, tmp_path / "run", listener)
@@ -700,7 +703,7 @@ def test_a_branch_goes_on_as_the_run_it_came_from(finished: Store, tmp_path: Pat
     branched = finished.branch(tmp_path / "same", 1, finished.settings)
     rounds.resume(branched, Silent())
     assert_same_run(branched, finished)
-    other = load_recipe("smoke", ["rounds.labels=50"])
+    other = load_recipe("smoke", ["labels.count=50"])
     elsewhere = finished.branch(tmp_path / "other", 1, other)
     rounds.resume(elsewhere, Silent())
     assert elsewhere.settings == other
@@ -767,7 +770,7 @@ def test_a_run_that_always_diverges_stops(tmp_path: Path, monkeypatch: pytest.Mo
     assert "NonFiniteLossError" in Store(tmp_path / "run").manifest.status
 
 
-SHORT = ["supervised.steps=20", "supervised.decay=0", "rounds.steps=4", "rounds.decay=0", "rounds.labels=20"]
+SHORT = ["supervised.steps=20", "supervised.decay=0", "rounds.steps=4", "rounds.decay=0", "labels.count=20"]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 import torch
 from helpers import half_trained, new_member
 
-from easy2hard.config import load_recipe
 from easy2hard.errors import UserError
 from easy2hard.runs import store as store_module
 from easy2hard.runs.store import Store, load_weights
+from easy2hard.settings.recipes import load_recipe
 
 
 @pytest.fixture

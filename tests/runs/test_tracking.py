@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from helpers import Silent
 
-from easy2hard.config import load_recipe
 from easy2hard.errors import UserError
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import rounds, tracking
 from easy2hard.runs.disk_space import usage
 from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.store import Store
+from easy2hard.settings.recipes import load_recipe
 
 FEW = ["supervised.steps=12", "supervised.decay=4", "supervised.warmup=2", "rounds.count=1", "rounds.steps=7"]
 FEW += ["rounds.decay=2", "tracking.every=5", "tracking.project=climbing"]

@@ -32,7 +32,7 @@ budget = { steps = 25 }
 
 [variants]
 whole = []
-less = ["rounds.labels=50"]
+less = ["labels.count=50"]
 broken = ["task.options.breaks=1"]
 """
 TASK = """

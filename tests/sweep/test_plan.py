@@ -35,10 +35,10 @@ def test_axes_are_combined_in_order(tmp_path: Path) -> None:
     budget = { steps = 130 }
     axes.task.copy = []
     axes.task.reverse = { recipe = "reverse-cpu", set = ["supervised.steps=130", "supervised.decay=0"] }
-    axes.members.two = ["model.members=2", "rounds.labels=10"]
+    axes.members.two = ["model.members=2", "labels.count=10"]
     axes.members.four = ["model.members=4"]
     """
-    runs = planned(load_sweep(written(tmp_path / "it.toml", text)), ["rounds.labels=20"])
+    runs = planned(load_sweep(written(tmp_path / "it.toml", text)), ["labels.count=20"])
     assert [run.name for run in runs][:4] == ["copy-two-seed3", "copy-two-seed1", "copy-four-seed3", "copy-four-seed1"]
     assert [run.axes for run in runs][::4] == [
         {"task": "copy", "members": "two"},
@@ -47,7 +47,7 @@ def test_axes_are_combined_in_order(tmp_path: Path) -> None:
     assert [run.settings.task.name for run in runs] == ["copy"] * 4 + ["reverse"] * 4
     assert [run.settings.model.members for run in runs] == [2, 2, 4, 4] * 2
     for run in runs:
-        assert (run.settings.rounds.count, run.settings.rounds.labels) == (1, 20)
+        assert (run.settings.rounds.count, run.settings.labels.count) == (1, 20)
         assert run.settings.budget is not None
         assert (run.settings.budget.steps, run.settings.budget.minutes) == (130, None)
 
@@ -74,7 +74,10 @@ def test_a_sweep_without_variants_is_its_seeds(tmp_path: Path) -> None:
         ("seeds = [0]\nvariants.none = { st = [] }", "variants.none.st: unknown setting (allowed: recipe, scale, set)"),
         ("seeds = [0]\nvariants.a = 1", "variants.a: expected a list of settings, or a table"),
         ('seeds = [0]\nvariants."../a" = []', "'../a': a name has letters, digits"),
-        ("seeds = [0]\nvariants.a = ['rounds.cont=1']", "variant a: rounds.cont: unknown setting (allowed: averaging,"),
+        (
+            "seeds = [0]\nvariants.a = ['rounds.cont=1']",
+            "variant a: rounds.cont: unknown setting (allowed: batch,",
+        ),
         ("seeds = [0]\nvariants.a = { recipe = 'x' }", "variant a: recipe 'x': neither a TOML file nor a shipped"),
         ("seeds = [0]\nvariants.a = []\nvariants.b = []", "variants a and b: have the same settings"),
         (
@@ -83,7 +86,7 @@ def test_a_sweep_without_variants_is_its_seeds(tmp_path: Path) -> None:
         ),
         ("seeds = [0]\nvariants.a = []\nvariants.A = ['rounds.count=1']", "two runs would be called A-seed0"),
         ("seeds = [0]\nexamples = 1001", "examples = 1001: at most 1000"),
-        ("seeds = [0]\nvariants.a = ['rounds.filters=[{name=\"twin\"}]']", "variant a: task copy: has no twin prompts"),
+        ("seeds = [0]\nvariants.a = ['labels.filters=[{name=\"twin\"}]']", "variant a: task copy: has no twin prompts"),
     ],
 )
 def test_a_bad_sweep_is_refused_in_one_line(

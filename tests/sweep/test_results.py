@@ -148,5 +148,5 @@ def test_tasks_are_not_ranked_against_each_other(table: Table) -> None:
 
 
 def test_what_uses_true_answers_is_marked(table: Table) -> None:
-    lines, _ = table({"a": "['rounds.filters=[{name=\"verifier\"}]']"}, {"a": [1]})
+    lines, _ = table({"a": "['labels.filters=[{name=\"verifier\"}]']"}, {"a": [1]})
     assert lines[0][0] == "a (SUPERVISED)"

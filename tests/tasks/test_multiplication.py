@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.config import Settings, parse_settings
 from easy2hard.errors import UserError
 from easy2hard.runs.preflight import check, planned_frontier
 from easy2hard.seeding import numpy_generator
+from easy2hard.settings.recipes import parse_settings
+from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import hardest
 from easy2hard.tasks.oracle import Checker
 from easy2hard.tasks.registry import load_oracle, load_task
@@ -126,9 +127,15 @@ def test_half_a_rectangle_is_refused(options: dict[str, int], message: str) -> N
 
 def test_schedules_climb_from_a_rectangle() -> None:
     def settings(schedule: str) -> Settings:
-        rounds = {"count": 3, "steps": 1, "labels": 1, "schedule": schedule}
-        task = {"name": "multiplication", "options": {"first": 2, "second": 4}}
-        return parse_settings({"task": task, "supervised": {"difficulty": 4, "steps": 1}, "rounds": rounds})
+        return parse_settings(
+            {
+                "task": {"name": "multiplication", "options": {"first": 2, "second": 4}},
+                "supervised": {"difficulty": 4, "steps": 1},
+                "rounds": {"count": 3, "steps": 1},
+                "labels": {"count": 1},
+                "schedule": {"name": schedule},
+            }
+        )
 
     check(settings("grid"))
     assert planned_frontier(settings("standard")) == 5

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from easy2hard.config import OptimiserSettings
 from easy2hard.engines.cuda.batches import Arena
 from easy2hard.engines.cuda.decoding import ROWS, TOKENS, Decoder, as_answers, passed_rows, rows_at_a_time, up
 from easy2hard.engines.cuda.stack import MATRICES, Stack
@@ -22,6 +21,7 @@ from easy2hard.engines.reference import joined
 from easy2hard.engines.threads import map_chunks, side_by_side
 from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer, Weights, apply_block, embed, in_heads, in_rows, logits_of
+from easy2hard.settings.training import OptimiserSettings
 from easy2hard.vocabulary import PAD, Tokens
 
 T = TypeVar("T")

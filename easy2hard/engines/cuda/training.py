@@ -14,13 +14,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from easy2hard import processes
-from easy2hard.config import OptimiserSettings
 from easy2hard.engines.cuda.batches import ODD, Arena, mixed, parts_of
 from easy2hard.engines.cuda.stack import MATRICES, Captured, Stack, Stacked, repeatable
 from easy2hard.engines.engine import TRAINING, Batches, Crew, Taken, lowered_by
 from easy2hard.engines.optimisers import MOMENTUM, orthogonalise
 from easy2hard.engines.reference import part
 from easy2hard.models.transformer import apply_block, embed, in_heads, in_rows, logits_of
+from easy2hard.settings.training import OptimiserSettings
 from easy2hard.vocabulary import PAD
 
 TOLD = 20

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from easy2hard.config import ModelSize
 from easy2hard.engines.cpu.block import BlockFunction, Layout, fold
 from easy2hard.engines.cpu.shared_prefixes import own_rows
 from easy2hard.models.transformer import Block
 from easy2hard.seeding import torch_generator
+from easy2hard.settings.model import ModelSize
 
 
 def applied(block: Block, x: Tensor, first: int, low: torch.dtype | None = None) -> Tensor:

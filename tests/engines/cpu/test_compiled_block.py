@@ -9,13 +9,13 @@ from helpers import properties
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.config import ModelSize
 from easy2hard.engines.cpu import compiled_block
 from easy2hard.engines.cpu.runner import CpuRunner, FoldedGradients, WholeGradients
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import Gradients
 from easy2hard.models.transformer import Transformer
 from easy2hard.seeding import torch_generator
+from easy2hard.settings.model import ModelSize
 from easy2hard.vocabulary import EOS, PAD
 
 SYMBOLS = 13

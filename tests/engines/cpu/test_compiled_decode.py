@@ -5,8 +5,8 @@ import pytest
 import torch
 from helpers import HARDEST, decode, half_trained, new_member, prompts_of
 
-from easy2hard.config import ModelSize
 from easy2hard.engines.cpu.runner import CpuRunner
+from easy2hard.settings.model import ModelSize
 
 
 @pytest.mark.parametrize("difficulty", [1, HARDEST, 3 * HARDEST, 20])

@@ -10,7 +10,6 @@ import pytest
 import torch
 from helpers import HARDEST, Silent, copy_task, new_member, prompts_of
 
-from easy2hard.config import OptimiserSettings, PhaseSettings, load_recipe
 from easy2hard.engines.cuda import batches as batches_module
 from easy2hard.engines.cuda import decoding as cuda_decoding
 from easy2hard.engines.cuda import engine
@@ -25,6 +24,8 @@ from easy2hard.models.transformer import SecondTarget, Transformer
 from easy2hard.runs import rounds
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator
+from easy2hard.settings.recipes import load_recipe
+from easy2hard.settings.training import OptimiserSettings, PhaseSettings
 from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import load_oracle, load_task
 from easy2hard.vocabulary import PAD

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from easy2hard.config import PRESETS, ModelSize, Settings, load_recipe, parse_settings, recipe_names
 from easy2hard.errors import UserError
+from easy2hard.settings.model import PRESETS, ModelSize
+from easy2hard.settings.recipes import load_recipe, parse_settings, recipe_names
+from easy2hard.settings.schema import Settings
 from easy2hard.tasks.registry import task_names
 
 RECIPES = pytest.mark.parametrize("recipe", recipe_names())
@@ -36,15 +38,15 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "supervised.difficulty": st.integers(1, 10**4),
     "supervised.steps": st.integers(65, 10**9),
     "rounds.count": st.integers(0, 1000),
-    "rounds.labels": LABELS,
+    "labels.count": LABELS,
     "rounds.batch": st.integers(2, 10**9),
     "rounds.newest_share": st.floats(0.1, 0.9),
-    "rounds.filters": st.just([]) | RATE.map(lambda share: [{"name": "confidence", "keep": share}]),
+    "labels.filters": st.just([]) | RATE.map(lambda share: [{"name": "confidence", "keep": share}]),
     "evaluation.beyond": st.integers(0, 1000),
 }
 """Settings of the smoke recipe and values that are all allowed beside its other settings."""
 
-SECTIONS = ["model", "optimiser", "training", "supervised", "rounds", "evaluation"]
+SECTIONS = ["model", "optimiser", "training", "supervised", "rounds", "labels", "schedule", "evaluation"]
 SIZES = sorted(ModelSize.model_fields)
 NO_TEXT = sorted(VALID.keys() - {"description", "task.name"})
 
@@ -94,7 +96,7 @@ def test_an_override_changes_its_setting_and_nothing_else(data: st.DataObject, k
     value = data.draw(VALID[key])
     settings = load_recipe("smoke", [override(key, value)])
     before, after = (flat(s.model_dump(exclude_none=True)) for s in (load_recipe("smoke"), settings))
-    if key == "rounds.filters":
+    if key == "labels.filters":
         after[key], value = [{k: f[k] for k in ("name", "keep")} for f in after[key]], list(value)
     assert after == before | {key: value}
 
@@ -107,8 +109,8 @@ def test_overridden_settings_round_trip_through_toml(keys: set[str], data: st.Da
 
 @given(LABELS, LABELS)
 def test_the_last_override_wins(first: int, last: int) -> None:
-    settings = load_recipe("smoke", [f"rounds.labels={first}", f"rounds.labels={last}"])
-    assert settings.rounds.labels == last
+    settings = load_recipe("smoke", [f"labels.count={first}", f"labels.count={last}"])
+    assert settings.labels.count == last
 
 
 @pytest.mark.parametrize("text", ["two words", '"two words"', " two words "])
@@ -123,7 +125,7 @@ def test_any_word_is_allowed_only_where_a_setting_is_text(key: str, word: str) -
     assert repr(word) in message
 
 
-@pytest.mark.parametrize("key", ["supervised.difficulty", "training.batch", "rounds.labels", "rounds.step"])
+@pytest.mark.parametrize("key", ["supervised.difficulty", "training.batch", "labels.count", "schedule.stride"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_counts_begin_at_one(key: str, value: int) -> None:
     assert refusal(f"{key}={value}") == f"{key} = {value}: input should be greater than or equal to 1"
@@ -144,10 +146,10 @@ def test_an_unknown_key_is_named_with_the_keys_of_its_section(section: str, key:
     ("overrides", "words"),
     [
         (["section.nokey=1"], ["section: unknown setting", *Settings.model_fields]),
-        (["rounds.filters=[{name='vote', share=1.0}]"], ["filters", "share", "allowed: name, threshold"]),
-        (["rounds.filters=[{name='votes'}]"], ["rounds.filters", "'votes'", "'none', 'vote', 'confidence'"]),
-        (["rounds.filters=[{name='confidence'}]"], ["rounds.filters", "either keep or threshold"]),
-        (["rounds.filters=[{name='confidence', keep=0.5, threshold=0.5}]"], ["either keep or threshold"]),
+        (["labels.filters=[{name='vote', share=1.0}]"], ["filters", "share", "allowed: name, threshold"]),
+        (["labels.filters=[{name='votes'}]"], ["labels.filters", "'votes'", "'none', 'vote', 'confidence'"]),
+        (["labels.filters=[{name='confidence'}]"], ["labels.filters", "either keep or threshold"]),
+        (["labels.filters=[{name='confidence', keep=0.5, threshold=0.5}]"], ["either keep or threshold"]),
         (["model.preset=huge"], ["model.preset = 'huge'", "'tiny', 'small' or 'paper'"]),
         (["model.heads=3"], ["heads = 3 must divide width = 32"]),
         (["budget.steps=1", "budget.minutes=1"], ["budget: takes either minutes or steps"]),
@@ -155,14 +157,17 @@ def test_an_unknown_key_is_named_with_the_keys_of_its_section(section: str, key:
         (["budget.minutes=0"], ["budget.minutes = 0: input should be greater than 0"]),
         (["budget.steps=119"], ["budget.steps = 119 must be at least supervised.steps = 120"]),
         (["model.members=1"], ["vote needs model.members of at least 2"]),
-        (["rounds.samples=4"], ["rounds: samples = 4 needs a temperature above 0"]),
-        (["rounds.relabel=true", "rounds.data=replace"], ["rounds: relabel = true: data = 'replace' leaves no older"]),
-        (["rounds.averaging=2", "rounds.start=scratch"], ["rounds: averaging = 2 needs start = 'continue'"]),
+        (["labels.samples=4"], ["labels: samples = 4 needs a temperature above 0"]),
         (
-            ["rounds.averaging=3", "storage.keep_weights=2"],
+            ["labels.relabel=true", "rounds.data=replace"],
+            ["labels.relabel = true: rounds.data = 'replace' leaves"],
+        ),
+        (["labels.averaging=2", "rounds.start=scratch"], ["labels.averaging = 2 needs rounds.start = 'continue'"]),
+        (
+            ["labels.averaging=3", "storage.keep_weights=2"],
             ["storage.keep_weights = 2 must be at least 3", "averaging = 3"],
         ),
-        (["rounds.counter_examples=true"], ["rounds: counter_examples = true needs filters = [{name = 'none'}]"]),
+        (["labels.counter_examples=true"], ["labels: counter_examples = true needs filters = [{name = 'none'}]"]),
         (["rounds.data=both"], ["rounds.data = 'both'", "'accumulate' or 'replace'"]),
         (["training.groups=65"], ["groups = 65 must be at most batch = 64"]),
         (["supervised.warmup=100"], ["supervised: warmup + decay + rest = 160 must be at most steps = 120"]),
@@ -196,7 +201,8 @@ def test_parts_of_a_preset_can_be_replaced(parts: set[str], preset: str, factor:
             "task": {"name": "copy"},
             "model": {"preset": preset, **wanted},
             "supervised": {"difficulty": 3, "steps": 1},
-            "rounds": {"count": 0, "labels": 1, "steps": 1},
+            "rounds": {"count": 0, "steps": 1},
+            "labels": {"count": 1},
         }
     )
     assert settings.model.size == PRESETS[preset].model_copy(update=wanted)
@@ -208,7 +214,8 @@ def test_a_missing_setting_is_named() -> None:
             {
                 "task": {"name": "copy"},
                 "supervised": {"difficulty": 3},
-                "rounds": {"count": 0, "labels": 1, "steps": 1},
+                "rounds": {"count": 0, "steps": 1},
+                "labels": {"count": 1},
             }
         )
 
@@ -233,7 +240,8 @@ def test_a_pretrained_model_has_one_target() -> None:
         "model": {"pretrained": "folder"},
         "optimiser": {"name": "adamw"},
         "supervised": {"difficulty": 3, "steps": 1},
-        "rounds": {"count": 1, "steps": 1, "labels": 1},
+        "rounds": {"count": 1, "steps": 1},
+        "labels": {"count": 1},
     }
     assert parse_settings(values).training.second_target == 0
     with pytest.raises(UserError, match=r"training.second_target = 0.5: a pretrained model has one target \(0\)"):

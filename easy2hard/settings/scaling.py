@@ -53,10 +53,11 @@ def laptop(values: dict[str, Any]) -> dict[str, Any]:
     supervised |= _phase(_less(supervised["steps"], 5, 100, 2500), decay=1 / 2) | {"curriculum": 0.5, "stages": []}
     # At higher rates a round shakes up what the decay has settled.
     rounds |= _phase(_less(rounds["steps"], 5, 50, 200), decay=3 / 4) | {"learning_rate_scale": 0.05}
-    rounds |= {"count": min(count, rounds["count"]), "step": 1, "labels": _less(rounds["labels"], 20, 500, 2500)}
-    if "top_up" in rounds:
-        rounds["top_up"] = min(rounds["top_up"], rounds["labels"])
+    rounds["count"] = min(count, rounds["count"])
     rounds.pop("batch", None)
+    labels = values["labels"] | {"count": _less(values["labels"]["count"], 20, 500, 2500)}
+    if "top_up" in labels:
+        labels["top_up"] = min(labels["top_up"], labels["count"])
 
     scaled = {
         **values,
@@ -66,6 +67,8 @@ def laptop(values: dict[str, Any]) -> dict[str, Any]:
         "training": training,
         "supervised": supervised,
         "rounds": rounds,
+        "labels": labels,
+        "schedule": values["schedule"] | {"stride": 1},
         "evaluation": {
             "examples": min(200, values["evaluation"]["examples"]),
             "beyond": min(3, values["evaluation"]["beyond"]),

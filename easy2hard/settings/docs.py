@@ -1,4 +1,4 @@
-"""The settings in words, read from the models of config.py: the page of all settings and the recipes of `init`."""
+"""The settings in words, read from the schema: the page of all settings and the recipes of `init`."""
 
 import types
 import typing
@@ -10,7 +10,8 @@ import tomli_w
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from easy2hard.config import FILTERS, Settings
+from easy2hard.settings.filters import FILTERS
+from easy2hard.settings.schema import Settings
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def _sections(model: type[BaseModel], name: str) -> Iterator[Section]:
 
 
 def filter_sections() -> list[Section]:
-    """Return the settings of each filter of ``rounds.filters``."""
+    """Return the settings of each filter of ``labels.filters``."""
     return [
         Section(name, model.__doc__ or "", [each for each in _own(model, "") if each.key != "name"])
         for name, model in FILTERS.items()

@@ -1,0 +1,118 @@
+"""Settings of the members: their size, their positions, how many there are."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from easy2hard.settings.base import SettingsModel
+
+
+class ModelSize(SettingsModel):
+    """Width, depth, heads and feed-forward width of a decoder."""
+
+    width: int = Field(ge=1, le=65_536)
+    layers: int = Field(ge=1, le=1000)
+    heads: int = Field(ge=1, le=65_536)
+    feed_forward: int = Field(ge=1, le=1_000_000)
+
+
+PRESETS = {
+    "tiny": ModelSize(width=64, layers=3, heads=4, feed_forward=256),  # 0.2 M parameters
+    "small": ModelSize(width=128, layers=3, heads=4, feed_forward=512),  # 0.8 M
+    "paper": ModelSize(width=384, layers=6, heads=6, feed_forward=1536),  # 14.2 M (method.md, "Model and optimiser")
+}
+
+
+POSITION_CAPACITY = 128
+"""Entries of a table of positions where nothing else is said: enough for what the recipes of a laptop climb to."""
+
+
+class LoraSettings(SettingsModel):
+    """Low-rank adapters beside the frozen weights of a pretrained model."""
+
+    rank: int = Field(64, ge=1, description="inner width of an adapter")
+    alpha: float = Field(128.0, gt=0, description="the adapters' output counts alpha / rank times")
+    targets: list[str] = Field([], description="names of layers; default: all linear ones but the last")
+
+
+class ModelSettings(SettingsModel):
+    """The decoder: a preset, any part of which may be replaced, or a pretrained model; and how many members train."""
+
+    preset: Literal["tiny", "small", "paper"] = Field(
+        "tiny", description="0.2 M, 0.8 M or 14.2 M parameters: width 64, 128 or 384 in 3, 3 or 6 blocks"
+    )
+    width: int | None = Field(None, ge=1, le=65_536, description="replaces the preset's width")
+    layers: int | None = Field(None, ge=1, le=1000, description="replaces the preset's number of blocks")
+    heads: int | None = Field(None, ge=1, le=65_536, description="replaces the preset's number of attention heads")
+    feed_forward: int | None = Field(None, ge=1, le=1_000_000, description="replaces the preset's feed-forward width")
+    pretrained: str | None = Field(
+        None,
+        min_length=1,
+        description="a causal language model of transformers to start from: hub name or folder",
+    )
+    lora: LoraSettings | None = Field(None, description="train adapters instead of all weights of a pretrained model")
+    positions: Literal["none", "rope", "alibi", "fire", "randomized", "abacus", "coupled", "learned"] = Field(
+        "none", description="how tokens know their places (docs/positions.md); none: by the causal mask alone"
+    )
+    position_capacity: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="places there are for randomized, abacus, coupled and learned positions; default: 128",
+    )
+    randomized_table: Literal["sinusoidal", "learned"] | None = Field(
+        None, description="where the vectors of randomized positions come from; default: sinusoidal"
+    )
+    loops: int = Field(
+        1, ge=1, le=1000, description="times that all blocks are applied, their weights shared, the input added anew"
+    )
+    loops_per: int | None = Field(
+        None, ge=1, description="tokens of a prompt for each of which there is one loop more; default: no more"
+    )
+    members: int = Field(1, ge=1, le=1000, description="models of different seeds that train in lockstep and vote")
+
+    @property
+    def size(self) -> ModelSize:
+        """The preset with its replacements."""
+        replaced = {key: getattr(self, key) for key in ModelSize.model_fields if getattr(self, key) is not None}
+        return PRESETS[self.preset].model_copy(update=replaced)
+
+    @property
+    def capacity(self) -> int:
+        """Places that a table of positions has."""
+        return self.position_capacity or POSITION_CAPACITY
+
+    @model_validator(mode="after")
+    def _pretrained_has_a_size(self) -> Self:
+        given = [key for key in ModelSize.model_fields if getattr(self, key) is not None]
+        if self.pretrained and given:
+            raise ValueError(f"{given[0]} and pretrained: a pretrained model has its own size")
+        if self.pretrained and self.positions != "none":
+            raise ValueError(f"positions = {self.positions!r} and pretrained: a pretrained model has its own positions")
+        if self.pretrained and (self.loops > 1 or self.loops_per):
+            raise ValueError("loops and pretrained: a pretrained model has its own depth")
+        if self.lora and not self.pretrained:
+            raise ValueError("lora needs model.pretrained")
+        return self
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.size.width % self.size.heads:
+            raise ValueError(f"heads = {self.size.heads} must divide width = {self.size.width}")
+        if self.positions == "rope" and self.size.width // self.size.heads % 2:
+            raise ValueError(
+                f"positions = 'rope' turns pairs of features: width / heads = {self.size.width // self.size.heads} "
+                "must be even"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _positions_have_a_table(self) -> Self:
+        if self.position_capacity is not None and self.positions not in ("randomized", "abacus", "coupled", "learned"):
+            raise ValueError(
+                f"position_capacity = {self.position_capacity}: positions = {self.positions!r} have no table (those "
+                "that do: randomized, abacus, coupled, learned)"
+            )
+        if self.randomized_table is not None and self.positions != "randomized":
+            raise ValueError(f"randomized_table = {self.randomized_table!r} needs positions = 'randomized'")
+        return self
