@@ -10,6 +10,7 @@ from typing import Any
 
 from easy2hard.settings.docs import Section, filter_sections, sections
 from easy2hard.settings.recipes import recipe_names
+from easy2hard.settings.renamed import RENAMED, SINCE
 
 MARK = "<!-- settings -->"
 
@@ -33,6 +34,8 @@ def settings_page() -> str:
     parts = [_table(section, f"[{section.name}]" if section.name else "On top") for section in sections()]
     parts += ["## Filters", "The tables that `labels.filters` is a list of; each has its `name`."]
     parts += [_table(section, f'name = "{section.name}"', level=3) for section in filter_sections()]
+    parts += ["## Renamed", f"Since version {SINCE}; a recipe or `--set` with an old name is refused with the new one."]
+    parts += ["\n".join(["| was | is |", "|---|---|", *(f"| `{old}` | `{new}` |" for old, new in RENAMED.items())])]
     parts += ["## Shipped recipes", ", ".join(f"`{name}`" for name in recipe_names())]
     return "\n\n".join(parts)
 

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from easy2hard import __version__
 from easy2hard.errors import UserError
-from easy2hard.settings.recipes import load_recipe
+from easy2hard.settings.recipes import settings_of_run
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Difficulty, difficulty_text, hardest, parse_difficulty, span
 
@@ -242,8 +242,8 @@ class RunDirectory:
 
     @property
     def settings(self) -> Settings:
-        """The settings the run was started with."""
-        return load_recipe(str(self.path / "settings.toml"))
+        """The settings the run was started with, under the names they have in this version."""
+        return settings_of_run(self.path / "settings.toml")
 
     @property
     def manifest(self) -> Manifest:

@@ -34,6 +34,7 @@ from easy2hard.runs.preflight import check
 from easy2hard.runs.progress_file import shown
 from easy2hard.runs.store import Store, load_weights
 from easy2hard.runs.tracking import tracked
+from easy2hard.settings.recipes import refuse_to_continue_old
 from easy2hard.settings.schema import Settings
 from easy2hard.settings.training import PhaseSettings
 from easy2hard.tasks.base import Difficulty, difficulty_text, hardest
@@ -123,10 +124,12 @@ def resume(store: Store, listener: Listener, device: str = "auto") -> None:
     The manifest's status is ``running`` meanwhile and ``finished`` afterwards, or ``stopped: reason``.
 
     Raises:
-        UserError: a file of the run is missing or changed, another process is writing it, or there is no such device.
+        UserError: a file of the run is missing or changed, another process is writing it, an older version began it, or
+            there is no such device.
         CollapseError: the collapse watch stopped the run (label_phase.py).
         DiskFullError: the disk is full; what was kept is on it.
     """
+    refuse_to_continue_old(store.path / "settings.toml")
     world = processes.current()
     check_sharding(store.settings.model)
     found = find_device(device)

@@ -26,6 +26,7 @@ from pydantic import BaseModel
 from easy2hard.engines.choice import cores
 from easy2hard.errors import UserError
 from easy2hard.runs.manifest import Manifest, RunDirectory, environment, manifest_text
+from easy2hard.settings.recipes import refuse_to_continue_old
 from easy2hard.settings.schema import Settings
 
 RUN_FOLDERS = ("weights", "ledger", "training", "checkpoint")
@@ -61,8 +62,9 @@ class Store(RunDirectory):
         """Make a new run that goes on from round ``number`` of this one with other settings.
 
         Raises:
-            UserError: ``path`` is in use, or the round is not committed.
+            UserError: ``path`` is in use, the round is not committed, or an older version began this run.
         """
+        refuse_to_continue_old(self.path / "settings.toml")
         kept = [record for record in self.manifest.rounds if record.round <= number]
         if len(kept) != number + 1:
             raise UserError(f"{self.path}: round {number} is not committed (the last one is {len(kept) - 1})")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from easy2hard.errors import UserError
 from easy2hard.settings.filters import FILTERS
-from easy2hard.settings.renamed import renamed
+from easy2hard.settings.renamed import SINCE, old_keys, renamed, translated
 from easy2hard.settings.scaling import SCALES
 from easy2hard.settings.schema import Settings
 
@@ -76,6 +76,34 @@ def load_recipe(
     for path, value in replaced.items():
         _replace(values, path, value, f"{path} = {value!r}")
     return parse_settings(values)
+
+
+def settings_of_run(path: Path) -> Settings:
+    """Return the settings of a run that is there, from its ``settings.toml``.
+
+    A run of version 0.1 has the keys of that version. They are translated here, on reading, and only here: the file
+    keeps its bytes, and so the digest in the manifest. Recipes and ``--set`` with old keys are refused instead.
+
+    Raises:
+        UserError: the file cannot be read, or a setting is not allowed.
+    """
+    return parse_settings(translated(read_toml("recipe", str(path))))
+
+
+def refuse_to_continue_old(path: Path) -> None:
+    """Refuse to go on with a run of an older version: half of it would follow one version, half another.
+
+    Args:
+        path: its ``settings.toml``.
+
+    Raises:
+        UserError: the settings have old keys.
+    """
+    if old_keys(read_toml("recipe", str(path))):
+        raise UserError(
+            f"{path.parent}: begun before version {SINCE}, which renamed settings: report, eval, audit and export read "
+            "it, but it cannot be resumed; finish it with the version that began it, or begin a new run"
+        )
 
 
 def parse_settings(values: dict[str, Any]) -> Settings:

@@ -26,7 +26,7 @@ RENAMED = {
 
 
 def old_keys(values: dict[str, Any]) -> list[str]:
-    """Return which old keys settings have."""
+    """Return which old keys settings have, in the order of the table."""
     found = []
     for old in RENAMED:
         section, key = old.split(".")
@@ -39,3 +39,14 @@ def renamed(values: dict[str, Any]) -> str | None:
     """Return a line that says what the old keys among settings are called now; None where there are none."""
     now = [f"{old} is now {RENAMED[old]}" for old in old_keys(values)]
     return f"settings renamed in version {SINCE}: {', '.join(now)}" if now else None
+
+
+def translated(values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with new keys for old ones; an old key whose new one is there too is left, to be refused."""
+    new = {name: dict(each) if isinstance(each, dict) else each for name, each in values.items()}
+    for old in old_keys(values):
+        (section, key), (new_section, new_key) = old.split("."), RENAMED[old].split(".")
+        target = new.setdefault(new_section, {})
+        if isinstance(target, dict) and new_key not in target:
+            target[new_key] = new[section].pop(key)
+    return new
