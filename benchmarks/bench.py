@@ -29,10 +29,11 @@ from easy2hard.engines.reference import ReferenceEngine
 from easy2hard.improvement.proposals import propose
 from easy2hard.learning.batches import Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
+from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs import rounds
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import Manifest, RunDirectory, environment
-from easy2hard.runs.members import load_members
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.settings.model import PRESETS, ModelSize
@@ -224,6 +225,11 @@ class Silent:
         """Say nothing."""
 
 
+def trained(run: RunDirectory) -> Member:
+    """Return the first member of a run, as it is after the last round."""
+    return Experiment(run.settings).load(run).members[0]
+
+
 def never_ending(member: Transformer) -> Transformer:
     """Make the special tokens so unlikely that nearly every answer has its full length, as of a trained model."""
     with torch.no_grad():
@@ -234,7 +240,7 @@ def never_ending(member: Transformer) -> Transformer:
 def answering_member(size: str, difficulty: int) -> Transformer:
     """Return a member whose answers have full length: trained at ``tiny``, EOS suppressed elsewhere."""
     if size == "tiny":
-        return load_members(base_run(60 if difficulty > 20 else 20)).members[0]
+        return trained(base_run(60 if difficulty > 20 else 20))
     return never_ending(build_member(size))
 
 
@@ -302,7 +308,7 @@ def peer_round(base: RunDirectory) -> float:
     """Return the seconds of the same round by the peer."""
     d0 = base.settings.supervised.difficulty
     tokenizer = peer.build_tokenizer(TASK.vocabulary)
-    model = as_peer(load_members(base).members[0])
+    model = as_peer(trained(base))
     begin = time.perf_counter()
     peer.one_round(
         model, tokenizer, d0, [], d0 + 1, ROUND["labels"], ROUND["steps"], ROUND["examples"], ROUND["beyond"]
@@ -376,7 +382,7 @@ def _label_cost(difficulty: int) -> float:
 def bench_members(sizes: Sequence[str], repeats: int) -> list[Row]:
     """Cost of 1 to 5 members: training, and labelling with drafts."""
     rows = []
-    base = load_members(base_run(20)).members[0]
+    base = trained(base_run(20))
     prompts = TASK.sample(numpy_generator(0, "bench", 20), 20, 2048)
     unit = "seconds; peer: ours with one member"
     runs: list[tuple[str, Callable[[int], float]]] = [

@@ -17,10 +17,10 @@ import numpy as np
 
 from benchmarks.bench import forward_flops
 from easy2hard.improvement.schedules import next_difficulties
+from easy2hard.runs.experiment import Experiment
 from easy2hard.settings.recipes import load_recipe
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Difficulty, Task, hardest
-from easy2hard.tasks.registry import load_task
 
 RESULTS = Path(__file__).parent / "results.json"
 NAMES = {"train": "train, rounds", "label": "label", "evaluate": "evaluate"}
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--use", type=float, default=0.1, help="share of the peak that is used")
     options = parser.parse_args()
     settings = load_recipe(options.recipe, scale=options.scale)
-    task = load_task(settings.task.name, settings.task.options)
+    task = Experiment(settings).task
     found, measured = operations(settings, task), rates(settings)
     rate = options.teraflops * 1e12 * options.use
     print(measured_on(settings) + "\n")

@@ -21,6 +21,8 @@ from easy2hard.tasks.base import difficulty_text, hardest, parse_difficulty
 if TYPE_CHECKING:
     import pandas as pd
 
+    from easy2hard.engines.engine import Engine
+    from easy2hard.runs.experiment import Experiment
     from easy2hard.runs.listener import Listener
 
 
@@ -52,7 +54,8 @@ class Run:
 
     def __init__(self, path: str | Path, task_file: str | Path | None = None) -> None:
         self._directory = RunDirectory(Path(path))
-        self._engine: tuple[str, str, Any] | None = None
+        self._experiments: dict[str, Experiment] = {}
+        self._weights: tuple[str, str] | None = None  # what was loaded last, by digest and device
         load_task_file(task_file)
 
     def __repr__(self) -> str:
@@ -159,15 +162,13 @@ class Run:
             UserError: a prompt is not one of the task's, there is no such member or device, or no round is committed
                 yet.
         """
-        from easy2hard.tasks.registry import load_task
-
         if isinstance(prompts, str):
             raise UserError(f"prompts = {prompts!r}: a list of prompts, not one text")
-        settings = self.settings
-        task = load_task(settings.task.name, settings.task.options)
+        experiment = self._experiment(device)
+        task, members = experiment.task, experiment.settings.model.members
         groups = task.encode(list(prompts))
-        if member is not None and not 0 <= member < settings.model.members:
-            raise UserError(f"member = {member}: the run has members 0 to {settings.model.members - 1}")
+        if member is not None and not 0 <= member < members:
+            raise UserError(f"member = {member}: the run has members 0 to {members - 1}")
 
         from easy2hard.engines.choice import build_engine
         from easy2hard.improvement.proposals import propose
@@ -192,7 +193,7 @@ class Run:
 
         Raises:
             UserError: a file of the run is missing or changed, or another process is writing it.
-            CollapseError: the collapse watch stopped the run (``easy2hard.runs.label_phase``).
+            CollapseError: the collapse watch stopped the run (``easy2hard.runs.attempts``).
             DiskFullError: the disk is full (``easy2hard.runs.disk_space``).
         """
         from easy2hard.runs import rounds, store
@@ -204,15 +205,22 @@ class Run:
     def _last_round(self) -> int:
         return len(self.manifest.rounds) - 1
 
-    def _loaded(self, device: str) -> Any:
-        """Return the engine with the members of the last committed round, loaded once for each round."""
-        from easy2hard.runs.members import load_members
+    def _experiment(self, device: str = "auto") -> "Experiment":
+        """Return what the run is made of, put together once for each device."""
+        from easy2hard.runs.experiment import Experiment
 
+        if device not in self._experiments:
+            self._experiments[device] = Experiment(self.settings, device)
+        return self._experiments[device]
+
+    def _loaded(self, device: str) -> "Engine":
+        """Return the engine with the members of the last committed round, loaded once for each round."""
         records = self.manifest.rounds
-        digest = records[-1].weights_sha256 if records else ""
-        if self._engine is None or self._engine[:2] != (digest, device):
-            self._engine = digest, device, load_members(self._directory, device)
-        return self._engine[2]
+        weights = (records[-1].weights_sha256 if records else "", device)
+        if self._weights != weights:
+            self._experiment(device).load(self._directory)
+            self._weights = weights
+        return self._experiment(device).engine
 
 
 def run(
@@ -241,7 +249,7 @@ def run(
 
     Raises:
         UserError: a setting is not allowed or does not fit the task, or ``out`` is in use.
-        CollapseError: the collapse watch stopped the run (``easy2hard.runs.label_phase``); ``Run(out)`` opens what
+        CollapseError: the collapse watch stopped the run (``easy2hard.runs.attempts``); ``Run(out)`` opens what
             there is.
         DiskFullError: the disk is full; :meth:`Run.resume` goes on once there is room.
     """

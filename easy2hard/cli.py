@@ -235,8 +235,8 @@ def _train(work: Any, out: Path) -> None:
     from easy2hard.engines.engine import DeviceFullError
     from easy2hard.learning.trainer import NonFiniteLossError
     from easy2hard.progress import ProgressListener
+    from easy2hard.runs.attempts import CollapseError
     from easy2hard.runs.disk_space import DiskFullError
-    from easy2hard.runs.label_phase import CollapseError
 
     _on_interrupt()
     console = Console()
@@ -409,17 +409,16 @@ def evaluate(
     _load_task_file(task_file)
 
     from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy, evaluate_run
-    from easy2hard.runs.members import load_members
-    from easy2hard.tasks.registry import load_oracle, load_task
+    from easy2hard.runs.experiment import Experiment
 
     settings = opened.settings
     reserved = settings.evaluation.reserved
     if examples > reserved:
         raise UserError(f"--examples {examples}: at most {reserved}; only so many of a difficulty are never labelled")
-    task = load_task(settings.task.name, settings.task.options)
+    experiment = Experiment(settings, device)
+    task, oracle = experiment.task, experiment.oracle
     wanted = asked or task.evaluated_difficulties(task.capped(opened.manifest.frontier + 5))
-    engine = load_members(opened, device)
-    oracle = load_oracle(task)
+    engine = experiment.load(opened)
     mean, voted = evaluate_run(engine, task, oracle, settings.seed, wanted, examples)
     columns = {"exact match": mean, "voted": voted}
     if task.hard_split:
@@ -565,13 +564,12 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
     Example: easy2hard audit runs/copy-cpu-seed0
     """
     from easy2hard.evaluation.audit import FALLEN, audit_ledger, first_fall, readiness_compared
+    from easy2hard.runs.experiment import Experiment
     from easy2hard.runs.manifest import RunDirectory
-    from easy2hard.tasks.registry import load_oracle, load_task
 
     opened = RunDirectory(run)
     _load_task_file(task_file)
-    named = opened.settings.task
-    oracle = load_oracle(load_task(named.name, named.options))
+    oracle = Experiment(opened.settings).oracle
     rows = [
         {
             "round": record.round,
@@ -579,7 +577,7 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
             **audit_ledger(
                 opened.intact(opened.ledger_path(record.round)),
                 oracle,
-                [each["name"] for each in record.filters if "name" in each],
+                [each.name for each in record.filters],
             ),
             **(
                 {"relabelled": audit_ledger(opened.intact(opened.relabelled_path(record.round)), oracle)}

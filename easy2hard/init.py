@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from easy2hard.engines.choice import has_gpu
 from easy2hard.errors import UserError
 from easy2hard.runs.estimate import Estimate, duration, estimate
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.preflight import check
 from easy2hard.settings.docs import commented
 from easy2hard.settings.recipes import load_recipe, parse_settings, recipe_names
@@ -102,7 +103,7 @@ def _longest(settings: Settings) -> Settings:
     for count in range(given * FURTHER, given, -1):
         longer = _with(settings, rounds={"count": count})
         try:
-            check(longer)
+            check(Experiment(longer))
         except UserError:
             continue
         return longer

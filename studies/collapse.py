@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from easy2hard.runs.final_evaluation import outcome
+from easy2hard.runs.manifest import RoundRecord
 from easy2hard.runs.store import Store
 from easy2hard.settings.recipes import load_recipe
 from easy2hard.settings.rounds import NoiseSettings
@@ -41,21 +42,20 @@ def runs_of(options: argparse.Namespace, seed: int) -> dict[str, dict[str, Any]]
         variant: {
             **outcome(run).model_dump(),
             "status": run.manifest.status,
-            "rounds": [actions(record.model_dump()) for record in run.manifest.rounds[1:]],
+            "rounds": [actions(record) for record in run.manifest.rounds[1:]],
         }
         for variant, run in runs.items()
     }
 
 
-def actions(record: dict[str, Any]) -> dict[str, Any]:
+def actions(record: RoundRecord) -> dict[str, Any]:
     """Return what the watch saw and did in a round."""
-    watch = record["watch"]
     return {
-        "difficulty": span(record["difficulties"]),
-        "signals": record["signals"],
-        "spoilt": record["spoilt"],
-        "watch": watch and f"{watch['action']}: {watch['reason']}",
-        "from_round": record["from_round"],
+        "difficulty": span(record.difficulties),
+        "signals": record.signals.known if record.signals else {},
+        "spoilt": record.spoilt,
+        "watch": record.watch and f"{record.watch.action}: {record.watch.reason}",
+        "from_round": record.from_round,
     }
 
 

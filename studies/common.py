@@ -7,7 +7,7 @@ from rich.console import Console
 
 from easy2hard.progress import ProgressListener
 from easy2hard.runs import rounds
-from easy2hard.runs.label_phase import CollapseError
+from easy2hard.runs.attempts import CollapseError
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.store import Store
 from easy2hard.settings.recipes import load_recipe

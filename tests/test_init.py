@@ -9,7 +9,7 @@ import pytest
 
 from easy2hard import init
 from easy2hard.errors import UserError
-from easy2hard.runs import estimate as module
+from easy2hard.runs import probe as module
 from easy2hard.runs.estimate import Estimate, RoundEstimate
 from easy2hard.settings.docs import commented, filter_sections, sections
 from easy2hard.settings.recipes import load_recipe, recipe_names

@@ -7,6 +7,7 @@ from bases import save_base
 from helpers import Silent
 
 from easy2hard.runs import rounds
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.preflight import check
 from easy2hard.settings.recipes import load_recipe, recipe_names
 
@@ -26,7 +27,7 @@ SHORT = [
 def test_a_recipe_fits_its_task(name: str) -> None:
     settings = load_recipe(name)
     assert settings.description.endswith(".")
-    check(settings)
+    check(Experiment(settings))
 
 
 PRETRAINED = [name for name in recipe_names() if load_recipe(name).model.pretrained]

@@ -11,6 +11,7 @@ from helpers import Silent
 
 from easy2hard.errors import UserError
 from easy2hard.runs import rounds
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.preflight import check
 from easy2hard.settings.model import PRESETS
 from easy2hard.settings.recipes import load_recipe, recipe_names
@@ -26,7 +27,7 @@ SHORT += ["training.groups=1", "evaluation.examples=1", "evaluation.beyond=0"]
 @pytest.mark.parametrize("name", recipe_names())
 def test_nothing_grows_and_what_it_is_about_stays(name: str) -> None:
     full, small = load_recipe(name), load_recipe(name, scale="laptop")
-    check(small)
+    check(Experiment(small))
     assert small.task.name == full.task.name
     assert small.schedule.name == full.schedule.name
     assert small.labels.filters == full.labels.filters

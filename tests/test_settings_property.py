@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from easy2hard.errors import UserError
 from easy2hard.models.transformer import build_transformer
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.preflight import check
 from easy2hard.seeding import torch_generator
 from easy2hard.settings.recipes import parse_settings, recipe_names
@@ -119,7 +120,7 @@ def accepted(values: dict[str, Any]) -> Settings | None:
     """Return settings that a run would begin with; None where they are refused in one line."""
     try:
         found = parse_settings(values)
-        check(found)
+        check(Experiment(found))
     except UserError as error:
         message = str(error)
     else:

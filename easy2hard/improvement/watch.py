@@ -6,17 +6,21 @@ before the round that the trouble came from, with a stricter filter from then on
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, with_config
 
-from easy2hard.improvement.filters import Filtered
 from easy2hard.settings.filters import ConfidenceFilter, FilterSettings
 from easy2hard.settings.rounds import LabelsSettings, WatchSettings
 from easy2hard.tasks.base import Difficulty
 
+if TYPE_CHECKING:  # what reads a run's signals does without torch
+    from easy2hard.improvement.filters import Filtered
 
+
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Signals:
     """What the labels of a round show without a true answer."""
@@ -33,9 +37,14 @@ class Signals:
     """Share of a sample of kept labels that contain the answers to their parts. Where the filter ``parts`` judged them,
     the same of those parts. None where there was nothing to ask."""
 
-    def rounded(self) -> dict[str, float]:
+    @property
+    def known(self) -> dict[str, float]:
+        """Those there are, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def rounded(self) -> "Signals":
         """Return the signals for the manifest."""
-        return {name: round(value, 4) for name, value in asdict(self).items() if value is not None}
+        return Signals(**{name: round(value, 4) for name, value in self.known.items()})
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Past:
 Action = Literal["go on", "hold", "roll back", "stop"]
 
 
-def signals_of(labels: Sequence[Filtered], parts: float | None = None) -> Signals:
+def signals_of(labels: "Sequence[Filtered]", parts: float | None = None) -> Signals:
     """Return the signals of a round's labels; all is well where there are none.
 
     Args:
@@ -84,7 +93,7 @@ def unreliable(settings: LabelsSettings, parts: float | None) -> str | None:
     return f"the parts' own agreement, {parts:.3f}, is below the filter's reliable = {judge.reliable}"
 
 
-def too_early(settings: LabelsSettings, watch: WatchSettings, labels: Filtered, parts: float | None) -> str | None:
+def too_early(settings: LabelsSettings, watch: WatchSettings, labels: "Filtered", parts: float | None) -> str | None:
     """Return why a difficulty is put off where a round has others, in words, or None.
 
     Args:

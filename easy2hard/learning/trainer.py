@@ -1,15 +1,13 @@
 """Training of members in lockstep on their batches."""
 
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
-
-from torch import Tensor
-from typing_extensions import override
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 
 from easy2hard import processes
 from easy2hard.engines.engine import Batches, Crew, Engine, StepError
+from easy2hard.learning.checkpoints import Checkpoints, MemberProgress, NoCheckpoints
+from easy2hard.learning.learning_rate import learning_rate
 from easy2hard.settings.training import OptimiserSettings, PhaseSettings
 
 
@@ -24,49 +22,6 @@ class Step:
     """Share of the peak rate."""
     tokens: int
     """Tokens read by all members, prompts included."""
-
-
-@dataclass
-class Progress:
-    """How far a member has come in a phase; with its weights and optimisers, all that is needed to go on."""
-
-    losses: list[float] = field(default_factory=list)
-    """Mean cross-entropy of an answer token in each step that is done, in nats."""
-    tokens: list[int] = field(default_factory=list)
-    """Tokens read in each step."""
-
-
-State = Mapping[str, Tensor]
-"""What a member needs to go on, by name (``Crew.state``)."""
-
-
-class Checkpoints(Protocol):
-    """Keeps members' states within a phase. Each crew keeps its members at a step of its own."""
-
-    def load(self, member: int) -> tuple[State, Progress] | None:
-        """Return the state that was last kept of a member, and how far it had come; None where nothing was."""
-
-    def save(self, member: int, state: Iterable[tuple[str, Tensor]], progress: Progress) -> None:
-        """Keep a member's state."""
-
-    def due(self, member: int) -> bool:
-        """Return whether it is time to keep a member's state."""
-
-
-class NoCheckpoints(Checkpoints):
-    """Keeps nothing."""
-
-    @override
-    def load(self, member: int) -> tuple[State, Progress] | None:
-        return None
-
-    @override
-    def save(self, member: int, state: Iterable[tuple[str, Tensor]], progress: Progress) -> None:
-        pass
-
-    @override
-    def due(self, member: int) -> bool:
-        return False
 
 
 class NonFiniteLossError(StepError):
@@ -116,59 +71,79 @@ def fit(
     Raises:
         NonFiniteLossError: a member's loss is not a number.
     """
-    lockstep = _Lockstep(len(batches), on_step)
-    kept = checkpoints or NoCheckpoints()
-
-    def train(crew: Crew) -> Generator[Step, None, None]:
-        progress = _gone_on(crew, kept)
-        first = progress[0]
-        for step, losses in enumerate(zip(*(each.losses for each in progress), strict=True)):
-            for loss, each in zip(losses, progress, strict=True):
-                yield Step(step, loss, rate_of(step), each.tokens[step])
-
-        def taken(all_of_them: bool) -> Generator[Step, None, None]:
-            for members in crew.taken(all_of_them):
-                step = len(first.losses)
-                for member, each in zip(crew.members, members, strict=True):
-                    if not math.isfinite(each.loss) or not math.isfinite(each.norm):
-                        what = f"loss is {each.loss}, the gradient's norm {each.norm}"
-                        raise NonFiniteLossError(member, step, what, each.batch)
-                for own, each in zip(progress, members, strict=True):
-                    own.losses.append(each.loss)
-                    own.tokens.append(each.tokens)
-                    yield Step(step, each.loss, rate_of(step), each.tokens)
-
-        def keep() -> None:
-            for member, own in zip(crew.members, progress, strict=True):
-                kept.save(member, crew.state(member), own)
-
-        with crew:
-            for step in range(len(first.losses), phase.steps):
-                if processes.current().any(lockstep.stopped):
-                    yield from taken(True)
-                    keep()
-                    raise _StoppedError
-                crew.step(step, step / phase.steps, rate_of(step))
-                last = step == phase.steps - 1
-                due = last or kept.due(crew.members[0])
-                yield from taken(due)
-                if due:
-                    keep()
 
     def rate_of(step: int) -> float:
         return scale * learning_rate(step, phase.steps, phase.warmup, phase.decay, optimiser.floor, phase.rest)
 
+    lockstep = _Lockstep(len(batches), on_step)
+    kept = checkpoints or NoCheckpoints()
+    works = [_Training(crew, phase.steps, rate_of, kept, lockstep).work() for crew in engine.crews(batches, optimiser)]
     try:
-        engine.side_by_side([train(crew) for crew in engine.crews(batches, optimiser)], lockstep.done, lockstep.stop)
+        engine.side_by_side(works, lockstep.done, lockstep.stop)
     except _StoppedError:  # another process was interrupted
         raise KeyboardInterrupt from None
 
 
-def _gone_on(crew: Crew, kept: Checkpoints) -> list[Progress]:
+class _Training:
+    """The training of one crew for a phase."""
+
+    def __init__(
+        self, crew: Crew, steps: int, rate_of: Callable[[int], float], kept: Checkpoints, lockstep: "_Lockstep"
+    ) -> None:
+        self._crew = crew
+        self._steps = steps
+        self._rate_of = rate_of
+        self._kept = kept
+        self._lockstep = lockstep
+        self._progress: list[MemberProgress]
+
+    def work(self) -> Generator[Step, None, None]:
+        """Take every step that is not done; give each step of each member, those from before a checkpoint first."""
+        self._progress = _gone_on(self._crew, self._kept)
+        for step in range(self._done):
+            for each in self._progress:
+                yield self._step(step, each)
+        with self._crew as crew:
+            for step in range(self._done, self._steps):
+                if processes.current().any(self._lockstep.stopped):
+                    yield from self._taken(True)
+                    self._keep()
+                    raise _StoppedError
+                crew.step(step, step / self._steps, self._rate_of(step))
+                due = step == self._steps - 1 or self._kept.due(crew.members[0])
+                yield from self._taken(due)
+                if due:
+                    self._keep()
+
+    @property
+    def _done(self) -> int:
+        return len(self._progress[0].losses)
+
+    def _step(self, step: int, of: MemberProgress) -> Step:
+        return Step(step, of.losses[step], self._rate_of(step), of.tokens[step])
+
+    def _taken(self, all_of_them: bool) -> Generator[Step, None, None]:
+        for members in self._crew.taken(all_of_them):
+            step = self._done
+            for member, each in zip(self._crew.members, members, strict=True):
+                if not math.isfinite(each.loss) or not math.isfinite(each.norm):
+                    what = f"loss is {each.loss}, the gradient's norm {each.norm}"
+                    raise NonFiniteLossError(member, step, what, each.batch)
+            for own, each in zip(self._progress, members, strict=True):
+                own.losses.append(each.loss)
+                own.tokens.append(each.tokens)
+                yield self._step(step, own)
+
+    def _keep(self) -> None:
+        for member, own in zip(self._crew.members, self._progress, strict=True):
+            self._kept.save(member, self._crew.state(member), own)
+
+
+def _gone_on(crew: Crew, kept: Checkpoints) -> list[MemberProgress]:
     """Bring a crew to where it was last kept, and return how far each member has come: all of them to one step."""
     found = [kept.load(member) for member in crew.members]
     if any(each is None for each in found) or len({len(each[1].losses) for each in found if each}) > 1:
-        return [Progress() for _ in crew.members]
+        return [MemberProgress() for _ in crew.members]
     for member, each in zip(crew.members, found, strict=True):
         assert each is not None
         crew.load(member, each[0])
@@ -196,18 +171,3 @@ class _Lockstep:
             del self._waiting[step.step]
             loss = math.fsum(each.loss for each in done) / self._members
             self._on_step(Step(step.step, loss, step.learning_rate, sum(each.tokens for each in done)))
-
-
-def learning_rate(step: int, steps: int, warmup: int, decay: int, floor: float, rest: int = 0) -> float:
-    """Return the share of the peak rate at ``step`` of ``steps``: linear warm-up, constant, linear decay to ``floor``.
-
-    The first step of a warm-up is above zero, the last step of a decay is at the floor, and so are ``rest`` steps
-    after it.
-    """
-    if step < warmup:
-        return (step + 1) / warmup
-    if step >= steps - rest:
-        return floor
-    if step >= steps - rest - decay:
-        return floor + (1 - floor) * (steps - rest - 1 - step) / decay
-    return 1.0

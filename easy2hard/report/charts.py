@@ -229,9 +229,7 @@ def _signals(groups: Sequence[Group]) -> list[Chart]:
         ]
     single = [Line(wanted[key][1], lines[key][0].points, style) for style, key in enumerate(wanted)]
     marks = [
-        (float(each.record.round), str(each.record.watch.get("action", "watch")))
-        for each in groups[0].runs[0].rounds
-        if each.record.watch
+        (float(each.record.round), each.record.watch.action) for each in groups[0].runs[0].rounds if each.record.watch
     ]
     note = "What the labels show without a true answer. The collapse watch goes by these; what it did is marked."
     return [line_chart("Agreement and confidence", note, "round", "share", single, y_range=(0, 1), marks=marks)]

@@ -257,7 +257,7 @@ def _notes(run: RunData) -> list[tuple[str, str]]:
         if record.round == 0 and record.no_better:
             notes.append(("bad", f"{record.no_better[0].upper()}{record.no_better[1:]}."))
         if record.watch:
-            notes.append(("", f"{where}: {record.watch.get('action')}, since {record.watch.get('reason')}."))
+            notes.append(("", f"{where}: {record.watch.action}, since {record.watch.reason}."))
         if record.from_round is not None:
             notes.append(("", f"{where} went back to the weights of round {record.from_round}."))
         if record.restarts:

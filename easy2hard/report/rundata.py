@@ -20,7 +20,7 @@ from easy2hard.errors import UserError
 from easy2hard.evaluation.audit import audit_labels, judge
 from easy2hard.report.examples import Example, pick
 from easy2hard.runs.integrity import problems as damage_of
-from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, state_of
+from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, round_record, state_of
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Task, difficulty_text, hardest, parse_difficulty
 from easy2hard.tasks.oracle import Oracle
@@ -186,11 +186,11 @@ def _salvaged(path: Path, settings: Settings | None, problems: list[str]) -> Man
     listed = content.get("rounds")
     for value in listed if isinstance(listed, list) else []:
         try:
-            record = RoundRecord.model_validate(value)
+            record = round_record(value, content.get("format"))
             for text in record.accuracy:
                 parse_difficulty(text)
             rounds.append(record)
-        except (ValidationError, ValueError):
+        except ValueError:
             problems.append("manifest.json: the record of a round cannot be read; it is left out")
     if not rounds:
         rounds = _rounds_from_files(path, problems)
@@ -298,7 +298,7 @@ def _judge(data: RoundData, table: pa.Table, every: int, task: Task | None, orac
     if task and oracle:
         try:
             right = judge(table, oracle)
-            filters = [each["name"] for each in data.record.filters if "name" in each]
+            filters = [each.name for each in data.record.filters]
             data.audit = audit_labels(table, oracle, right, filters)
         except Exception as error:  # a third party's oracle, or prompts that are none: say so, show the rest
             reason = f"the oracle of task {task.name} fails on the labels of round {data.record.round}: {error}"

@@ -60,12 +60,12 @@ def stage_shares(key: str, each: RoundData) -> dict[str, float]:
 def kept_shares(each: RoundData) -> dict[str, float]:
     """Return the share of the proposals that is left after each filter."""
     proposed = each.record.proposed
-    return {f["name"]: f["kept"] / proposed for f in each.record.filters if proposed and "name" in f and "kept" in f}
+    return {stage.name: stage.kept / proposed for stage in each.record.filters if proposed}
 
 
 def signal(key: str, each: RoundData) -> float | None:
     """Return a signal of a round's labels, where it has one."""
-    return each.record.signals.get(key)
+    return each.record.signals.known.get(key) if each.record.signals else None
 
 
 def reliability(rounds: Sequence[RoundData]) -> dict[float, float]:

@@ -15,7 +15,7 @@ from rich.text import Text
 from easy2hard.errors import UserError
 from easy2hard.report.words import duration
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, state_of
-from easy2hard.runs.progress_file import Progress, read_progress
+from easy2hard.runs.progress_file import RunProgress, read_progress
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import hardest, parse_difficulty, span
 
@@ -157,13 +157,13 @@ def _rounds(manifest: Manifest) -> Table:
     for name in ("round", "difficulty", "kept", "agreement", "confidence", "loss", "reach", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for record in manifest.rounds[-ROUNDS_SHOWN:]:
-        happened = f" {record.watch['action']}" if record.watch else ""
+        happened = f" {record.watch.action}" if record.watch else ""
         table.add_row(
             str(record.round),
             span(record.difficulties) if record.difficulties else "-",
             f"{record.kept:,}/{record.proposed:,}" if record.round else "supervised",
-            _share(record.signals.get("agreement")),
-            _share(record.signals.get("confidence")),
+            _share(record.signals.agreement if record.signals else None),
+            _share(record.signals.confidence if record.signals else None),
             f"{record.loss:.4f}",
             _count(record.reach if record.accuracy else None),
             duration(record.seconds) + happened,
@@ -186,7 +186,7 @@ def _profile(record: RoundRecord, width: int) -> list[Text]:
     return [Text(), Text.assemble("exact match  ", str(shown[0]), " ", (bars, "green"), " ", str(shown[-1]))]
 
 
-def _phase(progress: Progress, width: int) -> list[RenderableType]:
+def _phase(progress: RunProgress, width: int) -> list[RenderableType]:
     spent = max(progress.written - progress.began, 1e-9)
     words = [f"round {progress.round}/{progress.rounds} {progress.phase} {progress.done:,}/{progress.total:,}"]
     if progress.loss is not None:

@@ -20,37 +20,17 @@ import numpy as np
 import safetensors.numpy
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from typing_extensions import override
 
 from easy2hard import processes
 from easy2hard.improvement.labeller import AnswerCheckpoints
 from easy2hard.improvement.proposals import Draws, Proposals, Relations
-from easy2hard.learning.trainer import Checkpoints, Progress, State
+from easy2hard.learning.checkpoints import Checkpoints, MemberProgress, State
 from easy2hard.runs.manifest import read_sealed
 from easy2hard.runs.store import write_sealed
 from easy2hard.tasks.base import Difficulty
 from easy2hard.vocabulary import Tokens
-
-
-class LabelRecord(BaseModel):
-    """What the label phase of a round came to."""
-
-    model_config = ConfigDict(frozen=True)
-
-    difficulties: list[Difficulty]
-    past: int
-    """The round whose weights gave the labels and are trained on."""
-    proposed: int
-    kept: int
-    filters: list[dict[str, Any]]
-    notes: dict[str, Any]
-    """More of the round's record, as it is."""
-    seconds: float
-    ledger_sha256: str
-    relabelled_sha256: str = ""
-    """Of the file of older rounds' prompts that were answered afresh; empty where there is none."""
 
 
 class LabelCheckpoints(AnswerCheckpoints):
@@ -143,16 +123,16 @@ class PhaseCheckpoints(Checkpoints):
         self._kept: dict[int, float] = {}
 
     @override
-    def load(self, member: int) -> tuple[State, Progress] | None:
+    def load(self, member: int) -> tuple[State, MemberProgress] | None:
         self._kept[member] = self._clock()
         path = self._path(member)
         if not path.exists():
             return None
         tensors = safetensors.torch.load(read_sealed(path))
-        return tensors, Progress(tensors["losses"].tolist(), tensors["tokens"].tolist())
+        return tensors, MemberProgress(tensors["losses"].tolist(), tensors["tokens"].tolist())
 
     @override
-    def save(self, member: int, state: Iterable[tuple[str, Tensor]], progress: Progress) -> None:
+    def save(self, member: int, state: Iterable[tuple[str, Tensor]], progress: MemberProgress) -> None:
         tensors = {}
         for name, tensor in state:  # of all processes together, one at a time: they need not fit at once
             if self._writes:

@@ -1,51 +1,18 @@
-"""How long a run will take: a few pieces of each phase are measured on this machine at their real sizes.
+"""How long a run will take: a few pieces of each phase are measured on this machine at their real sizes (probe.py)."""
 
-The members that are measured are untrained, but they are given what a run that goes well would give them: batches of
-the curriculum's and the rounds' lengths, and prompts whose answers end where the true ones do. An untrained member
-writes on to its bound, a trained one ends its answers, and that is most of what labelling costs. So the true answers'
-lengths are used; nothing that is made here outlives the estimate.
-"""
-
-import copy
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from typing_extensions import override
 
-from easy2hard.engines.choice import build_engine, cores, find_device
-from easy2hard.engines.engine import Group, Part
-from easy2hard.evaluation.exact_match import accuracy
-from easy2hard.improvement.filters import relations_of
-from easy2hard.improvement.labeller import Labeller
-from easy2hard.improvement.schedules import next_difficulties
-from easy2hard.learning.batches import LabelledSource, Mixture, SupervisedSource
-from easy2hard.learning.trainer import fit
-from easy2hard.models.member import Member
-from easy2hard.models.transformer import Transformer
-from easy2hard.runs.members import build_members
+from easy2hard.engines.choice import cores
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.preflight import check
-from easy2hard.runs.rounds import build_mixture
-from easy2hard.seeding import numpy_generator
+from easy2hard.runs.probe import Probe
 from easy2hard.settings.schema import Settings
-from easy2hard.settings.training import PhaseSettings
-from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
-from easy2hard.tasks.prompts import Reserved, fresh_prompts
-from easy2hard.tasks.registry import load_oracle, load_task
-from easy2hard.vocabulary import EOS, PAD, Tokens
-
-SECONDS = 1.0
-"""Each measurement goes on for about so long, or to the end of what there is to measure."""
-STEPS = 4, 200
-"""Fewest and most training steps measured."""
+from easy2hard.tasks.base import hardest
 
 
 @dataclass(frozen=True)
@@ -147,9 +114,10 @@ def estimate(settings: Settings, on_phase: Callable[[str], None] = lambda name: 
     Raises:
         UserError: a setting does not fit the task, or there is no such device.
     """
-    check(settings)
+    experiment = Experiment(settings, device)
+    check(experiment)
     begin = time.perf_counter()
-    probe = _Probe(settings, find_device(device))
+    probe = Probe(experiment)
     plan = probe.plan
     on_phase("supervised training")
     supervised = probe.supervised_step() * settings.supervised.steps
@@ -187,212 +155,6 @@ def _affordable(settings: Settings, rounds: list[RoundEstimate]) -> list[RoundEs
         if settings.budget.spent(steps, sum(each.seconds for each in rounds[:count]), settings.rounds.steps):
             return rounds[:count]
     return rounds
-
-
-class _Probe:
-    """Members of the run's size, and what a run that goes well would give them."""
-
-    def __init__(self, settings: Settings, device: torch.device) -> None:
-        self.settings = settings
-        self.task = load_task(settings.task.name, settings.task.options)
-        self.oracle = load_oracle(self.task)
-        self.reserved = Reserved(self.task, settings.seed, settings.evaluation.reserved)
-        self.supervised = SupervisedSource(
-            self.reserved,
-            self.oracle,
-            settings.supervised.difficulty,
-            settings.supervised.curriculum,
-            settings.supervised.stages,
-        )
-        self.members = build_members(settings, self.task, device)
-        self.engine = build_engine(self.members, settings.training.precision)
-        self.notes = ["the run goes well: answers end, nothing is held, rolled back or labelled again"]
-        self.plan = self._plan()
-        """The difficulties of each round."""
-        self._labelled: dict[int, LabelledSource] = {}
-
-    def _plan(self) -> list[list[Difficulty]]:
-        settings = self.settings
-        history = [self.task.evaluated_difficulties(settings.supervised.difficulty)]
-        for _ in range(settings.rounds.count):
-            difficulties = next_difficulties(settings.schedule, self.task, history)
-            if not difficulties:
-                break
-            history.append(difficulties)
-        if settings.schedule.name == "accelerated":
-            self.notes.append(
-                f"each round takes one small step; the accelerated schedule takes up to schedule.most = "
-                f"{settings.schedule.most}, and longer for it"
-            )
-        return history[1:]
-
-    def supervised_step(self) -> float:
-        """Return the seconds of a step of the supervised phase: the mean over its curriculum."""
-        stages = self.settings.supervised.stages
-        curriculum = self.settings.supervised.curriculum or (stages[-1] if stages else 0.0)
-        late = self._seconds_of_step(0, [], None, 1 - 1e-9)
-        if not curriculum:
-            return late
-        early = self._seconds_of_step(0, [], None, 0.0)
-        half = self._seconds_of_step(0, [], None, curriculum / 2)
-        return curriculum * float(np.trapezoid([early, half, late], dx=0.5)) + (1 - curriculum) * late
-
-    def step(self, number: int) -> float:
-        """Return the seconds of a step of round ``number``, from 1 on."""
-        older = [self._labels_of(each) for each in range(1, number)]
-        return self._seconds_of_step(number, older, self._labels_of(number), 0.5)
-
-    def _labels_of(self, number: int) -> LabelledSource:
-        """Return a batch of labels of each difficulty of a round: all that the sizes of batches depend on."""
-        if number not in self._labelled:
-            rows = self.settings.rounds.batch or self.settings.training.batch
-            groups = []
-            for difficulty in self.plan[number - 1]:
-                prompts = self.task.sample(
-                    numpy_generator(0, "estimate", difficulty_text(difficulty)), difficulty, rows
-                )
-                groups.append(Group.join(prompts, self.oracle.solve(prompts)))
-            self._labelled[number] = LabelledSource(groups)
-        return self._labelled[number]
-
-    def _seconds_of_step(
-        self, number: int, older: Sequence[LabelledSource], newest: LabelledSource | None, progress: float
-    ) -> float:
-        mixtures = [
-            _At(
-                build_mixture(self.settings, self.supervised, older, newest, number, index, place=member.place),
-                progress,
-            )
-            for index, member in enumerate(self.members)
-        ]
-
-        def seconds(steps: int) -> float:
-            """Return the seconds of a phase of so many steps."""
-            begin, phase = time.perf_counter(), PhaseSettings(steps=steps)
-            fit(self.engine, mixtures, phase, self.settings.optimiser, 0.0, lambda step: None)
-            return time.perf_counter() - begin
-
-        fewest, most = STEPS
-        seconds(1)  # the first call of anything takes longer
-        alone = seconds(1)
-        rough = max((seconds(3) - alone) / 2, 1e-4)
-        count = min(max(fewest, math.ceil(SECONDS / rough)), most)
-        return (seconds(count + 1) - alone) / count
-
-    def label(self, number: int) -> float:
-        """Return the seconds that labelling takes in round ``number``, from 1 on."""
-        schedule, labels = self.settings.schedule, self.settings.labels
-        difficulties = self.plan[number - 1]
-        ends = [difficulties[0], difficulties[-1]] if len(difficulties) > 1 else difficulties
-        per_prompt = float(np.mean([self._seconds_of_prompt(difficulty) for difficulty in ends]))
-        asked = schedule.probe if schedule.name == "accelerated" else 0
-        older = sum(map(len, self.plan[: number - 1])) if labels.relabel else 0
-        return per_prompt * (len(difficulties) * (self._prompts() + asked) + older * self._prompts())
-
-    def _prompts(self) -> int:
-        """Return how many prompts of a difficulty are labelled, topping up included."""
-        settings = self.settings.labels
-        share = math.prod(each.keep for each in settings.filters if each.name == "confidence" and each.keep is not None)
-        missing = (settings.top_up or 0) - settings.count * share
-        return settings.count + (16 + int(1.1 * missing / share) if missing > 0 else 0)
-
-    def _seconds_of_prompt(self, difficulty: Difficulty) -> float:
-        """Return the seconds of a prompt of many: sampled, answered by all members, their votes counted."""
-        settings = self.settings
-        task = _ending(self.task, self.oracle.solve)
-        labeller = Labeller(self.engine, task, settings.seed, self.reserved, settings.labels)
-        relations = relations_of(settings.labels.filters)
-        draws = labeller.draws(0, difficulty)
-        count = min(64, self._prompts())  # with fewer, the start of the work costs more than the work
-        generator = numpy_generator(settings.seed, "estimate", difficulty_text(difficulty))
-        with _never_ending(self.members, compiled=draws is None):
-            # What compiles at its first call must not count for every prompt.
-            labeller.propose(difficulty, self.task.sample(generator, difficulty, count), relations, draws)
-            while True:
-                begin = time.perf_counter()
-                prompts = fresh_prompts(self.task, generator, difficulty, count, self.reserved.prompts(difficulty))
-                labeller.propose(difficulty, prompts, relations, draws)
-                seconds = time.perf_counter() - begin
-                if seconds >= 2 * SECONDS or count >= self._prompts() or len(prompts) < count:
-                    return seconds / max(1, len(prompts))
-                count = min(4 * count, self._prompts())
-
-    def evaluations(self) -> list[float]:
-        """Return the seconds of the evaluation after each round, the supervised phase first."""
-        settings = self.settings
-        frontiers = [settings.supervised.difficulty, *(max(map(hardest, each)) for each in self.plan)]
-        evaluated = [
-            self.task.evaluated_difficulties(self.task.capped(max(frontiers[: index + 1]) + settings.evaluation.beyond))
-            for index in range(len(frontiers))
-        ]
-        lengths = {difficulty: self._length(difficulty) for difficulty in evaluated[-1]}
-        longest = sorted(lengths, key=lambda difficulty: lengths[difficulty])
-        at = [longest[index] for index in sorted({0, len(longest) // 2, len(longest) - 1})]
-        self._seconds_of_evaluation(at[:1])  # the first call of anything takes longer
-        measured = [self._seconds_of_evaluation([difficulty]) for difficulty in at]
-        known = [lengths[difficulty] for difficulty in at]
-        return [
-            float(sum(np.interp(lengths[difficulty], known, measured) for difficulty in each)) for each in evaluated
-        ]
-
-    def _length(self, difficulty: Difficulty) -> int:
-        """Return the tokens of a prompt and its answer, about."""
-        prompts = self.task.sample(np.random.default_rng(0), difficulty, 16)
-        return int(prompts.shape[1] + self.oracle.solve(prompts).shape[1])
-
-    def _seconds_of_evaluation(self, difficulties: Sequence[Difficulty]) -> float:
-        settings = self.settings
-        begin = time.perf_counter()
-        accuracy(self.engine, self.task, self.oracle, settings.seed, difficulties, settings.evaluation.examples)
-        return time.perf_counter() - begin
-
-
-@contextmanager
-def _never_ending(members: Sequence[Member], compiled: bool) -> Iterator[None]:
-    """Keep members from ending an answer by themselves: their bounds end it where the true one ends."""
-    with ExitStack() as hooks, torch.no_grad():
-        for member in members:
-            if isinstance(member, Transformer) and compiled:
-                member.lm_head.weight[EOS] = 0  # a logit of 0 is hardly ever the greatest
-            else:
-                hooks.callback(member.register_forward_hook(_without_end).remove)
-        yield
-
-
-def _without_end(member: Any, inputs: Any, logits: Tensor) -> Tensor:
-    return logits.index_fill(-1, torch.tensor([EOS], device=logits.device), float("-inf"))
-
-
-class _At(Mixture):
-    """The batches of a mixture at one point of its phase."""
-
-    def __init__(self, mixture: Mixture, progress: float) -> None:
-        self._mixture = mixture
-        self._progress = progress
-
-    @override
-    def batch(self, step: int, progress: float) -> list[Group]:
-        return self._mixture.batch(step, self._progress)
-
-    @property
-    @override
-    def key(self) -> int:
-        return self._mixture.key
-
-    @override
-    def parts(self) -> list[Part]:
-        return [replace(part, shares=partial(_fixed, part, self._progress)) for part in self._mixture.parts()]
-
-
-def _fixed(part: Part, at: float, progress: float) -> NDArray[np.float64]:
-    return part.shares(at)
-
-
-def _ending(task: Task, solve: Callable[[Tokens], Tokens]) -> Task:
-    """Return a task whose answers are bounded by the length of the true ones."""
-    ending = copy.copy(task)
-    ending.answer_bounds = lambda prompts: (solve(prompts) != PAD).sum(axis=1)  # type: ignore[method-assign]
-    return ending
 
 
 def _over_rounds(measure: Callable[[int], float], rounds: int) -> list[float]:

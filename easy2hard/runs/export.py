@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 from easy2hard.errors import UserError
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.store import new_folder
 from easy2hard.tasks.base import span
-from easy2hard.tasks.registry import load_task
 
 SIZES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M", 10**7: "1M<n<10M"}
 """What the hub calls the number of rows of a dataset, by the number they are below."""
@@ -51,10 +51,10 @@ def export_model(run: RunDirectory, out: Path, member: int = 0, adapter: bool = 
     from easy2hard.models.hf_export import export_pretrained, export_transformer
     from easy2hard.models.pretrained import Pretrained
     from easy2hard.models.transformer import Transformer
-    from easy2hard.runs.members import load_members
 
-    chosen = load_members(run, "cpu").members[member]
-    vocabulary = load_task(settings.task.name, settings.task.options).vocabulary
+    experiment = Experiment(settings, "cpu")
+    chosen = experiment.load(run).members[member]
+    vocabulary = experiment.task.vocabulary
     own = True
     with new_folder(out) as folder:
         if isinstance(chosen, Pretrained):
@@ -102,7 +102,7 @@ def _refuse_used(out: Path) -> None:
 def _card(run: RunDirectory) -> str:
     """Return the dataset's README: a header for the hub, and what the columns mean."""
     manifest, settings = run.manifest, run.settings
-    task = load_task(settings.task.name, settings.task.options)
+    task = Experiment(settings).task
     rounds = manifest.rounds[1:]
     labels = sum(record.proposed for record in rounds)
     size = next((name for bound, name in SIZES.items() if labels < bound), "10M<n<100M")

@@ -1,24 +1,21 @@
 """What a run that has ended came to, measured afterwards by the oracle; kept in the run's folder."""
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from easy2hard.evaluation.audit import audit_ledger
 from easy2hard.evaluation.exact_match import evaluate_run
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import REACHED, RunDirectory, reach_of
-from easy2hard.runs.members import load_members
+from easy2hard.runs.records import Record
 from easy2hard.runs.store import write_file
-from easy2hard.tasks.base import Task, difficulty_text, hardest, span
-from easy2hard.tasks.oracle import Oracle
-from easy2hard.tasks.registry import load_oracle, load_task
+from easy2hard.tasks.base import difficulty_text, hardest, span
 
 FURTHEST = 3
 """Nothing is evaluated beyond so many times the hardest difficulty trained on."""
 
 
-class Outcome(BaseModel):
+class Outcome(Record):
     """What ``outcome.json`` holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     weights_sha256: str
     """Of the weights that were evaluated."""
@@ -67,10 +64,9 @@ def outcome(run: RunDirectory, examples: int = 1000, bar: float = REACHED, least
             return known
     except (OSError, ValidationError, IndexError):
         pass  # it is found anew
-    task = load_task(run.settings.task.name, run.settings.task.options)
-    oracle = load_oracle(task)
-    scores = _scores(run, task, oracle, examples, bar, least)
-    audits = [audit_ledger(run.intact(run.ledger_path(record.round)), oracle) for record in records[1:]]
+    experiment = Experiment(run.settings)
+    scores = _scores(run, experiment, examples, bar, least)
+    audits = [audit_ledger(run.intact(run.ledger_path(record.round)), experiment.oracle) for record in records[1:]]
     found = Outcome(
         weights_sha256=records[-1].weights_sha256,
         examples=examples,
@@ -86,15 +82,15 @@ def outcome(run: RunDirectory, examples: int = 1000, bar: float = REACHED, least
     return found
 
 
-def _scores(run: RunDirectory, task: Task, oracle: Oracle, examples: int, bar: float, least: int) -> dict[str, float]:
-    settings, frontier = run.settings, run.manifest.frontier
-    engine = load_members(run)
+def _scores(run: RunDirectory, experiment: Experiment, examples: int, bar: float, least: int) -> dict[str, float]:
+    settings, task, frontier = experiment.settings, experiment.task, run.manifest.frontier
+    engine = experiment.load(run)
     scores: dict[str, float] = {}
     last = max(frontier + settings.evaluation.beyond, least)
     while True:
         wanted = task.evaluated_difficulties(task.capped(last))
         new = [difficulty for difficulty in wanted if difficulty_text(difficulty) not in scores]
-        mean, _ = evaluate_run(engine, task, oracle, settings.seed, new, examples)
+        mean, _ = evaluate_run(engine, task, experiment.oracle, settings.seed, new, examples)
         scores |= {difficulty_text(difficulty): score for difficulty, score in mean.items()}
         further = min(last + max(1, settings.evaluation.beyond), FURTHEST * frontier)
         if not new or further <= last or reach_of(scores, bar) < max(map(hardest, wanted)):

@@ -21,18 +21,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from easy2hard import __version__
 from easy2hard.errors import UserError
+from easy2hard.runs.records import LabelRecord, ScoreRecord, TrainingRecord, filter_record
 from easy2hard.settings.recipes import settings_of_run
 from easy2hard.settings.schema import Settings
-from easy2hard.tasks.base import Difficulty, difficulty_text, hardest, parse_difficulty, span
+from easy2hard.tasks.base import difficulty_text, hardest, parse_difficulty, span
 
 REACHED = 0.99
 """Exact match from which a difficulty counts as reached."""
-LAYOUT = 2
-"""Of the run directory; a run of another one is not opened."""
+LAYOUT = 3
+"""Of the run directory."""
+LAYOUT_0_1 = 2
+"""That of version 0.1: read, and not written."""
 
 
 def reach_of(accuracy: Mapping[str, float], bar: float = REACHED) -> int:
@@ -42,53 +45,15 @@ def reach_of(accuracy: Mapping[str, float], bar: float = REACHED) -> int:
     return max((d for d, _ in scores if missed is None or d < missed), default=0)
 
 
-class RoundRecord(BaseModel):
+class RoundRecord(ScoreRecord, TrainingRecord, LabelRecord):
     """One committed round; round 0 is the supervised phase."""
 
-    model_config = ConfigDict(frozen=True)
-
-    round: int
-    difficulties: list[Difficulty]
-    proposed: int
-    kept: int
-    signals: dict[str, float] = {}
-    """What the round's labels show without a true answer (improvement/watch.py); ``parts`` where there are some."""
-    watch: dict[str, Any] | None = None
-    """What the collapse watch did, ``hold`` or ``roll back``, why, and the difficulties and signals it turned down."""
-    from_round: int | None = None
-    """The round whose weights gave the labels and were trained on; the round before unless the run rolled back."""
-    readiness: dict[str, dict[str, float]] = {}
-    """For each difficulty the accelerated schedule asked about: its readiness, label-free and by the oracle."""
-    top_up: dict[str, str] = {}
-    """Difficulties that kept fewer labels than wanted, and why topping up ended."""
-    put_off: dict[str, str] = {}
-    """Difficulties that it was too early for: their labels were left out, the round had others. With the reason."""
-    spoilt: int = 0
-    """Kept labels that were spoilt on purpose (settings ``noise``)."""
-    averaged: list[int] = []
-    """The rounds whose weights' mean gave the labels (labels.averaging); empty where one round's did."""
-    verifier: dict[str, Any] | None = None
-    """What a learned verifier saw, answers of the supervised range, and what it learned from them."""
-    relabelled: list[dict[str, int]] = []
-    """Of each older round whose prompts were answered afresh: its number, labels ``proposed`` and ``kept``."""
-    restarts: list[dict[str, Any]] = []
-    """Steps whose loss was not a number: the member, the step, and its batch."""
-    member_seconds: list[float] = []
-    """Processor time of each member's answers in the label phase."""
-    overlap: dict[str, float] = {}
+    overlap: dict[str, float] = Field({})
     """Supervised difficulties with too few prompts to keep evaluation's apart, and the share that is evaluation's."""
-    filters: list[dict[str, Any]]
-    steps: int
-    tokens: int
     seconds: float
     phase_seconds: dict[str, float]
-    loss: float
-    """Mean of the last 20 steps."""
-    accuracy: dict[str, float]
-    baseline: dict[str, float] = {}
-    """Exact match of the task's baseline on the same prompts; empty where there is none, or under a blindfold."""
     weights_sha256: str
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field({})
     """SHA-256 of each file of the round, by its path within the run."""
     pruned: bool = False
     """The weights are gone (setting storage.keep_weights)."""
@@ -116,7 +81,7 @@ class RoundRecord(BaseModel):
 class Manifest(BaseModel):
     """What ``manifest.json`` holds."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int = LAYOUT
     settings_sha256: str = ""
@@ -167,6 +132,23 @@ class Manifest(BaseModel):
     def frontier(self) -> int:
         """The hardest difficulty trained on so far; 0 before the first round is committed."""
         return max((hardest(d) for record in self.lineage for d in record.difficulties), default=0)
+
+
+def round_record(content: Any, layout: object) -> RoundRecord:
+    """Return a round's record from what is written of it.
+
+    Version 0.1 wrote a filter's settings among its counts, and an empty table where there are no signals.
+
+    Raises:
+        ValueError: it is no such record.
+    """
+    if layout == LAYOUT_0_1:
+        try:
+            filters = [filter_record(counts) for counts in content["filters"]]
+            content = {**content, "filters": filters, "signals": content.get("signals") or None}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"the record of a round is none: {error!r}") from error
+    return RoundRecord.model_validate(content)
 
 
 def manifest_text(manifest: Manifest) -> str:
@@ -259,17 +241,21 @@ class RunDirectory:
                 raise ValueError("not an object")
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: damaged: {error}") from error
-        if content.get("format") != LAYOUT:
+        layout = content.get("format")
+        if layout not in (LAYOUT_0_1, LAYOUT):
             raise UserError(
-                f"{path}: layout {content.get('format')!r} of easy2hard {content.get('easy2hard')!r}, this version "
-                f"({__version__}) reads layout {LAYOUT}: use that version, or run {self.path}/settings.toml again"
+                f"{path}: layout {layout!r} of easy2hard {content.get('easy2hard')!r}, this version ({__version__}) "
+                f"reads layouts {LAYOUT_0_1} and {LAYOUT}: use that version, or run {self.path}/settings.toml again"
             )
         if content.pop("sha256", None) != manifest_digest(content):
             raise UserError(f"{path}: damaged: it was changed after it was written")
         try:
-            return Manifest.model_validate(content)
+            rounds = [round_record(each, layout) for each in content["rounds"]]
+            return Manifest.model_validate({**content, "rounds": rounds})
         except ValidationError as error:
             raise UserError(f"{path}: damaged: {error.errors()[0]['msg']}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: damaged: {error}") from error
 
     def files(self, number: int, relabelled: bool, pruned: bool = False) -> list[Path]:
         """Return the files that round ``number`` has once it is committed, or has left once it is pruned."""

@@ -6,22 +6,24 @@ from easy2hard.engines.sharding import check_sharding
 from easy2hard.errors import UserError
 from easy2hard.improvement.schedules import History, Ready, next_difficulties
 from easy2hard.models.positions import Tabled, build_positions
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.tracking import check_tracking
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
 from easy2hard.tasks.contract import check_contract
-from easy2hard.tasks.registry import is_built_in, load_oracle, load_task
+from easy2hard.tasks.registry import is_built_in, load_oracle
 
 
-def check(settings: Settings) -> None:
-    """Refuse settings that cannot run.
+def check(experiment: Experiment) -> None:
+    """Refuse what cannot run.
 
     Raises:
         UserError: naming the setting and what would be right.
     """
+    settings = experiment.settings
     check_tracking(settings.tracking)
     check_sharding(settings.model)
-    task = load_task(settings.task.name, settings.task.options)
+    task = experiment.task
     _check_difficulties(settings, task)
     _check_answers(settings, task)
     if not is_built_in(task.name):
@@ -29,10 +31,9 @@ def check(settings: Settings) -> None:
     _check_positions(settings, task)
 
 
-def planned_frontier(settings: Settings) -> int:
+def planned_frontier(experiment: Experiment) -> int:
     """Return the hardest difficulty that the rounds lead to, one small step at a time where the members decide."""
-    task = load_task(settings.task.name, settings.task.options)
-    slowest = _history(settings, task, lambda difficulty: False)
+    slowest = _history(experiment.settings, experiment.task, lambda difficulty: False)
     return _reached(slowest)
 
 

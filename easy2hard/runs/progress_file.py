@@ -6,7 +6,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
+
+from easy2hard.runs.records import Record
 
 if TYPE_CHECKING:
     from easy2hard.learning.trainer import Step
@@ -17,10 +19,8 @@ EVERY = 1.0
 """Seconds between two writings of the file."""
 
 
-class Progress(BaseModel):
+class RunProgress(Record):
     """What ``progress.json`` holds."""
-
-    model_config = ConfigDict(frozen=True)
 
     round: int
     rounds: int
@@ -38,10 +38,10 @@ class Progress(BaseModel):
     """The last thing the user should know."""
 
 
-def read_progress(run: Path) -> Progress | None:
+def read_progress(run: Path) -> RunProgress | None:
     """Return where a run is within its round; None between rounds, or where nothing is running."""
     try:
-        return Progress.model_validate_json((run / "progress.json").read_bytes())
+        return RunProgress.model_validate_json((run / "progress.json").read_bytes())
     except (OSError, ValidationError):  # a view of it is no reason to stop
         return None
 
@@ -75,13 +75,13 @@ class _Writer:
     def __init__(self, path: Path, listener: "Listener") -> None:
         self.path = path
         self._listener = listener
-        self._now: Progress | None = None
+        self._now: RunProgress | None = None
         self._note = ""
 
     def phase(self, number: int, rounds: int, name: str, total: int) -> None:
         self._listener.phase(number, rounds, name, total)
         now = time.time()
-        self._now = Progress(round=number, rounds=rounds, phase=name, total=total, began=now, written=0.0)
+        self._now = RunProgress(round=number, rounds=rounds, phase=name, total=total, began=now, written=0.0)
         self._count(0)
 
     def step(self, step: "Step") -> None:

@@ -9,24 +9,22 @@ import errno
 import fcntl
 import hashlib
 import io
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel
 
 from easy2hard.engines.choice import cores
 from easy2hard.errors import UserError
-from easy2hard.runs.manifest import Manifest, RunDirectory, environment, manifest_text
-from easy2hard.settings.recipes import refuse_to_continue_old
+from easy2hard.runs.manifest import LAYOUT, Manifest, RunDirectory, environment, manifest_text
+from easy2hard.runs.records import LabelCheckpoint, RestartsCheckpoint
+from easy2hard.settings.renamed import SINCE
 from easy2hard.settings.schema import Settings
 
 RUN_FOLDERS = ("weights", "ledger", "training", "checkpoint")
@@ -58,13 +56,26 @@ class Store(RunDirectory):
             _write_settings(begun, settings, manifest)
         return cls(path)
 
+    def refuse_older(self) -> None:
+        """Refuse to go on with a run of an older version: half of it would follow one version, half another.
+
+        Raises:
+            UserError: an older version began it.
+        """
+        layout = self.manifest.format
+        if layout != LAYOUT:
+            raise UserError(
+                f"{self.path}: begun before version {SINCE} (layout {layout}, now {LAYOUT}): report, eval, audit and "
+                "export read it, but it cannot be resumed; finish it with the version that began it, or begin a new run"
+            )
+
     def branch(self, path: Path, number: int, settings: Settings) -> "Store":
         """Make a new run that goes on from round ``number`` of this one with other settings.
 
         Raises:
-            UserError: ``path`` is in use, the round is not committed, or an older version began this run.
+            UserError: ``path`` is in use, the round is not committed, or another version began the run.
         """
-        refuse_to_continue_old(self.path / "settings.toml")
+        self.refuse_older()
         kept = [record for record in self.manifest.rounds if record.round <= number]
         if len(kept) != number + 1:
             raise UserError(f"{self.path}: round {number} is not committed (the last one is {len(kept) - 1})")
@@ -124,13 +135,13 @@ class Store(RunDirectory):
         writer.writerows(rows)
         write_file(self.training_path(number), text.getvalue().encode())
 
-    def save_labels(self, number: int, record: BaseModel) -> None:
+    def save_labels(self, number: int, labels: LabelCheckpoint) -> None:
         """Keep what the label phase of a round came to, before its training."""
-        write_sealed(self.labels_path(number), record.model_dump_json(indent=1).encode())
+        write_sealed(self.labels_path(number), labels.model_dump_json(indent=1).encode())
 
-    def save_restarts(self, number: int, restarts: list[dict[str, Any]]) -> None:
+    def save_restarts(self, number: int, restarts: RestartsCheckpoint) -> None:
         """Keep which members left a round's batches for others, and why."""
-        write_sealed(self.restarts_path(number), json.dumps(restarts, indent=1).encode())
+        write_sealed(self.restarts_path(number), restarts.model_dump_json(indent=1).encode())
 
     def pruned(self, manifest: Manifest, keep: int | None) -> Manifest:
         """Return the manifest without the weights of all but the newest ``keep`` rounds; save it before they go."""

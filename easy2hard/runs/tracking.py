@@ -154,7 +154,7 @@ def _values(record: RoundRecord) -> dict[str, float]:
     return {
         "labels/proposed": record.proposed,
         "labels/kept": record.kept,
-        **{f"labels/{name}": value for name, value in record.signals.items()},
+        **{f"labels/{name}": value for name, value in (record.signals.known if record.signals else {}).items()},
         **{f"exact_match/{difficulty}": score for difficulty, score in record.accuracy.items()},
         **{f"seconds/{name}": value for name, value in record.phase_seconds.items()},
     }

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from easy2hard.errors import UserError
 from easy2hard.settings.filters import FILTERS
-from easy2hard.settings.renamed import SINCE, old_keys, renamed, translated
+from easy2hard.settings.renamed import renamed, translated
 from easy2hard.settings.scaling import SCALES
 from easy2hard.settings.schema import Settings
 
@@ -88,22 +88,6 @@ def settings_of_run(path: Path) -> Settings:
         UserError: the file cannot be read, or a setting is not allowed.
     """
     return parse_settings(translated(read_toml("recipe", str(path))))
-
-
-def refuse_to_continue_old(path: Path) -> None:
-    """Refuse to go on with a run of an older version: half of it would follow one version, half another.
-
-    Args:
-        path: its ``settings.toml``.
-
-    Raises:
-        UserError: the settings have old keys.
-    """
-    if old_keys(read_toml("recipe", str(path))):
-        raise UserError(
-            f"{path.parent}: begun before version {SINCE}, which renamed settings: report, eval, audit and export read "
-            "it, but it cannot be resumed; finish it with the version that began it, or begin a new run"
-        )
 
 
 def parse_settings(values: dict[str, Any]) -> Settings:

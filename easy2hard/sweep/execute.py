@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easy2hard.errors import UserError
-from easy2hard.runs.label_phase import CollapseError
+from easy2hard.runs.attempts import CollapseError
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import RunDirectory, state_of
 from easy2hard.runs.preflight import check
-from easy2hard.sweep.plan import PlannedRun, Sweep
+from easy2hard.sweep.plan import Sweep, Trial
 
 EVERY = 0.1
 """Seconds between two looks at the processes."""
@@ -71,16 +72,16 @@ class Laboratory:
     """
 
     sweep: Sweep
-    runs: list[PlannedRun]
+    runs: list[Trial]
     out: Path
     task_file: Path | None = None
     device: str = "auto"
 
-    def path(self, run: PlannedRun) -> Path:
+    def path(self, run: Trial) -> Path:
         """Return the directory of a run."""
         return self.out / "runs" / run.name
 
-    def log(self, run: PlannedRun) -> Path:
+    def log(self, run: Trial) -> Path:
         """Return the file of what the last process of a run printed."""
         return self.out / "logs" / f"{run.name}.log"
 
@@ -93,7 +94,7 @@ class Laboratory:
         for run in self.runs:
             if run.seed == self.sweep.seeds[0]:
                 try:
-                    check(run.settings)
+                    check(Experiment(run.settings))
                 except UserError as error:
                     raise UserError(f"variant {run.variant}: {error}") from error
                 if self.sweep.examples > (most := run.settings.evaluation.reserved):
@@ -105,7 +106,7 @@ class Laboratory:
             if path.exists() and RunDirectory(path).settings != run.settings:
                 raise UserError(f"{path}: was begun with other settings; choose another --out")
 
-    def state(self, run: PlannedRun) -> State:
+    def state(self, run: Trial) -> State:
         """Return what has become of a run, by what is on the disk."""
         path, log = self.path(run), self.log(run)
         said = log.read_text(errors="replace").split("\n") if log.exists() else []
@@ -128,12 +129,12 @@ class Laboratory:
             return State("open")
         return State("failed", "killed" if status == "killed" else last or status)
 
-    def left(self) -> list[PlannedRun]:
+    def left(self) -> list[Trial]:
         """Return the runs that have not ended and that no process is at."""
         states = {run.name: self.state(run) for run in self.runs}
         return [run for run in self.runs if not states[run.name].ended and states[run.name].status != "running"]
 
-    def command(self, run: PlannedRun) -> list[str]:
+    def command(self, run: Trial) -> list[str]:
         """Return the arguments of ``easy2hard`` that begin a run, or go on with it."""
         path = self.path(run)
         device = [] if self.device == "auto" else ["--device", self.device]
@@ -162,7 +163,7 @@ class Laboratory:
 
         shared = {**os.environ, "OMP_NUM_THREADS": str(max(1, cores() // processes))}
         with self._alone() as lock:
-            waiting, going = deque(self.left()), dict[str, tuple[PlannedRun, subprocess.Popen[bytes]]]()
+            waiting, going = deque(self.left()), dict[str, tuple[Trial, subprocess.Popen[bytes]]]()
             count = len(waiting)
             try:
                 while waiting or going:
@@ -181,7 +182,7 @@ class Laboratory:
                 for _, process in going.values():
                     process.wait()
 
-    def _process(self, run: PlannedRun, lock: int, environment: dict[str, str] | None) -> "subprocess.Popen[bytes]":
+    def _process(self, run: Trial, lock: int, environment: dict[str, str] | None) -> "subprocess.Popen[bytes]":
         self.log(run).parent.mkdir(parents=True, exist_ok=True)
         with self.log(run).open("wb") as log:
             return subprocess.Popen(
@@ -194,7 +195,7 @@ class Laboratory:
                 start_new_session=True,  # Ctrl-C is for this process, which passes it on once
             )
 
-    def _said(self, run: PlannedRun, code: int) -> str:
+    def _said(self, run: Trial, code: int) -> str:
         state = self.state(run)
         ending = {"stopped": f"stopped by the collapse watch: {state.reason}", "finished": "finished"}
         return ending.get(state.status, f"failed with exit code {code}: {state.reason}")

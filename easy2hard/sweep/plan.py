@@ -80,8 +80,8 @@ class Sweep(_File):
 
 
 @dataclass(frozen=True)
-class PlannedRun:
-    """One run of a sweep."""
+class Trial:
+    """One run of a sweep, before it is run: a variant and a seed."""
 
     variant: str
     """Names of its axes' variants, joined."""
@@ -125,7 +125,7 @@ def load_sweep(name: str) -> Sweep:
         raise UserError(f"sweep {name!r}: {one_line(error, Sweep)}") from error
 
 
-def planned(sweep: Sweep, more: Sequence[str] = (), task_file: Path | None = None) -> list[PlannedRun]:
+def planned(sweep: Sweep, more: Sequence[str] = (), task_file: Path | None = None) -> list[Trial]:
     """Return the runs of a sweep: all seeds of the first variant, then those of the next.
 
     Args:
@@ -153,12 +153,12 @@ def planned(sweep: Sweep, more: Sequence[str] = (), task_file: Path | None = Non
                 settings = settings_of(recipe, [*overrides, f"seed={seed}"], task_file, scale=scale)
             except UserError as error:
                 raise UserError(f"variant {name}: {error}") from error
-            runs.append(PlannedRun(name, axes, recipe, scale, overrides, seed, settings))
+            runs.append(Trial(name, axes, recipe, scale, overrides, seed, settings))
     _refuse_twins(runs)
     return runs
 
 
-def _refuse_twins(runs: Sequence[PlannedRun]) -> None:
+def _refuse_twins(runs: Sequence[Trial]) -> None:
     """Two runs of one name would share a directory; two of the same settings would be one experiment counted twice."""
     names: dict[str, str] = {}
     settings: dict[str, str] = {}

@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 
 from easy2hard.report.compare import range_text
 from easy2hard.report.page import Comparison, write_report
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.final_evaluation import Outcome, outcome
 from easy2hard.runs.manifest import Manifest, RunDirectory
 from easy2hard.runs.preflight import planned_frontier
 from easy2hard.runs.store import write_file
 from easy2hard.settings.schema import Settings
 from easy2hard.sweep.execute import Laboratory
-from easy2hard.sweep.plan import PlannedRun
+from easy2hard.sweep.plan import Trial
 from easy2hard.tasks.base import hardest, parse_difficulty
 
 LEAST = 3
@@ -102,11 +103,11 @@ def common_difficulties(settings: Iterable[Settings]) -> dict[str, int]:
     """Return for each task the difficulty at which its runs are compared: the hardest that one of them sets out for."""
     found: dict[str, int] = {}
     for each in settings:
-        found[_task(each)] = max(found.get(_task(each), 0), planned_frontier(each))
+        found[_task(each)] = max(found.get(_task(each), 0), planned_frontier(Experiment(each)))
     return found
 
 
-def row_of(laboratory: Laboratory, run: PlannedRun, common: int) -> Row:
+def row_of(laboratory: Laboratory, run: Trial, common: int) -> Row:
     """Return what a run came to; a run that cannot be measured has failed, and stops nothing else.
 
     Args:
@@ -189,7 +190,7 @@ def places(values: Mapping[str, Sequence[float]]) -> dict[str, Place]:
     }
 
 
-def compared(runs: Sequence[PlannedRun], rows: Sequence[Row], bar: float) -> Comparison:
+def compared(runs: Sequence[Trial], rows: Sequence[Row], bar: float) -> Comparison:
     """Return a line for each variant: mean and range of its seeds; those of one task are ranked among themselves."""
     by_variant: dict[str, list[Row]] = {}
     for row in rows:
@@ -235,7 +236,7 @@ def compared(runs: Sequence[PlannedRun], rows: Sequence[Row], bar: float) -> Com
     return Comparison(head, lines, notes)
 
 
-def _ranks(runs: Sequence[PlannedRun], values: Sequence[float | None]) -> dict[str, dict[str, Place]]:
+def _ranks(runs: Sequence[Trial], values: Sequence[float | None]) -> dict[str, dict[str, Place]]:
     """Return the places of the variants of each task by a value that each run has, or has not."""
     tasks: dict[str, dict[str, list[float]]] = {}
     for run, value in zip(runs, values, strict=True):

@@ -17,7 +17,7 @@ import pytest
 
 import easy2hard
 from easy2hard.cli import main
-from easy2hard.runs import estimate
+from easy2hard.runs import probe
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -145,7 +145,7 @@ def test_the_commands_of_a_page(
     if not executed:
         pytest.skip("no commands")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(estimate, "SECONDS", 0.01)
+    monkeypatch.setattr(probe, "SECONDS", 0.01)
     monkeypatch.setenv("COLUMNS", "100")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     started = {word for command in executed for words in stages(command) for word in outputs(words)}

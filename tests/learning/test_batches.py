@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from easy2hard.engines.engine import Group
 from easy2hard.learning import batches
 from easy2hard.learning.batches import LabelledSource, Mixture, SupervisedSource
-from easy2hard.runs.rounds import build_mixture
+from easy2hard.runs.training_phase import build_mixture
 from easy2hard.seeding import numpy_generator
 from easy2hard.settings.recipes import load_recipe
 from easy2hard.tasks.prompts import Reserved

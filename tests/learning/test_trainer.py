@@ -13,7 +13,8 @@ from easy2hard.engines import threads as threads_module
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import split
 from easy2hard.learning.batches import Mixture
-from easy2hard.learning.trainer import NonFiniteLossError, Step, fit, learning_rate
+from easy2hard.learning.learning_rate import learning_rate
+from easy2hard.learning.trainer import NonFiniteLossError, Step, fit
 from easy2hard.models.transformer import Transformer
 from easy2hard.settings.training import OptimiserSettings, PhaseSettings
 from easy2hard.vocabulary import EOS

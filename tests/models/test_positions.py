@@ -35,8 +35,8 @@ from easy2hard.models.transformer import (
     build_transformer,
 )
 from easy2hard.runs import rounds
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.export import export_model
-from easy2hard.runs.members import load_members, trained_parameters
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.settings.model import ModelSettings
@@ -297,7 +297,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(case: str, tmp_path: Path) -
         store = Store(out)
         rounds.resume(store, Silent())
         assert [r.weights_sha256 for r in store.manifest.rounds] == [r.weights_sha256 for r in whole.manifest.rounds]
-    loaded = load_members(whole).members
+    loaded = Experiment(whole.settings).load(whole).members
     assert "positions.table.weight" in loaded[0].state_dict() or case == "randomized"
     with pytest.raises(UserError, match=f"model.positions = '{case}'.*none, rope"):
         export_model(whole, tmp_path / "exported")
@@ -625,7 +625,6 @@ def test_scaled_recipes_and_estimates_know_the_scheme() -> None:
     assert (scaled["positions"], scaled["position_capacity"], scaled["loops"]) == ("abacus", 300, 2)
     plain = load_recipe("smoke")
     scheme = load_recipe("smoke", overrides)
-    task = load_task("copy")
-    more = trained_parameters(scheme, task) - trained_parameters(plain, task)
-    assert more == 301 * scheme.model.size.width
-    assert rounds._space_needed(scheme) > rounds._space_needed(plain)
+    more, less = Experiment(scheme), Experiment(plain)
+    assert more.parameters - less.parameters == 301 * scheme.model.size.width
+    assert rounds._space_needed(more) > rounds._space_needed(less)

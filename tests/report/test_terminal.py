@@ -17,7 +17,7 @@ from whole_runs import full_run
 from easy2hard.report import terminal
 from easy2hard.report.terminal import listed, runs_in, view, watch
 from easy2hard.runs.manifest import RunDirectory
-from easy2hard.runs.progress_file import Progress
+from easy2hard.runs.progress_file import RunProgress
 
 CommandLine = Callable[..., CompletedProcess[str]]
 
@@ -38,7 +38,7 @@ def hold(run: RunDirectory) -> io.TextIOWrapper:
 def report_progress(run: RunDirectory, **changes: object) -> None:
     now = time.time()
     values = {"round": 3, "rounds": 9, "phase": "train", "done": 30, "total": 120, "began": now - 10, "written": now}
-    (run.path / "progress.json").write_text(Progress.model_validate({**values, **changes}).model_dump_json())
+    (run.path / "progress.json").write_text(RunProgress.model_validate({**values, **changes}).model_dump_json())
 
 
 def test_a_run_is_listed_with_what_it_reached(tmp_path: Path) -> None:

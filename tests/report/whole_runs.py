@@ -9,7 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from easy2hard.improvement.watch import Signals
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, manifest_text
+from easy2hard.runs.records import FilterRecord
 from easy2hard.settings.recipes import parse_settings
 from easy2hard.tasks.base import parse_difficulty
 
@@ -84,9 +86,9 @@ def full_run(
         ended = sum(each["finished"] for each in given)
         voted = ended - sum(each["why"] == "vote" for each in given)
         filters = [
-            {"name": "unfinished", "in": len(given), "kept": ended},
-            {"name": "vote", "threshold": 1.0, "in": ended, "kept": voted},
-            {"name": "confidence", "keep": 0.9, "in": voted, "kept": kept},
+            FilterRecord(name="unfinished", proposed=len(given), kept=ended),
+            FilterRecord(name="vote", settings={"threshold": 1.0}, proposed=ended, kept=voted),
+            FilterRecord(name="confidence", settings={"keep": 0.9}, proposed=voted, kept=kept),
         ]
         of = [parse_difficulty(str(each)) for each in dict.fromkeys(each["difficulty"] for each in given)]
         scores = {str(d): 1.0 if d <= 3 + number + seed else 0.5 / d for d in range(1, 6 + number)}
@@ -96,7 +98,7 @@ def full_run(
                 difficulties=of or [1, 2, 3],
                 proposed=len(given),
                 kept=kept,
-                signals={"agreement": 0.9, "acceptance": 0.7, "unfinished": 0.1, "confidence": 0.8} if number else {},
+                signals=Signals(0.9, 0.7, 0.1, 0.8) if number else None,
                 filters=filters if number else [],
                 steps=steps,
                 tokens=900 * steps,

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from easy2hard.learning.trainer import Step
-from easy2hard.runs import estimate as module
+from easy2hard.runs import probe as module
 from easy2hard.runs.estimate import Estimate, RoundEstimate, duration, estimate
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.settings.recipes import load_recipe
 from easy2hard.tasks.base import Difficulty, Task, hardest, parse_difficulty
@@ -73,7 +73,7 @@ def test_training_is_what_a_run_reads(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, overrides: list[str]
 ) -> None:
     """On a clock that counts tokens the estimate is the number of tokens that a real run notes down."""
-    from easy2hard.runs import rounds
+    from easy2hard.runs import rounds, training_phase
 
     settings = load_recipe("smoke", ['labels.filters=[{name="none"}]', *overrides])
     estimated = estimate(settings)
@@ -81,10 +81,10 @@ def test_training_is_what_a_run_reads(
     def fit(members: Any, mixtures: Any, phase: Any, *rest: Any) -> None:
         clock.fit(members, mixtures, phase, *rest[:3])
 
-    monkeypatch.setattr(rounds, "fit", fit)
+    monkeypatch.setattr(training_phase, "fit", fit)
     # Untrained members hardly ever end an answer; so the labels are made by the oracle, as many as a run proposes.
-    monkeypatch.setattr(rounds._Run, "_labels_of", lambda run, number: probe._labels_of(number))
-    probe = module._Probe(settings, torch.device("cpu"))
+    monkeypatch.setattr(training_phase.TrainingPhase, "labels_of", lambda phase, number: probe._labels_of(number))
+    probe = module.Probe(Experiment(settings, "cpu"))
     store = rounds.start(settings, tmp_path / "run", Silent())
     records = RunDirectory(store.path).manifest.rounds
     assert [each.hardest for each in estimated.rounds] == [max(map(hardest, each.difficulties)) for each in records]
@@ -138,7 +138,7 @@ def test_probed_members_answer_to_the_length_of_the_true_answer(monkeypatch: pyt
     """Nothing is replaced here: the members that are measured write on until their bound."""
     settings = load_recipe("smoke")
     monkeypatch.setattr(module, "SECONDS", 0.01)
-    probe = module._Probe(settings, torch.device("cpu"))
+    probe = module.Probe(Experiment(settings, "cpu"))
     answered: list[Any] = []
     propose = module.Labeller.propose
 

@@ -19,8 +19,8 @@ from huggingface_hub import DatasetCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from easy2hard.runs import rounds
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.export import export_labels
-from easy2hard.runs.members import build_members, load_members
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator
 from easy2hard.settings.recipes import load_recipe
@@ -58,7 +58,7 @@ def test_killed_resumed_exported_and_reloaded_it_says_the_same(
 
     task = load_task("copy")
     prompts = task.sample(numpy_generator(0, "test"), 4, 50)
-    member = load_members(store).members[1]
+    member = Experiment(store.settings).load(store).members[1]
     answers = task.vocabulary.decode_answers(decode(member, prompts, task.answer_bounds(prompts)).tokens)
     assert len(set(answers)) > 5
     texts = task.vocabulary.decode_prompts(prompts)
@@ -70,7 +70,7 @@ def test_killed_resumed_exported_and_reloaded_it_says_the_same(
     again = load_recipe(
         quick_recipe(tmp_path), [f"model.pretrained={tmp_path / 'exported'}", "supervised.steps=1", "rounds.count=0"]
     )
-    (fresh, _) = build_members(again, task, torch.device("cpu"))
+    (fresh, _) = Experiment(again, "cpu").members
     reloaded = decode(fresh, prompts, task.answer_bounds(prompts))
     assert task.vocabulary.decode_answers(reloaded.tokens) == answers
 
@@ -84,7 +84,7 @@ def test_adapters_alone_are_loaded_beside_their_model(tmp_path: Path, cli: Cli) 
     done = cli("export", out, str(tmp_path / "adapter"), "--adapter")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "adapter" / "model.safetensors").exists()
-    member = load_members(store).members[0]
+    member = Experiment(store.settings).load(store).members[0]
     tokens = torch.from_numpy(load_task("copy").sample(numpy_generator(0, "test"), 4, 5)).long()
     with torch.inference_mode():
         expected = member(tokens)[..., 2:]

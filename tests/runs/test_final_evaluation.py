@@ -30,7 +30,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 def known(
     monkeypatch: pytest.MonkeyPatch, run: RunDirectory, right_to: int, bar: float = 0.99, least: int = 0
 ) -> module.Outcome:
-    monkeypatch.setattr(module, "load_members", lambda _: right_to)
+    monkeypatch.setattr(module.Experiment, "load", lambda *_: right_to)
     monkeypatch.setattr(module, "audit_ledger", lambda path, oracle: {"precision": 0.5, "kept": 7})
     monkeypatch.setattr(RunDirectory, "intact", lambda self, path: path)
     return outcome(run, bar=bar, least=least)

@@ -258,5 +258,5 @@ def test_a_run_of_another_layout_says_what_to_do(whole: Store, tmp_path: Path, l
     copy = tmp_path / "copy"
     shutil.copytree(whole.path, copy)
     reseal(copy / "manifest.json", lambda content: content.update(format=layout))
-    with pytest.raises(UserError, match=r"layout .* reads layout 2: use that version, or run .*settings.toml again"):
+    with pytest.raises(UserError, match=r"layout .* reads layouts 2 and 3: use .*, or run .*settings.toml again"):
         _ = Store(copy).manifest

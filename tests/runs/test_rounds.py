@@ -25,11 +25,14 @@ from easy2hard.improvement.watch import Signals
 from easy2hard.learning import trainer
 from easy2hard.learning.batches import LabelledSource, Mixture
 from easy2hard.learning.trainer import Step
-from easy2hard.runs import label_phase, rounds
+from easy2hard.runs import attempts, label_phase, rounds, training_phase
+from easy2hard.runs.attempts import CollapseError
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.integrity import problems
 from easy2hard.runs.manifest import Manifest, RoundRecord
-from easy2hard.runs.members import build_members, load_members
+from easy2hard.runs.records import FilterRecord
 from easy2hard.runs.store import Store, load_weights
+from easy2hard.runs.training_phase import TrainingPhase
 from easy2hard.settings.recipes import load_recipe
 from easy2hard.settings.schema import Settings
 from easy2hard.settings.training import PhaseSettings
@@ -66,6 +69,7 @@ ROUND = {
     "from_round",
     "readiness",
     "top_up",
+    "put_off",
     "relabelled",
     "averaged",
     "verifier",
@@ -217,8 +221,8 @@ def test_the_record_of_a_round_counts_its_ledger(finished: Store) -> None:
         rows = pq.read_table(finished.ledger_path(record.round)).to_pydict()
         assert len(rows["kept"]) == record.proposed > 0
         assert sum(rows["kept"]) == record.kept > 0
-        assert [count["name"] for count in record.filters] == ["unfinished", "vote", "confidence"]
-        assert (record.filters[0]["in"], record.filters[-1]["kept"]) == (record.proposed, record.kept)
+        assert [count.name for count in record.filters] == ["unfinished", "vote", "confidence"]
+        assert (record.filters[0].proposed, record.filters[-1].kept) == (record.proposed, record.kept)
         assert set(rows["round"]) == {record.round}
         assert set(rows["difficulty"]) == set(record.difficulties)
         assert set(rows["weights_sha256"]) == {before.weights_sha256}
@@ -284,7 +288,7 @@ def test_evaluation_changes_nothing_that_is_trained(tmp_path: Path) -> None:
 
 
 def test_loaded_members_are_those_of_the_last_round(finished: Store) -> None:
-    members = load_members(finished)
+    members = Experiment(finished.settings).load(finished)
     scores = accuracy(members, *copy_task(), 0, [1, 2, 3], 50)
     assert {str(d): score for d, score in scores.items()}.items() <= finished.manifest.rounds[-1].accuracy.items()
     assert not np.isclose(scores[1], scores[3])
@@ -293,7 +297,7 @@ def test_loaded_members_are_those_of_the_last_round(finished: Store) -> None:
 def test_a_run_without_a_round_has_no_members(tmp_path: Path) -> None:
     store = interrupt(StopWithin(0, KeyboardInterrupt), tmp_path / "run")
     with pytest.raises(UserError, match="no round is committed"):
-        load_members(store)
+        Experiment(store.settings).load(store)
 
 
 class Noted(Silent):
@@ -329,10 +333,10 @@ def test_a_run_in_trouble_holds_its_difficulty(tmp_path: Path, monkeypatch: pyte
     assert [record.difficulties for record in store.manifest.rounds] == [[1, 2, 3], [4], [4], [5]]
     held = store.manifest.rounds[2]
     assert held.watch is not None
-    assert (held.watch["action"], held.watch["difficulties"]) == ("hold", ["5"])
-    assert "agreement 0.00 is below watch.agreement" in held.watch["reason"]
-    assert held.watch["signals"]["agreement"] == 0.0
-    assert held.signals["agreement"] == 1.0  # of the labels that were trained on
+    assert (held.watch.action, held.watch.difficulties) == ("hold", ["5"])
+    assert "agreement 0.00 is below watch.agreement" in held.watch.reason
+    assert held.watch.signals.agreement == 0.0
+    assert held.signals.agreement == 1.0  # of the labels that were trained on
     assert held.from_round is None
     assert len(listener.notes) == 1
     assert "round 2, difficulty 5" in listener.notes[0]
@@ -352,8 +356,8 @@ def test_a_run_whose_parts_are_unreliable_goes_on_with_the_easy_range(tmp_path: 
     assert (second.proposed, second.kept) == (0, 0)
     assert second.weights_sha256 != first.weights_sha256
     assert second.watch is not None
-    assert (second.watch["action"], second.watch["difficulties"]) == ("hold", ["4"])
-    assert "is below the filter's reliable = 1.0" in second.watch["reason"]
+    assert (second.watch.action, second.watch.difficulties) == ("hold", ["4"])
+    assert "is below the filter's reliable = 1.0" in second.watch.reason
     assert "the supervised data alone" in listener.notes[0]
     assert pq.read_table(store.ledger_path(1)).num_rows == 0
 
@@ -367,7 +371,7 @@ def test_a_run_holds_its_difficulty_until_the_parts_are_reliable(
     store = rounds.start(settings, tmp_path / "run", Noted())
     # Of round 2, 0.9 is of difficulty 5 and 0.93 of the difficulty that is labelled afresh.
     assert [record.difficulties for record in store.manifest.rounds] == [[1, 2, 3], [4], [4], [5]]
-    assert [record.signals.get("parts") for record in store.manifest.rounds] == [None, 0.97, 0.93, 0.96]
+    assert [record.signals and record.signals.parts for record in store.manifest.rounds] == [None, 0.97, 0.93, 0.96]
 
 
 def test_a_round_puts_off_what_it_is_too_early_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,7 +385,8 @@ def test_a_round_puts_off_what_it_is_too_early_for(tmp_path: Path, monkeypatch: 
     assert [record.difficulties for record in records] == [[1, 2, 3], [4], [5, 6]]
     assert "reliable" in records[1].put_off["5"]
     assert any("difficulty 5" in note and "put off" in note for note in listener.notes)
-    assert (records[1].signals["parts"], records[2].signals["parts"], records[2].put_off) == (0.97, 0.96, {})
+    assert [each.signals and each.signals.parts for each in records[1:]] == [0.97, 0.96]
+    assert records[2].put_off == {}
     assert {len(prompt) for prompt in pq.read_table(store.ledger_path(1))["prompt"].to_pylist()} == {5}
 
 
@@ -390,10 +395,10 @@ def test_the_watch_asks_the_parts_of_a_sample_of_labels(tmp_path: Path) -> None:
     watched = load_recipe("smoke", ["watch.enabled=true", "watch.parts=1", "rounds.count=1"])
     store = rounds.start(watched, tmp_path / "run", Noted())
     record = store.manifest.rounds[1]
-    assert 0 < record.signals["parts"] < 1
+    assert 0 < record.signals.parts < 1
     assert store.manifest.rounds[1].watch is None  # nothing was labelled before, so nothing is worse than it was
     unwatched = rounds.start(short("rounds.count=1"), tmp_path / "unwatched", Noted())
-    assert "parts" not in unwatched.manifest.rounds[1].signals
+    assert unwatched.manifest.rounds[1].signals.parts is None
 
 
 def test_a_run_rolls_back_to_the_round_before_the_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,19 +408,20 @@ def test_a_run_rolls_back_to_the_round_before_the_trouble(tmp_path: Path, monkey
     assert [record.difficulties for record in records] == [[1, 2, 3], [4], [5], [5], [6]]
     back = records[3]
     assert back.watch is not None
-    assert (back.watch["action"], back.from_round) == ("roll back", 1)
+    assert (back.watch.action, back.from_round) == ("roll back", 1)
     assert [record.round for record in store.manifest.lineage] == [0, 1, 3, 4]
-    assert back.filters[-1] == {"name": "confidence", "keep": 0.8, "in": back.filters[-1]["in"], "kept": back.kept}
-    assert records[4].filters[-1]["keep"] == 0.8  # from then on
+    last = back.filters[-1]
+    assert (last.name, last.settings, last.kept) == ("confidence", {"keep": 0.8}, back.kept)
+    assert records[4].filters[-1].settings["keep"] == 0.8  # from then on
     assert set(pq.read_table(store.ledger_path(3))["weights_sha256"].to_pylist()) == {records[1].weights_sha256}
 
 
 def test_what_a_roll_back_left_behind_is_trained_on_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moody(monkeypatch, tmp_path / "run", (3, 4), "rounds.count=4")
     read: list[str] = []
-    monkeypatch.setattr(rounds, "read_kept", lambda path: read.append(path.name) or {})
-    run = rounds._Run(Store(tmp_path / "run"), Silent(), CPU)
-    run._train(4, run.settings.rounds, run.store.manifest.lineage[:-1], 4)
+    monkeypatch.setattr(training_phase, "read_kept", lambda path: read.append(path.name) or {})
+    store = Store(tmp_path / "run")
+    TrainingPhase(store, Experiment(store.settings, "cpu"), Silent()).run(4, store.manifest.lineage[:-1])
     assert read == ["round-001.parquet", "round-003.parquet", "round-004.parquet"]
 
 
@@ -424,7 +430,7 @@ def test_a_run_that_rolled_back_is_resumed_to_the_same_end(
     stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Trouble whenever two rounds count already: the run goes back again and again.
-    monkeypatch.setattr(label_phase, "trouble", lambda settings, signals, past: "made up" if len(past) == 3 else None)
+    monkeypatch.setattr(attempts, "trouble", lambda settings, signals, past: "made up" if len(past) == 3 else None)
     settings = short("watch.enabled=true", "watch.holds=0", "watch.rollbacks=9", "rounds.count=4")
     whole = rounds.start(settings, tmp_path / "whole", Silent())
     assert [record.from_round for record in whole.manifest.rounds] == [None, None, None, 1, 1]
@@ -436,7 +442,7 @@ def test_a_run_that_rolled_back_is_resumed_to_the_same_end(
 
 
 def test_a_run_stops_where_nothing_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(label_phase.CollapseError, match="round 2, difficulty 5: agreement"):
+    with pytest.raises(CollapseError, match="round 2, difficulty 5: agreement"):
         moody(monkeypatch, tmp_path / "run", (2,), "watch.holds=0", "watch.rollbacks=0")
     store = Store(tmp_path / "run")
     assert store.manifest.status.startswith("stopped: CollapseError: round 2, difficulty 5: agreement 0.00")
@@ -446,7 +452,7 @@ def test_a_run_stops_where_nothing_helps(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_first_round_is_no_worse_than_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, _ = moody(monkeypatch, tmp_path / "run", (1,), "rounds.count=1")
     assert [record.watch for record in store.manifest.rounds] == [None, None]
-    assert store.manifest.rounds[1].signals["agreement"] == 0.0
+    assert store.manifest.rounds[1].signals.agreement == 0.0
 
 
 def test_a_run_that_is_well_does_what_an_unwatched_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -493,7 +499,7 @@ def test_what_looks_at_true_answers_is_marked_and_not_for_a_blindfold(
 def test_a_verifier_keeps_what_is_right(tmp_path: Path) -> None:
     settings = load_recipe("smoke", ["labels.filters=[{name='verifier'}]", "rounds.count=1"])
     store = rounds.start(settings, tmp_path / "run", Silent())
-    assert store.manifest.rounds[1].filters[-1]["supervised"] is True
+    assert store.manifest.rounds[1].filters[-1].supervised is True
     rows = pq.read_table(store.ledger_path(1)).to_pylist()
     assert 0 < sum(row["kept"] for row in rows) < len(rows)
     assert all(row["kept"] == (row["finished"] and row["prompt"] == row["answer"] + "=") for row in rows)
@@ -522,8 +528,8 @@ def test_a_learned_verifier_sees_no_truth_beyond_the_supervised_range(tmp_path: 
     record = store.manifest.rounds[1]
     assert store.manifest.supervised_signals == []
     assert record.verifier is not None
-    assert record.verifier["truth"] == "of the supervised range"
-    assert 0 < record.verifier["right"] < record.verifier["seen"] <= 3 * 2 * 200
+    assert record.verifier.truth == "of the supervised range"
+    assert 0 < record.verifier.right < record.verifier.seen <= 3 * 2 * 200
     assert 0 < record.kept < record.proposed
 
 
@@ -543,7 +549,7 @@ def test_counter_examples_are_what_is_wrong_with_its_true_answer(tmp_path: Path)
         assert {row["weights_sha256"]} == (members if is_right else {"oracle"})
     record = solved.manifest.rounds[1]
     assert 0 < record.kept < record.proposed
-    assert record.filters == [{"name": "counter-examples", "supervised": True, "in": 100, "kept": record.kept}]
+    assert record.filters == [FilterRecord(name="counter-examples", proposed=100, kept=record.kept, supervised=True)]
 
 
 def test_noise_spoils_one_round_and_says_so(finished: Store, tmp_path: Path) -> None:
@@ -575,9 +581,8 @@ def test_labels_that_replace_older_ones_are_trained_on_alone(
         )
         rest[2](Step(0, 0.0, 0.0, 0))
 
-    monkeypatch.setattr(rounds, "fit", fit)
-    run = rounds._Run(store, Silent(), CPU)
-    run._train(2, run.settings.rounds, store.manifest.rounds[:2], 2)
+    monkeypatch.setattr(training_phase, "fit", fit)
+    TrainingPhase(store, Experiment(store.settings, "cpu"), Silent()).run(2, store.manifest.rounds[:2])
     assert sources == [[store.manifest.rounds[2].kept]] * 2
 
 
@@ -587,10 +592,9 @@ def test_a_round_can_begin_from_scratch(tmp_path: Path) -> None:
     ledgers = [pq.read_table(run.ledger_path(1)) for run in (store, continued)]
     assert ledgers[0].equals(ledgers[1])  # the trained members label
     # What round 2 trains does not depend on the weights of round 1, only on its own labels.
-    run = rounds._Run(store, Silent(), CPU)
-    run._begin_training(1)
-    untrained = build_members(store.settings, run.task, CPU)
-    for member, fresh in zip(run.members, untrained, strict=True):
+    training = TrainingPhase(store, Experiment(store.settings, "cpu"), Silent())
+    training.begin(1)
+    for member, fresh in zip(training.members, Experiment(store.settings, "cpu").members, strict=True):
         assert all(torch.equal(one, two) for one, two in zip(member.parameters(), fresh.parameters(), strict=True))
     assert store.manifest.rounds[1].weights_sha256 != continued.manifest.rounds[1].weights_sha256
 
@@ -598,20 +602,20 @@ def test_a_round_can_begin_from_scratch(tmp_path: Path) -> None:
 def test_older_prompts_are_labelled_afresh(tmp_path: Path) -> None:
     store = rounds.start(load_recipe("smoke", ["labels.relabel=true", "rounds.count=3"]), tmp_path / "run", Silent())
     records = store.manifest.rounds
-    assert [[each["round"] for each in record.relabelled] for record in records] == [[], [], [1], [1, 2]]
+    assert [[each.round for each in record.relabelled] for record in records] == [[], [], [1], [1, 2]]
     assert not store.relabelled_path(1).exists()
     for record in records[2:]:
         again = pq.read_table(store.relabelled_path(record.round)).to_pylist()
         assert {row["weights_sha256"] for row in again} == {records[record.round - 1].weights_sha256}
         for counts in record.relabelled:
-            rows = [row for row in again if row["round"] == counts["round"]]
-            first = pq.read_table(store.ledger_path(counts["round"])).to_pylist()
+            rows = [row for row in again if row["round"] == counts.round]
+            first = pq.read_table(store.ledger_path(counts.round)).to_pylist()
             assert [row["prompt"] for row in rows] == [row["prompt"] for row in first]
-            assert (len(rows), sum(row["kept"] for row in rows)) == (counts["proposed"], counts["kept"])
+            assert (len(rows), sum(row["kept"] for row in rows)) == (counts.proposed, counts.kept)
             assert [row["answer"] for row in rows] != [row["answer"] for row in first]
     # Round 3 trains on what it said itself.
-    sources = rounds._Run(store, Silent(), CPU)._older_labels(3, records[1:3])
-    assert [len(source) for source in sources] == [each["kept"] for each in records[3].relabelled]
+    sources = TrainingPhase(store, Experiment(store.settings, "cpu"), Silent()).older(3, records[1:3])
+    assert [len(source) for source in sources] == [each.kept for each in records[3].relabelled]
     assert str(store.relabelled_path(2).relative_to(store.path)) in records[2].files
     store.relabelled_path(2).unlink()
     with pytest.raises(UserError, match=r"round-002-relabelled\.parquet: missing"):
@@ -622,7 +626,7 @@ def test_the_mean_of_the_last_weights_labels(tmp_path: Path) -> None:
     store = rounds.start(short("labels.averaging=2", "rounds.count=3"), tmp_path / "run", Silent())
     records = store.manifest.rounds
     assert [record.averaged for record in records] == [[], [], [0, 1], [1, 2]]
-    one, two, mean = (build_members(store.settings, copy_task()[0], CPU) for _ in range(3))
+    one, two, mean = (Experiment(store.settings, "cpu").members for _ in range(3))
     load_weights(store.weights_path(1), one)
     load_weights(store.weights_path(2), two)
     for weights in zip(
@@ -635,11 +639,11 @@ def test_the_mean_of_the_last_weights_labels(tmp_path: Path) -> None:
     proposals = propose(engine_of(mean), copy_task()[0], 6, prompts)
     assert copy_task()[0].vocabulary.decode_answers(proposals.answers) == [row["answer"] for row in ledger]
     # Training goes on from the newest weights, not from the mean.
-    run = rounds._Run(store, Silent(), CPU)
-    run._begin_training(2)
+    training = TrainingPhase(store, Experiment(store.settings, "cpu"), Silent())
+    training.begin(2)
     assert all(
         torch.equal(p, q)
-        for m, n in zip(run.members, two, strict=True)
+        for m, n in zip(training.members, two, strict=True)
         for p, q in zip(m.parameters(), n.parameters(), strict=True)
     )
 
@@ -756,8 +760,8 @@ def test_a_loss_that_is_no_number_sends_a_member_back_with_other_batches(
     first = store.manifest.rounds[0]
     assert store.manifest.status == "finished"
     assert len(first.restarts) == 1
-    assert "loss is nan" in first.restarts[0]["what"]
-    assert re.search(r"\(batch: 32 prompts of \d tokens, 32 prompts of \d tokens\)", first.restarts[0]["what"])
+    assert "loss is nan" in first.restarts[0].what
+    assert re.search(r"\(batch: 32 prompts of \d tokens, 32 prompts of \d tokens\)", first.restarts[0].what)
     assert "back to the last checkpoint, with other batches" in listener.notes[0]
     assert first.steps == finished.manifest.rounds[0].steps
     assert first.weights_sha256 != finished.manifest.rounds[0].weights_sha256
@@ -851,6 +855,6 @@ def test_a_run_with_a_second_target_goes_on_bit_for_bit(tmp_path: Path) -> None:
     store = Store(tmp_path / "stopped")
     rounds.resume(store, Silent())
     assert_same_run(store, whole)
-    untrained = build_members(settings, copy_task()[0], torch.device("cpu"))
-    for member, before in zip(load_members(whole).members, untrained, strict=True):
+    untrained = Experiment(settings, "cpu").members
+    for member, before in zip(Experiment(whole.settings).load(whole).members, untrained, strict=True):
         assert not torch.equal(member.second.head.weight, before.second.head.weight)

@@ -6,6 +6,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.preflight import check
 from easy2hard.sweep.plan import load_sweep, planned, sweep_names
 
@@ -23,7 +24,7 @@ def test_all_runs_of_a_shipped_sweep_can_run(name: str) -> None:
     assert len({run.name for run in runs}) == len(runs)
     for run in runs:
         if run.seed == sweep.seeds[0]:
-            check(run.settings)
+            check(Experiment(run.settings))
         assert sweep.examples <= run.settings.evaluation.reserved
 
 

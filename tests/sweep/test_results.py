@@ -9,7 +9,7 @@ from helpers import properties
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.sweep.plan import PlannedRun, load_sweep, planned
+from easy2hard.sweep.plan import Trial, load_sweep, planned
 from easy2hard.sweep.results import LEAST, Row, common_difficulties, compared, places
 
 VALUES = st.dictionaries(
@@ -48,14 +48,14 @@ def test_no_place_is_wider_than_the_ranges_make_it(values: dict[str, list[float]
         )
 
 
-def sweep_of(tmp_path: Path, variants: dict[str, str], seeds: int) -> list[PlannedRun]:
+def sweep_of(tmp_path: Path, variants: dict[str, str], seeds: int) -> list[Trial]:
     lines = [f"variants.{name} = {value}" for name, value in variants.items()]
     text = "\n".join(['recipe = "smoke"', f"seeds = {list(range(seeds))}", *lines])
     (tmp_path / "it.toml").write_text(text)
     return planned(load_sweep(str(tmp_path / "it.toml")))
 
 
-def row(run: PlannedRun, reach: int | None) -> Row:
+def row(run: Trial, reach: int | None) -> Row:
     return Row(
         run=run.name,
         variant=run.variant,

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easy2hard.errors import UserError
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.preflight import check, planned_frontier
 from easy2hard.seeding import numpy_generator
 from easy2hard.settings.recipes import parse_settings
@@ -137,7 +138,7 @@ def test_schedules_climb_from_a_rectangle() -> None:
             }
         )
 
-    check(settings("grid"))
-    assert planned_frontier(settings("standard")) == 5
+    check(Experiment(settings("grid")))
+    assert planned_frontier(Experiment(settings("standard"))) == 5
     with pytest.raises(UserError, match="its table is for squares, and the supervised range is 2x4"):
-        check(settings("grid-accelerated"))
+        check(Experiment(settings("grid-accelerated")))

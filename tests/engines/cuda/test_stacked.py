@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers import HARDEST, Silent, copy_task, new_member, prompts_of
 
+from easy2hard.engines import choice
 from easy2hard.engines.cuda import batches as batches_module
 from easy2hard.engines.cuda import decoding as cuda_decoding
 from easy2hard.engines.cuda import engine
@@ -382,7 +383,7 @@ class Stopping(Silent):
 
 
 def test_a_run_is_made_of_it_and_resumed_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounds, "build_engine", CudaEngine)
+    monkeypatch.setattr(choice, "build_engine", CudaEngine)
     settings = load_recipe(
         "smoke", ["supervised.steps=60", "supervised.decay=30", "storage.checkpoint_minutes=0", "training.stock=5000"]
     )
