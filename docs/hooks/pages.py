@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from easy2hard.settings.docs import Section, filter_sections, sections
+from easy2hard.settings.docs import SettingsSection, filter_sections, sections
 from easy2hard.settings.recipes import recipe_names
 from easy2hard.settings.renamed import RENAMED, SINCE
 
@@ -40,7 +40,7 @@ def settings_page() -> str:
     return "\n\n".join(parts)
 
 
-def _table(section: Section, title: str, level: int = 2) -> str:
+def _table(section: SettingsSection, title: str, level: int = 2) -> str:
     lines = [f"{'#' * level} `{title}`" if section.name else f"{'#' * level} {title}", "", _prose(section.summary)]
     if section.settings:
         lines += ["", "| setting | is | default | meaning |", "|---|---|---|---|"]

@@ -35,7 +35,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Section:
+class SettingsSection:
     """The settings of one section; the first has no name."""
 
     name: str
@@ -43,23 +43,23 @@ class Section:
     settings: list[Setting]
 
 
-def sections() -> list[Section]:
+def sections() -> list[SettingsSection]:
     """Return every setting there is, by section, in the order of a recipe; sections within sections follow theirs."""
     return list(_sections(Settings, ""))
 
 
-def _sections(model: type[BaseModel], name: str) -> Iterator[Section]:
-    yield Section(name, model.__doc__ or "", list(_own(model, f"{name}." if name else "")))
+def _sections(model: type[BaseModel], name: str) -> Iterator[SettingsSection]:
+    yield SettingsSection(name, model.__doc__ or "", list(_own(model, f"{name}." if name else "")))
     for key, field in model.model_fields.items():
         inner = _model_of(field.annotation)
         if inner is not None:
             yield from _sections(inner, f"{name}.{key}" if name else key)
 
 
-def filter_sections() -> list[Section]:
+def filter_sections() -> list[SettingsSection]:
     """Return the settings of each filter of ``labels.filters``."""
     return [
-        Section(name, model.__doc__ or "", [each for each in _own(model, "") if each.key != "name"])
+        SettingsSection(name, model.__doc__ or "", [each for each in _own(model, "") if each.key != "name"])
         for name, model in FILTERS.items()
     ]
 
