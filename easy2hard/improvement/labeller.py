@@ -18,6 +18,8 @@ from easy2hard.tasks.base import Difficulty, Task, difficulty_text
 from easy2hard.tasks.prompts import Reserved, fresh_prompts
 from easy2hard.vocabulary import Tokens
 
+PARTS: Relations = frozenset({"parts"})
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -164,17 +166,17 @@ class Labeller:
         Returns:
             A share, or None where there is nothing to ask: no label, or a difficulty without parts.
         """
-        proposals = labels.proposals
-        rows = np.flatnonzero(np.ones(len(labels.kept), dtype=np.bool_) if judged else labels.kept)[:count]
-        prompts, answers = proposals.prompts[rows], proposals.answers[rows]
-        asked = [(proposals.difficulty, prompts)]
+        own = labels.proposals.rows(np.flatnonzero(labels.kept | judged)[:count])
         if judged:
-            asked = [(part.difficulty, part.prompts) for part in self.task.parts(prompts, answers)] if len(rows) else []
+            easier = self.task.parts(own.prompts, own.answers) if len(own.prompts) else []
+            asked = [
+                self.propose(each.difficulty, each.prompts, PARTS, self.draws(number, each.difficulty))
+                for each in easier
+            ]
+        else:  # the labels are answered already: their parts alone are questions
+            asked = [with_relations(own, self.engine, self.task, PARTS, self.draws(number, own.difficulty))]
         found = [
-            answered.parts[answered.questions > 0]
-            for difficulty, easier in asked
-            for answered in [self.propose(difficulty, easier, frozenset({"parts"}), self.draws(number, difficulty))]
-            if answered.parts is not None and answered.questions is not None
+            each.parts[each.questions > 0] for each in asked if each.parts is not None and each.questions is not None
         ]
         shares = np.concatenate(found) if found else np.zeros(0)
         return float(shares.mean()) if len(shares) else None

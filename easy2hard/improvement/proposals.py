@@ -68,6 +68,16 @@ class Proposals:
         """(count,) 1 where all members gave this answer, else 0; of several samples, the share that is this answer."""
         return self.unanimous.astype(np.float64) if self.samples == 1 else self.votes / self.members
 
+    def rows(self, chosen: NDArray[np.int64]) -> "Proposals":
+        """Return those of some rows; their seconds stay those of all."""
+        arrays: dict[str, Any] = {name: each[chosen] for name, each in self._columns().items()}
+        return replace(self, **arrays)
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        """Return what has a row for each prompt."""
+        named = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "seconds"}
+        return {name: value for name, value in named.items() if isinstance(value, np.ndarray)}
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -184,9 +194,9 @@ def join(parts: Sequence[Proposals]) -> Proposals:
         return parts[0]
     longest = max(part.answers.shape[1] for part in parts)
     joined: dict[str, Any] = {
-        each.name: np.concatenate([getattr(part, each.name) for part in parts])
-        for each in fields(Proposals)
-        if each.name not in ("answers", "seconds") and isinstance(getattr(parts[0], each.name), np.ndarray)
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in parts[0]._columns()
+        if name != "answers"
     }
     return replace(
         parts[0],

@@ -211,6 +211,20 @@ def test_agreement_with_parts_looks_at_kept_labels_or_at_the_parts_that_judged_t
     assert judge.agreement_with_parts(1, judge.label(1, 1, VOTE).filtered, False, 10) is None  # it has no parts
 
 
+def test_the_watch_asks_for_the_parts_of_labels_and_for_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge, engine = labeller(), half_trained_engine()
+    some, none = (apply_filters([], judge.propose(each, prompts_of(each, 100), frozenset())) for each in (4, 1))
+    asked, answer = [], engine.answer
+    monkeypatch.setattr(engine, "answer", lambda prompts, *rest: (asked.extend(prompts), answer(prompts, *rest))[1])
+    assert none.kept.any()
+    assert judge.agreement_with_parts(1, none, False, 50) is None
+    assert not asked  # one digit has no parts
+    judge.agreement_with_parts(1, some, False, 50)
+    prompts, answers = (each[some.kept][:50] for each in (some.proposals.prompts, some.proposals.answers))
+    assert len(asked) == sum(len(part.prompts) for part in judge.task.parts(prompts, answers)) > 50
+    assert {len(each) for each in asked} == {prompts.shape[1] - 1}
+
+
 def test_answers_and_their_parts_do_not_depend_on_the_blocks_they_are_made_in(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = prompts_of(4, 100)
     whole = labeller().propose(4, prompts, PARTS)
