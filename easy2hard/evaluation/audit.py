@@ -34,8 +34,9 @@ def audit_ledger(path: Path, oracle: Oracle, filters: Sequence[str] = ()) -> dic
         filters: names of the round's filters, in order.
 
     Returns:
-        ``precision`` is the share of kept labels that are right, ``proposed_precision`` the share of all proposals that
-        are, ``recall`` the share of right proposals that were kept; None where there is nothing to count.
+        ``precision`` is the share of kept labels that are right, each counted once however many members train on it,
+        ``proposed_precision`` the share of all proposals that are, ``recall`` the share of right proposals that were
+        kept; None where there is nothing to count.
         ``by_filter`` has the same after each filter, ``by_difficulty`` for each difficulty after each filter;
         ``baseline`` is the share of the proposals' prompts that the task's baseline answers rightly, None without one;
         ``errors`` counts the kinds of mistakes among kept labels, ``calibration`` compares confidence with the share

@@ -8,12 +8,13 @@ applied in order; a label names the first filter that dropped it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from easy2hard.improvement.jury import accepted, agreement, as_bits, students
 from easy2hard.improvement.proposals import Proposals, Relations
 from easy2hard.settings.filters import (
     ConfidenceFilter,
@@ -34,6 +35,8 @@ RELATION = "declared by the task"
 KEPT = "kept"
 UNFINISHED = "unfinished"
 LENGTH_QUANTILE = 0.9
+STUDENTS = "students"
+"""Column of the ledger: bit m says that member m may train on the label. Without it all members may."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class Filtered:
     counts: list[dict[str, Any]]
     """For each filter, in order: its name and settings, labels that came ``in`` and labels ``kept``; for ``parts`` also
     the ``questions`` that were asked."""
+
+    columns: dict[str, NDArray[Any]] = field(default_factory=dict)
+    """(count,) what the filters add to the ledger, by column."""
 
     @property
     def kept(self) -> Mask:
@@ -72,6 +78,7 @@ def apply_filters(
     kept = proposals.finished.copy()
     why = np.where(kept, KEPT, UNFINISHED).astype(object)
     counts: list[dict[str, Any]] = [{"name": UNFINISHED, "in": len(kept), "kept": int(kept.sum())}]
+    columns: dict[str, NDArray[Any]] = {}
     for each in settings:
         named = each.model_dump(exclude_none=True)
         if isinstance(each, VerifierFilter):
@@ -84,10 +91,12 @@ def apply_filters(
             named["relation"] = RELATION
         if isinstance(each, PartsFilter) and proposals.questions is not None:
             named["questions"] = int(proposals.questions.sum())
+        if isinstance(each, VoteFilter) and each.voters:
+            columns[STUDENTS] = as_bits(_students(each, proposals))
         why[kept & ~passed] = each.name
         counts.append({**named, "in": int(kept.sum()), "kept": int(passed.sum())})
         kept = passed
-    return Filtered(proposals, why, counts)
+    return Filtered(proposals, why, counts, columns)
 
 
 def add_counts(rounds: Sequence[Filtered]) -> list[dict[str, Any]]:
@@ -105,7 +114,20 @@ def _none(settings: NoFilter, proposals: Proposals, kept: Mask) -> Mask:
     return kept
 
 
+def _weights(settings: VoteFilter, proposals: Proposals) -> NDArray[np.float64]:
+    return agreement(proposals) if settings.weights else np.ones(proposals.members)
+
+
+def _students(settings: VoteFilter, proposals: Proposals) -> Mask:
+    return students(proposals, _weights(settings, proposals), settings.threshold)
+
+
 def _vote(settings: VoteFilter, proposals: Proposals, kept: Mask) -> Mask:
+    if settings.voters:
+        taught: Mask = as_bits(_students(settings, proposals)) > 0
+        return taught
+    if settings.weights:
+        return accepted(proposals, _weights(settings, proposals), settings.threshold)
     # Whole votes are compared, not shares: 7 of 10 must reach a threshold of 0.7 whatever 0.7 * 10 rounds to.
     needed = np.ceil(settings.threshold * proposals.members - 1e-9)
     passed: Mask = (proposals.votes >= needed) & (proposals.votes > proposals.runner_up)

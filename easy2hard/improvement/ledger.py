@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from easy2hard.improvement.filters import Filtered, Mask
+from easy2hard.improvement.filters import STUDENTS, Filtered, Mask
 from easy2hard.tasks.base import Difficulty, difficulty_text, parse_difficulty
 from easy2hard.vocabulary import Vocabulary
 
@@ -59,6 +60,8 @@ def write_ledger(
     """
     pairs = any(isinstance(each.proposals.difficulty, tuple) for each in labels)
     schema = _schema(pairs)
+    for name, values in (labels[0].columns if labels else {}).items():
+        schema = schema.append(pa.field(name, pa.from_numpy_dtype(values.dtype)))
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for index, each in enumerate(labels):
             proposals = each.proposals
@@ -84,14 +87,27 @@ def write_ledger(
                     "twin": [None] * len(prompts) if proposals.twin is None else proposals.twin[rows],
                     "parts": [None] * len(prompts) if proposals.parts is None else proposals.parts[rows],
                     "weights_sha256": ["oracle" if solved and kept else weights for kept in each.kept[rows]],
+                    **{name: values[rows] for name, values in each.columns.items()},
                 }
                 writer.write_table(pa.table(columns, schema=schema))
 
 
-def read_kept(path: Path, number: int | None = None) -> dict[int | str, tuple[list[str], list[str]]]:
-    """Return the kept prompts and answers by difficulty, in the ledger's order; of one round where it is given."""
-    table = pq.read_table(path, columns=["round", "difficulty", "prompt", "answer", "kept"])
+def read_kept(
+    path: Path, number: int | None = None, member: int | None = None
+) -> dict[int | str, tuple[list[str], list[str]]]:
+    """Return the kept prompts and answers by difficulty, in the ledger's order.
+
+    Args:
+        path: the ledger.
+        number: of one round alone.
+        member: of those that this member may train on alone.
+    """
+    some = member is not None and STUDENTS in pq.read_schema(path).names
+    table = pq.read_table(path, columns=["round", "difficulty", "prompt", "answer", "kept", *[STUDENTS] * some])
     table = table.filter(table["kept"])
+    if some:
+        bits = table[STUDENTS].to_numpy() >> np.int64(member or 0)
+        table = table.filter(pa.array((bits & 1).astype(np.bool_)))
     if number is not None:
         table = table.filter(pa.compute.equal(table["round"], number))
     return {

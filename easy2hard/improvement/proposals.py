@@ -47,6 +47,8 @@ class Proposals:
     """(count,): the probability of being right, as a learned verifier sees it; None where there is none."""
     seconds: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0), compare=False)
     """(members,): processor time of each member's answers, those to twins and parts included."""
+    ballots: NDArray[np.int32] | None = None
+    """(count, members): 0 for this answer, one number for each other one, -1 for one without an end."""
     samples: int = 1
     """Answers of each member, drawn by chance where there are more than one."""
 
@@ -226,6 +228,7 @@ def count_votes(
     winner = (votes if preferred is None else votes + (len(answers) + 1) * preferred).argmax(axis=0)
     rows = np.arange(len(prompts))
     agree = same[winner, :, rows].T  # (members, count): gave the winning answer
+    ballots = np.where(finished, np.where(agree, 0, 1 + same.argmax(axis=1)), -1)  # 1 + the first that gave the same
     agree[winner, rows] = True  # an unfinished winner still has its own confidence
     confidence = np.stack([each.confidence for each in answers])
     mean = np.stack([each.mean_log_probability for each in answers])
@@ -239,6 +242,7 @@ def count_votes(
         members=len(answers),
         confidence=np.where(agree, confidence, np.inf).min(axis=0).astype(np.float32),
         mean_log_probability=(np.where(agree, mean, 0).sum(axis=0) / agree.sum(axis=0)).astype(np.float32),
+        ballots=np.ascontiguousarray(ballots.T, dtype=np.int32),
     )
 
 

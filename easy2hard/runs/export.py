@@ -166,6 +166,7 @@ Rounds after that: {len(rounds)}. **Answers may be wrong**: {truth}.
 | `mean_log_probability` | mean log-probability of its tokens |
 | `twin` | agrees with the answer to the same question asked otherwise; empty where nobody asked |
 | `parts` | contains the answers to easier questions that the task declares; empty where nobody asked |
+| `students` | where members train on different labels: bit m says that member m may train on it |
 | `weights_sha256` | digest of the weights that gave it; `oracle` for the true answer of a counter-example |
 
 Made by easy2hard {manifest.easy2hard}, seed {manifest.seed}, after {CITATION}. The run's settings:

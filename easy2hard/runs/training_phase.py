@@ -31,6 +31,7 @@ def build_mixture(
     member: int,
     again: int = 0,
     place: Place | None = None,
+    fewest: int | None = None,
 ) -> Mixture:
     """Return the batches of a member in a round.
 
@@ -43,7 +44,11 @@ def build_mixture(
         member: whose batches.
         again: how often its training had to begin again, with other batches.
         place: draws the places of its examples, where they are drawn.
+        fewest: newest labels of the member that has the fewest, since members that share a step have as many rows of
+            them; default: of this one.
     """
+    if fewest is None:
+        fewest = 0 if newest is None else len(newest)
     batch = (number > 0 and settings.rounds.batch) or settings.training.batch
     stream: tuple[str | int, ...] = ("batches", number, member)
     older = [] if settings.rounds.data == "replace" else older
@@ -57,10 +62,10 @@ def build_mixture(
         stream=(*stream, "again", again) if again else stream,
         supervised=(supervised if number == 0 else supervised.whole, of_supervised),
         older=weighed,
-        newest=newest if newest is not None and len(newest) else None,
+        newest=newest if fewest else None,
         batch=batch,
         groups=settings.training.groups,
-        newest_share=settings.rounds.newest_share,
+        newest_share=min(settings.rounds.newest_share, fewest / batch),
         place=place,
         stock=settings.training.stock or min(STOCK, settings.supervised.steps * settings.training.batch),
     )
@@ -86,7 +91,7 @@ class TrainingPhase:
         self.listener = listener
         scratch = self.settings.rounds.start == "scratch"
         self.untrained = [copy.deepcopy(each.state_dict()) for each in self.members] if scratch else []
-        self.labelled: dict[int, LabelledSource] = {}
+        self.labelled: dict[tuple[int, int | None], LabelledSource] = {}
 
     def begin(self, past: int) -> None:
         """Bring the members to the weights that a round's training begins with; those of round ``past`` labelled it."""
@@ -108,14 +113,19 @@ class TrainingPhase:
         """
         settings = self.settings
         phase: PhaseSettings = settings.rounds if number else settings.supervised
-        sources = self.older(number, past[1:])
-        new = self.labels_of(number) if number else None
+        # Members train on the same labels but where each has its own (filter vote, voters = "others").
+        readers = range(len(self.members)) if settings.labels.taught_by_others else [None] * len(self.members)
+        older = {member: self.older(number, past[1:], member) for member in dict.fromkeys(readers)}
+        new = {member: self.labels_of(number, member) for member in older} if number else {}
+        fewest = min(map(len, new.values()), default=0)
         restarts = self._restarts(number)
 
         def mixture(member: int) -> Mixture:
             again = sum(restart.member == member for restart in restarts)
-            place = self.members[member].place
-            return build_mixture(settings, self.supervised, sources, new, number, member, again, place)
+            place, own = self.members[member].place, readers[member]
+            return build_mixture(
+                settings, self.supervised, older[own], new.get(own), number, member, again, place, fewest
+            )
 
         kept = PhaseCheckpoints(
             lambda member: self.store.member_path(number, member),
@@ -158,18 +168,23 @@ class TrainingPhase:
             restarts=restarts,
         )
 
-    def labels_of(self, number: int) -> LabelledSource:
-        """Return the kept labels of a round, read from its ledger: a resumed run trains on exactly the same data."""
-        if number not in self.labelled:
-            self.labelled[number] = self._source(read_kept(self.store.ledger_path(number)))
-        return self.labelled[number]
+    def labels_of(self, number: int, member: int | None = None) -> LabelledSource:
+        """Return the kept labels of a round, read from its ledger: a resumed run trains on exactly the same data.
 
-    def older(self, number: int, past: Sequence[RoundRecord]) -> list[LabelledSource]:
-        """Return the labels of the ``past`` rounds that round ``number`` trains on."""
+        Args:
+            number: the round.
+            member: those that this member may train on alone.
+        """
+        if (number, member) not in self.labelled:
+            self.labelled[number, member] = self._source(read_kept(self.store.ledger_path(number), member=member))
+        return self.labelled[number, member]
+
+    def older(self, number: int, past: Sequence[RoundRecord], member: int | None = None) -> list[LabelledSource]:
+        """Return the labels of the ``past`` rounds that round ``number`` trains on, all or those of a member."""
         if not self.settings.labels.relabel:
-            return [self.labels_of(record.round) for record in past]
+            return [self.labels_of(record.round, member) for record in past]
         again = self.store.relabelled_path(number)
-        return [self._source(read_kept(again, record.round)) for record in past if record.proposed]
+        return [self._source(read_kept(again, record.round, member)) for record in past if record.proposed]
 
     def _source(self, kept: Mapping[int | str, tuple[list[str], list[str]]]) -> LabelledSource:
         groups = [

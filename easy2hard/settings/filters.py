@@ -18,6 +18,17 @@ class VoteFilter(SettingsModel):
 
     name: Literal["vote"]
     threshold: float = Field(0.7, gt=0, le=1, description="share of the members that gave the answer")
+    weights: Literal["agreement"] | None = Field(
+        None,
+        description="agreement: a member counts by how often it agrees with the others on the prompts of this "
+        "difficulty and round, and the share is one of all weights (Dawid and Skene 1979). Default: all count the same",
+    )
+    voters: Literal["others"] | None = Field(
+        None,
+        description="others: a member trains on what the other members alone accept, whatever it says itself "
+        "(tri-training, Zhou and Li 2005); a label is kept where one member may train on it. Default: all vote, and "
+        "train on the same labels",
+    )
 
 
 class ConfidenceFilter(SettingsModel):

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from easy2hard.settings.base import SettingsModel
-from easy2hard.settings.filters import FilterSettings, LearnedVerifierFilter, NoFilter, PartsFilter
+from easy2hard.settings.filters import FilterSettings, LearnedVerifierFilter, NoFilter, PartsFilter, VoteFilter
 from easy2hard.settings.training import PhaseSettings
 
 
@@ -85,8 +85,15 @@ class LabelsSettings(SettingsModel):
         """The filter ``parts``, if there is one."""
         return next((each for each in self.filters if isinstance(each, PartsFilter)), None)
 
+    @property
+    def taught_by_others(self) -> bool:
+        """Whether members train on labels of their own, those that the others accept."""
+        return any(isinstance(each, VoteFilter) and each.voters for each in self.filters)
+
     @model_validator(mode="after")
     def _variants_fit(self) -> Self:
+        if sum(isinstance(each, VoteFilter) and each.voters is not None for each in self.filters) > 1:
+            raise ValueError("filters: one vote with voters = 'others' at most")
         if sum(isinstance(each, LearnedVerifierFilter) for each in self.filters) > 1:
             raise ValueError("filters: one learned-verifier at most")
         if self.counter_examples and (self.relabel or any(each.name != "none" for each in self.filters)):

@@ -144,6 +144,16 @@ class Settings(SettingsModel):
             isinstance(f, VoteFilter) for f in self.labels.filters
         ):
             raise ValueError("labels.filters: a vote needs model.members of at least 2, or labels.samples")
+        for each in self.labels.filters:
+            if (
+                isinstance(each, VoteFilter)
+                and (each.weights or each.voters)
+                and self.model.members not in range(3, 64)
+            ):
+                what = f"voters = {each.voters!r}" if each.voters else f"weights = {each.weights!r}"
+                raise ValueError(
+                    f"labels.filters: vote with {what} needs model.members from 3 to 63, it is {self.model.members}"
+                )
         if self.model.members == 1 and self.schedule.name == "accelerated" and self.schedule.readiness == "vote":
             raise ValueError("schedule.readiness = 'vote' needs model.members of at least 2")
         back = (self.watch.holds + 2) * (self.watch.rollbacks + 1) if self.watch.enabled else 1

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -419,7 +420,7 @@ def test_a_run_rolls_back_to_the_round_before_the_trouble(tmp_path: Path, monkey
 def test_what_a_roll_back_left_behind_is_trained_on_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moody(monkeypatch, tmp_path / "run", (3, 4), "rounds.count=4")
     read: list[str] = []
-    monkeypatch.setattr(training_phase, "read_kept", lambda path: read.append(path.name) or {})
+    monkeypatch.setattr(training_phase, "read_kept", lambda path, **_: read.append(path.name) or {})
     store = Store(tmp_path / "run")
     TrainingPhase(store, Experiment(store.settings, "cpu"), Silent()).run(4, store.manifest.lineage[:-1])
     assert read == ["round-001.parquet", "round-003.parquet", "round-004.parquet"]
@@ -586,6 +587,25 @@ def test_labels_that_replace_older_ones_are_trained_on_alone(
     assert sources == [[store.manifest.rounds[2].kept]] * 2
 
 
+def test_members_train_on_what_the_others_accept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jury = "labels.filters=[{name='vote', threshold=1.0, voters='others', weights='agreement'}]"
+    store = rounds.start(load_recipe("smoke", ["model.members=3", jury]), tmp_path / "run", Silent())
+    assert not problems(store, store.manifest)
+    students = [pq.read_table(store.ledger_path(each)).filter(pc.field("kept"))["students"] for each in (1, 2)]
+    expected = [[sum(bits >> m & 1 for bits in each.to_pylist()) for each in students] for m in range(3)]
+    assert len(set(map(tuple, expected))) > 1
+    kept = [record.kept for record in store.manifest.rounds[1:]]
+    assert [max(column) < total for column, total in zip(zip(*expected, strict=True), kept, strict=True)] == [True] * 2
+    seen: list[Mixture] = []
+    step = Step(0, 0.0, 0.0, 0)
+    monkeypatch.setattr(training_phase, "fit", lambda engine, mixtures, *rest: (seen.extend(mixtures), rest[3](step)))
+    TrainingPhase(store, Experiment(store.settings, "cpu"), Silent()).run(2, store.manifest.rounds[:2])
+    sources = [[each for each in (*mix.sources, mix.newest) if isinstance(each, LabelledSource)] for mix in seen]
+    assert [[len(each) for each in of_member] for of_member in sources] == expected
+    assert len({mix.newest_rows for mix in seen}) == 1  # members that share a step have as many rows
+    assert seen[0].newest_rows == min(32, *(each[1] for each in expected))
+
+
 def test_a_round_can_begin_from_scratch(tmp_path: Path) -> None:
     store = rounds.start(short("rounds.start='scratch'", "rounds.data='replace'"), tmp_path / "run", Silent())
     continued = rounds.start(short("rounds.data='replace'"), tmp_path / "continued", Silent())
@@ -653,6 +673,7 @@ VARIANTS = {
     "scratch": ["rounds.start='scratch'"],
     "relabel": ["labels.relabel=true"],
     "vote": ["labels.temperature=1", "labels.samples=3", "labels.filters=[{name='vote', threshold=0.5}]"],
+    "jury": ["model.members=3", "labels.filters=[{name='vote', threshold=0.6, voters='others'}]"],
     "verifier": ["labels.temperature=1.0", "labels.samples=4", "labels.filters=[{name='verifier'}]", "model.members=1"],
     "averaging": ["labels.averaging=2"],
     "counter-examples": ["labels.counter_examples=true", "labels.filters=[{name='none'}]"],
