@@ -71,6 +71,24 @@ def test_filters_branch_off_one_base(tmp_path: Path, monkeypatch: pytest.MonkeyP
     }  # the recipe's, not the default
 
 
+def test_judges_are_compared_at_equal_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So little time is over after one round of the recipe's two."""
+    options = ["--seconds", "0.001", "--examples", "20", "--out", str(tmp_path), "--set", *QUICK, "model.members=3"]
+    judges = ["weighted-vote", "co-teaching+length"]
+    monkeypatch.setattr(sys, "argv", ["branches", "smoke", "--filters", *judges, *options])
+    branches.main()
+    rows = json.loads((tmp_path / "smoke.json").read_text())
+    assert [(row["filters"], row["rounds"]) for row in rows] == [(judge, 1) for judge in judges]
+    runs = [RunDirectory(tmp_path / f"smoke-seed0-{judge}-0.001s") for judge in judges]
+    assert [run.manifest.rounds[1].filters[1].settings.get("weights") for run in runs] == ["agreement", None]
+    assert [run.settings.labels.taught_by_others for run in runs] == [False, True]
+    assert [row["seconds"] for row in rows] == [round(run.manifest.rounds[1].seconds, 1) for run in runs]
+    assert [row["kept"] for row in rows] == [[run.manifest.rounds[1].kept] for run in runs]
+    assert "precision" in capsys.readouterr().out
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_soak_kills_resumes_and_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "soak.json"
