@@ -63,6 +63,11 @@ def kept_shares(each: RoundData) -> dict[str, float]:
     return {f["name"]: f["kept"] / proposed for f in each.record.filters if proposed and "name" in f and "kept" in f}
 
 
+def filter_names(each: RoundData) -> list[str]:
+    """Return a round's filters in their order."""
+    return [f["name"] for f in each.record.filters if "name" in f]
+
+
 def signal(key: str, each: RoundData) -> float | None:
     """Return a signal of a round's labels, where it has one."""
     return each.record.signals.get(key)
