@@ -28,6 +28,8 @@ from easy2hard.tasks.base import parse_difficulty
 STEP_POINTS = 300
 """Points of a curve over steps; more steps are averaged."""
 PHASES = ("label", "train", "evaluate")
+FLOORS = (0.999, 0.998, 0.995, 0.99, 0.98, 0.95, 0.9, 0.8, 0.5, 0.0)
+"""Where an axis of shares may begin."""
 
 Groups = Sequence[Group]
 
@@ -196,7 +198,7 @@ def share_chart(groups: Groups, share: Share, after: str | None = None) -> Chart
         title += f" {after_filter(after)}" if after else " after all filters"
     # The axis begins where the data do, since 0.99 and 1 are far apart here.
     lowest = min((v for line in lines for _, y in line.points for v in (y, *(b for _, b, _ in line.band))), default=0)
-    floor = next(start for start in (0.999, 0.998, 0.995, 0.99, 0.98, 0.95, 0.9, 0.8, 0.5, 0.0) if lowest >= start or not start)
+    floor = next(floor for floor in FLOORS if lowest >= floor or not floor)
     if all(len(line.points) == 1 for line in lines):
         floor = 0.0
     note = share.note + (f" The axis begins at {floor}." if floor else "")

@@ -1,4 +1,4 @@
-"""The table of costs in docs/design.md is what `python -m benchmarks.cost` prints, but for the hours of a machine, which age."""
+"""The table of costs in docs/design.md is what `python -m benchmarks.cost` prints, but for the hours, which age."""
 
 import sys
 from pathlib import Path
