@@ -44,7 +44,7 @@ RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="a shipped recipe or a TOML file", autocompletion=_recipes)
 ]
 ShippedArgument = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="a shipped recipe to print", autocompletion=_recipes)
+    str | None, typer.Argument(metavar="NAME", help="a shipped recipe to print", autocompletion=_recipes)
 ]
 SweepArgument = Annotated[
     str, typer.Argument(metavar="FILE.toml", help="a sweep file, or a shipped sweep", autocompletion=_sweeps)

@@ -12,7 +12,7 @@ from easy2hard.cli.output import say, say_json, say_table, warn
 
 @app.command("list", rich_help_panel=LOOK)
 def list_runs(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="where to look, in all folders below")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to look, in all folders below")] = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
     """List runs, and how far each of them came.
