@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from easy2hard.cli import app, parse_difficulties
-from easy2hard.errors import UserError
+import easy2hard
+from easy2hard.cli import app
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.settings.recipes import load_recipe, recipe_names
 from easy2hard.tasks.registry import load_task, task_names
@@ -53,6 +53,18 @@ def test_recipes_lists_every_recipe_with_its_description(cli: CommandLine) -> No
     assert [line.split()[0] for line in lines] == recipe_names()
     for line in lines:
         assert line.endswith(load_recipe(line.split()[0]).description)
+
+
+def test_a_recipe_is_printed_as_it_is_shipped(cli: CommandLine) -> None:
+    shipped = Path(easy2hard.__file__).parent / "recipes"
+    for name in recipe_names():
+        result = cli("recipes", name)
+        assert (result.returncode, result.stdout) == (0, (shipped / f"{name}.toml").read_text())
+
+
+def test_the_version_is_that_of_the_package(cli: CommandLine) -> None:
+    result = cli("--version")
+    assert (result.returncode, result.stdout) == (0, f"easy2hard {easy2hard.__version__}\n")
 
 
 @TASKS
@@ -300,6 +312,7 @@ MISTAKES: list[tuple[str, str | bytes, list[str]]] = [
         (f"eval run --difficulties={text}", NO_INPUT, ["--difficulties", repr(text), " 1"])
         for text in ["", "0", "5-1", "0-3", "-3", "1-", "1-2-3", "1,,2", "1,", "one", "1.5", "²", "1-²"]
     ),
+    ("eval run --difficulties 3x4", NO_INPUT, ["--difficulties '3x4'", "copy is one number"]),
     ("eval run --examples 0", NO_INPUT, ["--examples", "1"]),
     ("eval run --examples 1001", NO_INPUT, ["--examples 1001", "at most 1000"]),
     ("plot run --out picture.bmp", NO_INPUT, ["--out picture.bmp", ".pdf, .svg, .png"]),
@@ -318,6 +331,8 @@ MISTAKES: list[tuple[str, str | bytes, list[str]]] = [
     ("sample copy", NO_INPUT, ["--difficulty"]),
     ("oracle", NO_INPUT, ["TASK"]),
     ("check", NO_INPUT, ["TASK"]),
+    ("recipes juggling", NO_INPUT, ["'juggling'", *recipe_names()]),
+    ("recipes ../recipes/copy-cpu", NO_INPUT, ["'../recipes/copy-cpu'", "not shipped"]),
     ("tasks more", NO_INPUT, ["more"]),
     ("run smoke --nothing", NO_INPUT, ["--nothing"]),
     ("juggle", NO_INPUT, ["'juggle'"]),
@@ -347,19 +362,6 @@ def test_a_mistake_is_one_line_and_leaves_no_trace(
 def test_a_mistake_with_a_line_break_is_one_line_too(cli: CommandLine) -> None:
     result = cli("plot", "two\nlines")
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [("7", [7]), ("1-3", [1, 2, 3]), ("5,10,20", [5, 10, 20]), ("8, 2-4 ,3", [2, 3, 4, 8]), ("4-4", [4])],
-)
-def test_a_list_of_difficulties_is_sorted_without_repeats(text: str, wanted: list[int]) -> None:
-    assert parse_difficulties(text) == wanted
-
-
-def test_a_range_of_difficulties_does_not_run_backwards() -> None:
-    with pytest.raises(UserError, match="3-2 must be a range"):
-        parse_difficulties("1,3-2")
 
 
 def test_a_run_that_diverges_says_so_in_a_line(cli: CommandLine) -> None:

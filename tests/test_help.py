@@ -10,11 +10,13 @@ from subprocess import CompletedProcess
 import pytest
 
 from easy2hard.cli import app
+from easy2hard.cli.app import DATA, JUDGE, LOOK, TRAIN
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.settings.recipes import recipe_names
 from easy2hard.tasks.registry import task_names
 
 COMMANDS = [info.name or info.callback.__name__ for info in app.registered_commands if info.callback]
+GROUPS = (TRAIN, LOOK, JUDGE, DATA)
 SCREEN = 40
 HEAVY = {"torch", "pandas", "pyarrow", "matplotlib", "transformers", "scipy", "numba"}
 
@@ -51,6 +53,23 @@ def test_help_fits_a_screen(
         examples = [line.strip() for line in printed if line.strip().startswith("Example:")]
         assert len(examples) == 1
         assert f"easy2hard {command}" in examples[0]
+
+
+def test_the_help_lists_every_command_in_a_group_on_one_line(
+    cli: Callable[..., CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment(COLUMNS="80", TERMINAL_WIDTH="80").items():
+        monkeypatch.setenv(name, value)
+    sections = cli("--help").stdout.rstrip().split("\n\n")
+    listed = {heading: lines for heading, *lines in (part.splitlines() for part in sections[-len(GROUPS) :])}
+    assert list(listed) == [f"{group}:" for group in GROUPS]
+    lines = [line for of_group in listed.values() for line in of_group]
+    assert sorted(line.split()[0] for line in lines) == sorted(COMMANDS)
+    for line in lines:
+        assert line.startswith("  ")
+        assert len(line) <= 80
+        assert line.endswith(".")
+        assert not line.endswith("...")
 
 
 def complete(line: str, folder: Path) -> list[str]:

@@ -78,7 +78,7 @@ def audit_labels(table: pa.Table, oracle: Oracle, right: Flags, filters: Sequenc
     }
 
 
-def first_fall(audits: Sequence[dict[str, Any]]) -> int | None:
+def first_fall(audits: Sequence[Mapping[str, Any]]) -> int | None:
     """Return the index of the first round whose label precision is below ``FALLEN``, or None."""
     fallen = (i for i, audit in enumerate(audits) if audit["precision"] is not None and audit["precision"] < FALLEN)
     return next(fallen, None)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from easy2hard.report.chart import Line
 from easy2hard.report.rundata import RoundData, RunData
-from easy2hard.report.svg import Line
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from markupsafe import Markup
 from easy2hard import __version__
 from easy2hard.errors import UserError
 from easy2hard.evaluation.audit import FALLEN, first_fall
+from easy2hard.report.chart import Chart, number
 from easy2hard.report.charts import accuracy_charts, cost_charts, label_charts, training_charts
 from easy2hard.report.compare import Group, differing_settings, flattened, groups_of, range_text
 from easy2hard.report.examples import Example, newest
 from easy2hard.report.mazes import draw_maze
 from easy2hard.report.rundata import LABELS, RunData, read_run
-from easy2hard.report.svg import Chart, number
+from easy2hard.report.svg import picture
 from easy2hard.report.words import duration
 from easy2hard.runs.manifest import REACHED
 from easy2hard.tasks.base import hardest, parse_difficulty, span
@@ -91,6 +92,7 @@ def render(runs: Sequence[RunData], comparison: Comparison | None = None) -> str
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
+    environment.filters["picture"] = picture
     groups = groups_of(runs)
     one = runs[0] if len(runs) == 1 else None
     return environment.get_template("page.html").render(

@@ -63,6 +63,11 @@ def kept_shares(each: RoundData) -> dict[str, float]:
     return {stage.name: stage.kept / proposed for stage in each.record.filters if proposed}
 
 
+def filter_names(each: RoundData) -> list[str]:
+    """Return a round's filters in their order."""
+    return [stage.name for stage in each.record.filters]
+
+
 def signal(key: str, each: RoundData) -> float | None:
     """Return a signal of a round's labels, where it has one."""
     return each.record.signals.known.get(key) if each.record.signals else None

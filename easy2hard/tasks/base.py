@@ -98,6 +98,37 @@ class Task(ABC):
         """Return the difficulties that show how well a model does up to ``hardest``."""
         return list(range(1, hardest + 1))
 
+    def parse_difficulty(self, text: str) -> Difficulty:
+        """Return the difficulty of this task that is written as ``text``.
+
+        Raises:
+            ValueError: it is none, or a pair where the task's difficulty is one number.
+        """
+        difficulty = parse_difficulty(text)
+        if isinstance(difficulty, tuple) and not any(isinstance(d, tuple) for d in self.supervised_difficulties(9)):
+            raise ValueError(f"{text.strip()} is a pair; the difficulty of task {self.name} is one number")
+        return difficulty
+
+    def parse_difficulties(self, text: str) -> list[Difficulty]:
+        """Return the difficulties of a list such as ``1-5,10`` or ``6x5,5x6``, each once, in order.
+
+        Raises:
+            ValueError: the text is no such list of this task's difficulties.
+        """
+        wanted: list[Difficulty] = []
+        for part in text.split(","):
+            first, dash, last = part.strip().partition("-")
+            low, high = self.parse_difficulty(first), self.parse_difficulty(last if dash else first)
+            if not dash:
+                wanted.append(low)
+            elif isinstance(low, tuple) or isinstance(high, tuple):
+                raise ValueError(f"{part.strip()}: a range has no pairs")
+            elif high < low:
+                raise ValueError(f"{part.strip()} must be a range of numbers from 1 up")
+            else:
+                wanted += range(low, high + 1)
+        return sorted(set(wanted), key=lambda d: (d, d) if isinstance(d, int) else d)
+
     def capped(self, hardest: int) -> int:
         """Return ``hardest``, or the greatest difficulty there is where that is less."""
         return hardest if self.greatest is None else min(hardest, self.greatest)

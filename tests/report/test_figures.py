@@ -10,8 +10,9 @@ import pytest
 from whole_runs import Label, full_run, label
 
 from easy2hard.errors import UserError
-from easy2hard.report.figures import FIGURES, FORMATS, ROUNDS, _draw, _legend, plot_runs
-from easy2hard.report.svg import Line
+from easy2hard.report.chart import Line
+from easy2hard.report.figures import FIGURES, FORMATS, plot_runs
+from easy2hard.report.paper import ROUNDS, draw_line, legend
 from easy2hard.runs.manifest import RunDirectory
 
 FakeRun = Callable[..., RunDirectory]
@@ -130,7 +131,7 @@ def test_many_lines_differ_and_their_names_cover_none() -> None:
     looks = set()
     for style in range(20):
         panel = plt.figure().subplots()
-        _draw(panel, Line(str(style), [(0.0, 0.0), (1.0, 1.0)], style))
+        draw_line(panel, Line(str(style), [(0.0, 0.0), (1.0, 1.0)], style))
         drawn = panel.lines[0]
         looks.add((drawn.get_color(), str(drawn._dash_pattern), drawn.get_marker()))  # type: ignore[attr-defined]
         plt.close(panel.figure)
@@ -138,9 +139,9 @@ def test_many_lines_differ_and_their_names_cover_none() -> None:
     for count in (4, 5):
         panel = plt.figure(layout="constrained").subplots()
         for style in range(count):
-            _draw(panel, Line(str(style), [(0.0, 0.0), (1.0, 1.0)], style))
-        _legend(panel)
+            draw_line(panel, Line(str(style), [(0.0, 0.0), (1.0, 1.0)], style))
+        legend(panel)
         panel.figure.draw_without_rendering()
-        legend = panel.get_legend().get_window_extent()
-        assert (legend.x0 >= panel.get_window_extent().x1) == (count > 4)
+        box = panel.get_legend().get_window_extent()
+        assert (box.x0 >= panel.get_window_extent().x1) == (count > 4)
         plt.close(panel.figure)

@@ -15,10 +15,11 @@ from whole_runs import Label, copy_labels, full_run, label
 from easy2hard.errors import UserError
 from easy2hard.evaluation.audit import audit_ledger
 from easy2hard.report import rundata
+from easy2hard.report.chart import Axis, Chart, number
 from easy2hard.report.compare import groups_of, spread_line
 from easy2hard.report.page import render, write_report
 from easy2hard.report.rundata import read_run
-from easy2hard.report.svg import heat_colour, line_chart, number
+from easy2hard.report.svg import heat_colour, picture
 from easy2hard.report.words import duration
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.tasks.registry import load_oracle, load_task
@@ -327,8 +328,9 @@ def test_figures_are_short(value: float | None, text: str) -> None:
 
 
 def test_a_chart_without_data_is_still_a_chart() -> None:
-    chart = line_chart("t", "n", "x", "y", [])
-    assert chart.svg.startswith("<svg")
+    svg, legend = picture(Chart("t", "n", Axis("x"), Axis("y")))
+    assert svg.startswith("<svg")
+    assert legend == []
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")

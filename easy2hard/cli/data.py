@@ -1,0 +1,144 @@
+"""Commands about tasks and recipes, before there is a run: tasks, recipes, sample, oracle, check."""
+
+import sys
+from importlib import resources
+from typing import Annotated
+
+import typer
+
+from easy2hard.cli.app import DATA, app
+from easy2hard.cli.arguments import ShippedArgument, TaskArgument, TaskFileOption, load_task_file
+from easy2hard.cli.output import say
+from easy2hard.errors import UserError
+
+
+@app.command(rich_help_panel=DATA)
+def tasks(
+    check: Annotated[
+        str | None, typer.Option(metavar="NAME", help="check that a task keeps the contract of docs/tasks.md")
+    ] = None,
+    task_file: TaskFileOption = None,
+) -> None:
+    """List the tasks, or check that one keeps its contract.
+
+    Tasks of installed packages are included.
+
+    Example: easy2hard tasks --check sort-digits --task-file examples/sort_digits.py
+    """
+    from easy2hard.tasks.contract import check_contract
+    from easy2hard.tasks.registry import load_oracle, load_task, task_names
+
+    load_task_file(task_file)
+    if check is not None:
+        task = load_task(check)
+        check_contract(task, load_oracle(task))
+        say(f"{check}: keeps the contract")
+        return
+    for name in task_names():
+        try:
+            task = load_task(name)
+        except UserError as error:  # a broken package must not hide the other tasks
+            say(f"{name:<24}  cannot be loaded: {error}")
+            continue
+        say(f"{name:<24}  {task.example:<18}  {task.summary}")
+
+
+@app.command(rich_help_panel=DATA)
+def recipes(name: ShippedArgument = None) -> None:
+    """List the shipped recipes, or print one.
+
+    Example: easy2hard recipes copy-cpu > mine.toml
+    """
+    from easy2hard.settings.recipes import load_recipe, recipe_names
+
+    if name is None:
+        say(*(f"{each:<22}  {load_recipe(each).description}" for each in recipe_names()))
+        return
+    if name not in recipe_names():
+        raise UserError(f"recipe {name!r}: not shipped (there are {', '.join(recipe_names())})")
+    say((resources.files("easy2hard") / "recipes" / f"{name}.toml").read_text(encoding="utf-8").rstrip())
+
+
+@app.command(rich_help_panel=DATA)
+def sample(
+    task: TaskArgument,
+    difficulty: Annotated[str, typer.Option(metavar="D", help="difficulty of the prompts: a number, or 6x5")],
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="number of prompts")] = 10,
+    seed: Annotated[int, typer.Option(metavar="S", min=0, help="the same seed gives the same prompts")] = 0,
+    options: Annotated[
+        list[str] | None, typer.Option("--option", metavar="NAME=N", help="an option of the task; repeatable")
+    ] = None,
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help="evaluation, or as drawn for labels, supervised or the hard split: hard")
+    ] = "evaluation",
+    task_file: TaskFileOption = None,
+) -> None:
+    """Print prompts of a task, one a line.
+
+    Example: easy2hard sample reverse-addition --difficulty 5 --count 3 --seed 1
+    """
+    from easy2hard.seeding import numpy_generator
+    from easy2hard.tasks.base import difficulty_text
+    from easy2hard.tasks.registry import load_task
+
+    load_task_file(task_file)
+    loaded = load_task(task, _parse_options(options or []))
+    try:
+        wanted = loaded.parse_difficulty(difficulty)
+    except ValueError as error:
+        raise UserError(f"--difficulty {difficulty}: {error}") from error
+    kinds = {
+        "evaluation": loaded.sample,
+        "labels": loaded.sample_practice,
+        "supervised": loaded.sample_supervised,
+        "hard": loaded.sample_hard,
+    }
+    if kind not in kinds:
+        raise UserError(f"--kind {kind}: unknown (allowed: {', '.join(kinds)})")
+    prompts = kinds[kind](numpy_generator(seed, "sample", difficulty_text(wanted)), wanted, count)
+    say(*loaded.vocabulary.decode_prompts(prompts))
+
+
+def _parse_options(options: list[str]) -> dict[str, int]:
+    parsed = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not equals or not value.strip().isdecimal():
+            raise UserError(f"--option {option!r}: expected NAME=NUMBER")
+        parsed[name.strip()] = int(value)
+    return parsed
+
+
+@app.command(rich_help_panel=DATA)
+def oracle(task: TaskArgument, task_file: TaskFileOption = None) -> None:
+    """Answer prompts of standard input truly, one a line.
+
+    Example: echo '1368+9661=' | easy2hard oracle reverse-addition
+    """
+    from easy2hard.tasks.registry import load_oracle, load_task
+
+    load_task_file(task_file)
+    say(*load_oracle(load_task(task)).solve_texts(sys.stdin.read().splitlines()))
+
+
+@app.command(rich_help_panel=DATA)
+def check(task: TaskArgument, task_file: TaskFileOption = None) -> None:
+    """Judge answers of standard input.
+
+    Lines are `prompt<TAB>answer`; for each, `right` or `wrong: reason` is printed.
+
+    Example: printf '24=\\t42\\n' | easy2hard check reverse
+    """
+    from easy2hard.tasks.oracle import Checker
+    from easy2hard.tasks.registry import load_oracle, load_task
+
+    load_task_file(task_file)
+    checker = Checker(load_oracle(load_task(task)))
+    prompts, answers = [], []
+    for number, line in enumerate(sys.stdin.read().splitlines(), start=1):
+        prompt, tab, answer = line.partition("\t")
+        if not tab:
+            raise UserError(f"line {number} {line!r}: expected prompt<TAB>answer")
+        prompts.append(prompt)
+        answers.append(answer)
+    say(*("right" if reason is None else f"wrong: {reason}" for reason in checker.check(prompts, answers)))

@@ -1,0 +1,53 @@
+"""Where the program begins, and what becomes of its errors."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from easy2hard import processes
+from easy2hard.cli.app import app
+from easy2hard.cli.output import warn
+from easy2hard.errors import UserError
+
+# Typer carries its own copy of click in newer versions; this is the base of its usage errors in all of them.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
+    try:
+        _main()
+    except SystemExit as end:
+        processes.leave(end.code if isinstance(end.code, int) else 0)
+        raise
+
+
+def _main() -> None:
+    if not processes.is_main():
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
+    try:
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+    except UserError as error:
+        _fail(str(error))
+    except _UsageError as error:
+        _fail(error.format_message())
+    except typer.Abort:
+        sys.exit(130)
+    except UnicodeDecodeError as error:
+        _fail(f"standard input: not valid UTF-8: {error}")
+    except BrokenPipeError:
+        # Whoever read our output has had enough, as in `easy2hard sample … | head`; not worth a word.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+    sys.exit(code or 0)
+
+
+def _fail(message: str) -> None:
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # once on each machine, where several processes were launched
+        warn(f"error: {' '.join(message.split())}")
+    sys.exit(2)

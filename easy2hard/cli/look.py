@@ -1,0 +1,124 @@
+"""Commands that show runs: list, watch, report, plot, du."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from easy2hard.cli.app import LOOK, app
+from easy2hard.cli.arguments import JsonOption, RunArgument, RunsArgument, TaskFileOption, load_task_file
+from easy2hard.cli.output import say, say_json, say_table, warn
+
+
+@app.command("list", rich_help_panel=LOOK)
+def list_runs(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to look, in all folders below")] = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """List runs, and how far each of them came.
+
+    Task, state, rounds done, how far they answer at least 99 %, age since the last change.
+
+    Example: easy2hard list runs --json
+    """
+    from dataclasses import asdict
+
+    from easy2hard.report.terminal import list_table, listed, runs_in
+
+    runs = [listed(path) for path in runs_in(folder)]
+    if as_json:
+        say_json([asdict(run) for run in runs])
+    elif not runs:
+        say(f"{folder}: no runs")
+    else:
+        say_table(list_table(runs))
+
+
+@app.command(rich_help_panel=LOOK)
+def watch(
+    run: RunArgument,
+    every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="time between two looks")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="show the run as it is now, and return")] = False,
+) -> None:
+    """Watch a run live in the terminal.
+
+    Ctrl-C ends the view, not the run.
+
+    Example: easy2hard watch runs/copy-cpu-seed0
+    """
+    from rich.console import Console
+
+    from easy2hard.report import terminal
+
+    try:
+        terminal.watch(run, Console(highlight=False), every, once)
+    except KeyboardInterrupt:
+        say("")
+
+
+@app.command(rich_help_panel=LOOK)
+def report(
+    runs: RunsArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="the page; default: RUN/report.html, of several runs report.html"),
+    ] = None,
+    task_file: TaskFileOption = None,
+) -> None:
+    """Write one page about runs that opens offline.
+
+    How far did it get, can the labels be trusted, what went wrong, what did it cost?
+
+    Example: easy2hard report runs/copy-cpu-seed0 runs/copy-cpu-seed1 --out copy.html
+    """
+    load_task_file(task_file)
+
+    from easy2hard.report.page import write_report
+
+    say(str(write_report(runs, out)))
+
+
+@app.command(rich_help_panel=LOOK)
+def plot(
+    runs: RunsArgument,
+    figure: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="overview, accuracy, map, reach, labels, calibration or loss"),
+    ] = "overview",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help=".pdf, .svg or .png; default: RUN/NAME.pdf, of several NAME.pdf")
+    ] = None,
+    task_file: TaskFileOption = None,
+) -> None:
+    """Draw a chart of runs for a paper.
+
+    Runs that differ in their seed alone become a mean with its range.
+
+    Example: easy2hard plot runs/copy-cpu-seed0 --figure labels --out labels.pdf
+    """
+    load_task_file(task_file)
+
+    from easy2hard.report.figures import plot_runs
+
+    out = out or (runs[0] if len(runs) == 1 else Path()) / f"{figure}.pdf"
+    for problem in plot_runs(runs, figure, out):
+        warn(f"warning: {problem}")
+    say(str(out))
+
+
+@app.command(rich_help_panel=LOOK)
+def du(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Show what a run takes on disk.
+
+    Weights, ledgers, training logs, checkpoints.
+
+    Example: easy2hard du runs/copy-cpu-seed0
+    """
+    from easy2hard.runs.disk_space import usage
+    from easy2hard.runs.manifest import RunDirectory
+
+    sizes = usage(RunDirectory(run).path)
+    if as_json:
+        say_json(sizes)
+    else:
+        say(*(f"{name:>12}  {size / 1e6:>10.2f} MB" for name, size in sizes.items()))

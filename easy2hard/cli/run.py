@@ -1,0 +1,245 @@
+"""Commands that train: init, estimate, run, resume."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from easy2hard import processes
+from easy2hard.cli.app import TRAIN, app
+from easy2hard.cli.arguments import (
+    DeviceOption,
+    JsonOption,
+    RecipeArgument,
+    RunArgument,
+    ScaleOption,
+    SetOption,
+    TaskFileOption,
+    load_task_file,
+)
+from easy2hard.cli.output import say, say_json, warn
+from easy2hard.errors import UserError
+
+
+@app.command(rich_help_panel=TRAIN)
+def init(
+    out: Annotated[Path, typer.Argument(metavar="FILE.toml", help="the recipe to write")] = Path("recipe.toml"),
+    task: Annotated[
+        str | None, typer.Option(metavar="TASK", help="a task, one of `easy2hard tasks`; asked for if not given")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(metavar="N", help="how long the run may take; asked for if not given")
+    ] = None,
+    hardware: Annotated[
+        str | None, typer.Option(metavar="cpu|gpu", help="what it runs on; asked for if not given")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="the run's seed")] = 0,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="ask nothing: take defaults, replace FILE.toml")] = False,
+    task_file: TaskFileOption = None,
+) -> None:
+    """Write a recipe for a task that fits your time on this machine.
+
+    Every setting in it is explained; what is not given is asked for.
+
+    Example: easy2hard init mine.toml --task reverse --minutes 5 --yes
+    """
+    from easy2hard.api import load_task_file
+    from easy2hard.tasks.registry import task_names
+
+    own = load_task_file(task_file)
+    task = _asked("task", task, (own or ["copy"])[0], yes, task_names())
+    given = _asked("minutes", None if minutes is None else f"{minutes:g}", "10", yes)
+    try:
+        budget = float(given)
+    except ValueError:
+        budget = 0.0
+    if not 0 < budget < float("inf"):
+        raise UserError(f"--minutes {given}: expected a number above 0")
+    if out.suffix != ".toml":
+        raise UserError(f"{out}: a recipe's name ends in .toml")
+    if out.exists() and not yes and not typer.confirm(f"{out} is there already; replace it?"):
+        raise typer.Abort
+
+    from easy2hard.engines.choice import has_gpu
+
+    hardware = _asked("hardware", hardware, "gpu" if has_gpu() else "cpu", yes, ["cpu", "gpu"])
+
+    from easy2hard.init import compose
+
+    with _measuring() as on_phase:
+        on_phase("this machine")
+        written = compose(task, budget, hardware == "gpu", seed)
+    out.write_text(written.text(budget))
+    say(*written.estimate.lines())
+    say(f"written: {out}, {written.settings.rounds.count} rounds; `easy2hard run {out}` starts it")
+
+
+def _asked(name: str, given: str | None, default: str, yes: bool, allowed: list[str] | None = None) -> str:
+    """Return what an option says, or else what the user answers."""
+    if given is None:
+        given = default if yes else typer.prompt(name, default=default)
+    if allowed is not None and given not in allowed:
+        raise UserError(f"--{name} {given}: expected one of {', '.join(allowed)}")
+    return given
+
+
+@app.command(rich_help_panel=TRAIN)
+def estimate(
+    recipe: RecipeArgument,
+    overrides: SetOption = None,
+    scale: ScaleOption = None,
+    device: DeviceOption = "auto",
+    task_file: TaskFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how long a recipe will take on this machine.
+
+    By phase, from a measurement of some seconds.
+
+    Example: easy2hard estimate copy-cpu --set rounds.count=12
+    """
+    from easy2hard.api import settings_of
+
+    settings = settings_of(recipe, overrides or [], task_file, scale=scale)
+
+    from easy2hard.runs import estimate
+
+    with _measuring() as on_phase:
+        estimated = estimate.estimate(settings, on_phase, device)
+    if as_json:
+        say_json({"recipe": recipe, **estimated.as_json()})
+    else:
+        say(*estimated.lines())
+
+
+@contextmanager
+def _measuring() -> Iterator[Callable[[str], None]]:
+    """Say on a terminal what is being measured."""
+    from rich.console import Console
+
+    with Console(stderr=True).status("measuring …") as status:
+        yield lambda name: status.update(f"measuring {name} …")
+
+
+@app.command(rich_help_panel=TRAIN)
+def run(
+    recipe: RecipeArgument,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="run directory; default: runs/RECIPE-seedN")] = None,
+    overrides: SetOption = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="the run's seed; default: the recipe's")] = None,
+    scale: ScaleOption = None,
+    blindfold: Annotated[
+        bool,
+        typer.Option("--blindfold", help="let nothing see a true answer beyond the supervised range; same weights"),
+    ] = False,
+    device: DeviceOption = "auto",
+    task_file: TaskFileOption = None,
+) -> None:
+    """Train on the easy range, then climb round after round.
+
+    A round labels harder prompts, filters the labels, trains on what is left, and evaluates.
+
+    Example: easy2hard run copy-cpu --seed 1 --set rounds.count=5
+    """
+    from easy2hard.api import default_out, settings_of
+
+    seeds = [f"seed={seed}"] if seed is not None else []
+    settings = settings_of(recipe, [*(overrides or []), *seeds], task_file, scale=scale)
+    out = out or default_out(recipe, settings, scale)
+
+    from easy2hard.runs import rounds
+
+    _train(lambda listener: rounds.start(settings, out, listener, blindfold, device), out)
+
+
+@app.command(rich_help_panel=TRAIN)
+def resume(
+    run: RunArgument,
+    from_round: Annotated[
+        int | None, typer.Option(metavar="R", min=0, help="go on from this round instead of the last, in a copy")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="the copy, with --from-round")] = None,
+    device: DeviceOption = "auto",
+    task_file: TaskFileOption = None,
+) -> None:
+    """Continue a run from where it was stopped.
+
+    With --from-round, continue from an earlier round, in a copy.
+
+    Example: easy2hard resume runs/copy-cpu-seed0 --from-round 3 --out runs/again
+    """
+    load_task_file(task_file)
+    if (from_round is None) != (out is None):
+        raise UserError("--from-round and --out: one is given without the other; the copy needs both")
+
+    from easy2hard.runs import rounds, store
+
+    opened = store.Store(run)
+    if from_round is not None and out is not None:
+        opened = opened.branch(out, from_round, opened.settings)
+    _train(lambda listener: rounds.resume(opened, listener, device), opened.path)
+
+
+def _train(work: Any, out: Path) -> None:
+    from rich.console import Console
+
+    from easy2hard.engines.engine import DeviceFullError
+    from easy2hard.learning.trainer import NonFiniteLossError
+    from easy2hard.progress import ProgressListener
+    from easy2hard.runs.attempts import CollapseError
+    from easy2hard.runs.disk_space import DiskFullError
+
+    on_interrupt()
+    console = Console()
+    try:
+        with ProgressListener(console) as listener:
+            work(listener)
+    except processes.ElsewhereError as error:
+        if processes.is_main():
+            warn(f"stopped: {error}; `easy2hard resume {out}` goes on from the last checkpoint")
+        raise typer.Exit(1 if processes.is_main() else 0) from None  # the launcher reports the first that fails
+    except KeyboardInterrupt:
+        _only_main()
+        warn(f"stopped and kept: `easy2hard resume {out}` goes on from here")
+        raise typer.Exit(130) from None
+    except DiskFullError as error:
+        warn(f"paused: {error}; `easy2hard resume {out}` goes on from there once space is free")
+        raise typer.Exit(4) from None
+    except CollapseError as error:
+        _only_main()
+        warn(f"stopped by the collapse watch: {error}; every committed round is kept in {out}")
+        raise typer.Exit(3) from None
+    except NonFiniteLossError as error:
+        _only_main()
+        warn(f"diverged: {error}; every committed round is kept in {out}")
+        raise typer.Exit(5) from None
+    except DeviceFullError as error:
+        warn(f"out of memory: {error}; `easy2hard resume {out}` goes on from what is kept")
+        raise typer.Exit(6) from None
+    console.print(f"finished: {out}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _only_main() -> None:
+    """End quietly where it is not this process that reports what all of them know."""
+    if not processes.is_main():
+        raise typer.Exit(0)
+
+
+def on_interrupt() -> None:
+    """Have SIGINT and SIGTERM raise KeyboardInterrupt once; a second one ends this process at once."""
+    import signal
+
+    interrupts = 0
+
+    def interrupt(signum: int, frame: object) -> None:
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts > 1:  # what was kept is on the disk already; the rest is lost, as asked for
+            os._exit(130)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)

@@ -1,0 +1,64 @@
+"""The command sweep."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from easy2hard.cli.app import TRAIN, app
+from easy2hard.cli.arguments import DeviceOption, SetOption, SweepArgument, TaskFileOption
+from easy2hard.cli.output import say, say_table, warn
+from easy2hard.cli.run import on_interrupt
+
+
+@app.command(rich_help_panel=TRAIN)
+def sweep(
+    file: SweepArgument,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="where its runs go; default: runs/NAME")] = None,
+    overrides: SetOption = None,
+    at_once: Annotated[
+        int, typer.Option("--processes", metavar="N", min=1, help="runs at a time, each with its share of the cores")
+    ] = 1,
+    jobs: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="run nothing: write a command line for each run that is left, for a cluster"),
+    ] = None,
+    device: DeviceOption = "auto",
+    task_file: TaskFileOption = None,
+) -> None:
+    """Run an experiment's variants over several seeds, and compare them.
+
+    The same command goes on where it was stopped.
+
+    Example: easy2hard sweep filters-copy --processes 2
+    """
+    from easy2hard.sweep.plan import load_sweep, planned
+
+    asked = load_sweep(file)
+    out = out or Path("runs") / Path(file).stem
+    runs = planned(asked, overrides or [], task_file)
+
+    from rich.table import Table
+
+    from easy2hard.sweep.execute import Laboratory
+    from easy2hard.sweep.results import collect
+
+    laboratory = Laboratory(asked, runs, out, task_file, device)
+    laboratory.check()
+    on_interrupt()
+    try:
+        if jobs is None:
+            laboratory.bring_to_end(at_once, say)
+        else:
+            say(f"{jobs}: {laboratory.write_jobs(jobs)} command lines")
+        found, written, failed = collect(laboratory)
+    except KeyboardInterrupt:
+        warn("stopped and kept: the same command goes on from here")
+        raise typer.Exit(130) from None
+    table = Table(*found.head)
+    for line in found.rows:
+        table.add_row(*line)
+    say_table(table)
+    say(*found.notes, *map(str, written))
+    if jobs is None and failed:
+        raise typer.Exit(1)
