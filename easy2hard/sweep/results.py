@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -116,48 +116,51 @@ def row_of(laboratory: Laboratory, run: Trial, common: int) -> Row:
         common: the difficulty at which the runs on this task are compared.
     """
     state = laboratory.state(run)
-    known = {
-        "run": run.name,
-        "variant": run.variant,
-        "axes": run.axes,
-        "seed": run.seed,
-        "recipe": run.recipe,
-        "overrides": list(run.overrides),
-        "supervised_signals": run.settings.supervised_signals,
-    }
+    row = Row(
+        run=run.name,
+        variant=run.variant,
+        axes=run.axes,
+        seed=run.seed,
+        recipe=run.recipe,
+        overrides=list(run.overrides),
+        status=state.status,
+        reason=state.reason,
+        supervised_signals=run.settings.supervised_signals,
+    )
     if not state.ended:
-        return Row(**known, status=state.status, reason=state.reason)  # type: ignore[arg-type]
+        return row
     try:
         directory = RunDirectory(laboratory.path(run))
         manifest = directory.manifest
         found = outcome(directory, laboratory.sweep.examples, laboratory.sweep.bar, common)
     except Exception as error:  # a third party's oracle, a damaged file
-        return Row(**known, status="failed", reason=f"{type(error).__name__}: {error}")  # type: ignore[arg-type]
-    return Row(**known, status=state.status, reason=state.reason, **_measured(manifest, found, common))  # type: ignore[arg-type]
+        return replace(row, status="failed", reason=f"{type(error).__name__}: {error}")
+    return _measured(row, manifest, found, common)
 
 
-def _measured(manifest: Manifest, found: Outcome, common: int) -> dict[str, object]:
+def _measured(row: Row, manifest: Manifest, found: Outcome, common: int) -> Row:
     def at(difficulty: int) -> float | None:
         there = [each for name, each in found.exact_match.items() if hardest(parse_difficulty(name)) == difficulty]
         return sum(there) / len(there) if there else None
 
-    return {
-        "reach": found.reach,
-        "frontier": manifest.frontier,
-        "at_frontier": at(manifest.frontier),
-        "compared_at": common,
-        "at_compared": at(common),
-        "lowest_precision": found.lowest_precision,
-        "precision": found.precision,
-        "kept": found.kept,
-        "difficulties": found.difficulties,
-        "evaluated": list(found.exact_match),
-        "exact_match": list(found.exact_match.values()),
-        "rounds": len(manifest.rounds) - 1,
-        "steps": sum(record.steps for record in manifest.rounds),
-        "tokens": sum(record.tokens for record in manifest.rounds),
-        "seconds": round(sum(record.seconds for record in manifest.rounds), 1),
-    }
+    return replace(
+        row,
+        reach=found.reach,
+        frontier=manifest.frontier,
+        at_frontier=at(manifest.frontier),
+        compared_at=common,
+        at_compared=at(common),
+        lowest_precision=found.lowest_precision,
+        precision=found.precision,
+        kept=found.kept,
+        difficulties=found.difficulties,
+        evaluated=list(found.exact_match),
+        exact_match=list(found.exact_match.values()),
+        rounds=len(manifest.rounds) - 1,
+        steps=sum(record.steps for record in manifest.rounds),
+        tokens=sum(record.tokens for record in manifest.rounds),
+        seconds=round(sum(record.seconds for record in manifest.rounds), 1),
+    )
 
 
 def parquet(rows: Sequence[Row]) -> bytes:
