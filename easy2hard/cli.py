@@ -12,6 +12,7 @@ import typer
 
 from easy2hard import processes
 from easy2hard.errors import UserError
+from easy2hard.plugins import fenced
 from easy2hard.tasks.base import Difficulty, difficulty_text, parse_difficulty, span
 
 app = typer.Typer(
@@ -63,9 +64,13 @@ SetOption = Annotated[
 TaskArgument = Annotated[
     str, typer.Argument(metavar="TASK", help="a task, one of `easy2hard tasks`", autocompletion=_tasks)
 ]
-TaskFileOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE.py", help="a Python file with a task of your own; it is run as code (docs/tasks.md)"),
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        help="a Python file that adds a task, filter …; it is run as code; repeatable",
+    ),
 ]
 ScaleOption = Annotated[
     str | None,
@@ -89,7 +94,7 @@ def run(
         typer.Option("--blindfold", help="let nothing see a true answer beyond the supervised range; same weights"),
     ] = False,
     device: DeviceOption = "auto",
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Train on the easy range, then climb: label, filter, train, evaluate, round after round.
 
@@ -98,7 +103,7 @@ def run(
     from easy2hard.api import default_out, settings_of
 
     seeds = [f"seed={seed}"] if seed is not None else []
-    settings = settings_of(recipe, [*(overrides or []), *seeds], task_file, scale=scale)
+    settings = settings_of(recipe, [*(overrides or []), *seeds], plugins or [], scale=scale)
     out = out or default_out(recipe, settings, scale)
 
     from easy2hard.runs import rounds
@@ -106,11 +111,11 @@ def run(
     _train(lambda listener: rounds.start(settings, out, listener, blindfold, device), out)
 
 
-def _load_task_file(path: Path | None) -> None:
-    if path is not None:
-        from easy2hard.api import load_task_file
+def _load_plugins(paths: list[Path] | None) -> None:
+    if paths:
+        from easy2hard.api import load_plugins
 
-        load_task_file(path)
+        load_plugins(paths)
 
 
 @app.command()
@@ -121,13 +126,13 @@ def resume(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="the copy, with --from-round")] = None,
     device: DeviceOption = "auto",
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Continue a run from where it was stopped, or from an earlier round in a copy.
 
     Example: easy2hard resume runs/copy-cpu-seed0 --from-round 3 --out runs/again
     """
-    _load_task_file(task_file)
+    _load_plugins(plugins)
     if (from_round is None) != (out is None):
         raise UserError("--from-round and --out: one is given without the other; the copy needs both")
 
@@ -172,7 +177,7 @@ def sweep(
         typer.Option(metavar="FILE", help="run nothing: write a command line for each run that is left, for a cluster"),
     ] = None,
     device: DeviceOption = "auto",
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Run an experiment's variants over several seeds, and compare them; the same command goes on where it stopped.
 
@@ -182,7 +187,7 @@ def sweep(
 
     asked = load_sweep(file)
     out = out or Path("runs") / Path(file).stem
-    runs = planned(asked, overrides or [], task_file)
+    runs = planned(asked, overrides or [], plugins or [])
 
     from rich.console import Console
     from rich.table import Table
@@ -190,7 +195,7 @@ def sweep(
     from easy2hard.sweep.execute import Laboratory
     from easy2hard.sweep.results import collect
 
-    laboratory = Laboratory(asked, runs, out, task_file, device)
+    laboratory = Laboratory(asked, runs, out, plugins or [], device)
     laboratory.check()
     _on_interrupt()
     try:
@@ -280,7 +285,7 @@ def estimate(
     overrides: SetOption = None,
     scale: ScaleOption = None,
     device: DeviceOption = "auto",
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say how long a recipe will take on this machine, by phase, from a measurement of some seconds.
@@ -289,7 +294,7 @@ def estimate(
     """
     from easy2hard.api import settings_of
 
-    settings = settings_of(recipe, overrides or [], task_file, scale=scale)
+    settings = settings_of(recipe, overrides or [], plugins or [], scale=scale)
 
     from easy2hard.runs import estimate
 
@@ -312,16 +317,16 @@ def init(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="the run's seed")] = 0,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="ask nothing: take defaults, replace FILE.toml")] = False,
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Write a recipe for a task that fits your time on this machine, every setting explained.
 
     Example: easy2hard init mine.toml --task reverse --minutes 5 --yes
     """
-    from easy2hard.api import load_task_file
+    from easy2hard.api import load_plugins
     from easy2hard.tasks.registry import task_names
 
-    own = load_task_file(task_file)
+    own = load_plugins(plugins or [])
     task = _asked("task", task, (own or ["copy"])[0], yes, task_names())
     given = _asked("minutes", None if minutes is None else f"{minutes:g}", "10", yes)
     try:
@@ -393,7 +398,7 @@ def evaluate(
     ] = None,
     examples: Annotated[int, typer.Option(min=1, help="prompts for each difficulty")] = 1000,
     device: DeviceOption = "auto",
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure exact match by difficulty: the members' mean and their vote.
@@ -406,11 +411,13 @@ def evaluate(
 
     opened = RunDirectory(run)
     asked = None if difficulties is None else parse_difficulties(difficulties)
-    _load_task_file(task_file)
+    _load_plugins(plugins)
 
     from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy, evaluate_run
     from easy2hard.runs.experiment import Experiment
+    from easy2hard.runs.origins import restore
 
+    restore(opened)
     settings = opened.settings
     reserved = settings.evaluation.reserved
     if examples > reserved:
@@ -449,7 +456,7 @@ def solve(
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="prompts in the task's form")],
     member: Annotated[int | None, typer.Option(metavar="I", min=0, help="ask one member instead of the vote")] = None,
     device: DeviceOption = "auto",
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer prompts with a trained run, by the members' vote.
@@ -458,7 +465,7 @@ def solve(
     """
     from easy2hard.api import Run
 
-    answers = Run(run, task_file).solve(prompts, member, device)
+    answers = Run(run, plugins or []).solve(prompts, member, device)
     if as_json:
         print(json.dumps([{key: getattr(each, key) for key in ("prompt", "answer", "confidence")} for each in answers]))
         return
@@ -476,13 +483,13 @@ def plot(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help=".pdf, .svg or .png; default: RUN/NAME.pdf, of several NAME.pdf")
     ] = None,
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Draw a figure for a paper; runs that differ in their seed alone become a mean with its range.
 
     Example: easy2hard plot runs/copy-cpu-seed0 --figure labels --out labels.pdf
     """
-    _load_task_file(task_file)
+    _load_plugins(plugins)
 
     from easy2hard.report.figures import plot_runs
 
@@ -499,13 +506,13 @@ def report(
         Path | None,
         typer.Option(metavar="FILE.html", help="the page; default: RUN/report.html, of several runs report.html"),
     ] = None,
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Write one page that opens offline: how far, can the labels be trusted, what went wrong, what it cost.
 
     Example: easy2hard report runs/copy-cpu-seed0 runs/copy-cpu-seed1 --out copy.html
     """
-    _load_task_file(task_file)
+    _load_plugins(plugins)
 
     from easy2hard.report.page import write_report
 
@@ -558,7 +565,7 @@ def list_runs(
 
 
 @app.command()
-def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOption = False) -> None:
+def audit(run: RunArgument, plugins: PluginOption = None, as_json: JsonOption = False) -> None:
     """Join the oracle to a run's labels, after the fact: precision and recall per round, difficulty and filter.
 
     Example: easy2hard audit runs/copy-cpu-seed0
@@ -568,8 +575,8 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
     from easy2hard.runs.manifest import RunDirectory
 
     opened = RunDirectory(run)
-    _load_task_file(task_file)
-    oracle = Experiment(opened.settings).oracle
+    _load_plugins(plugins)
+    oracle = Experiment(opened.settings, reading=True).oracle
     rows = [
         {
             "round": record.round,
@@ -654,7 +661,7 @@ def export(
         bool, typer.Option("--adapter", help="write the LoRA adapters alone instead of merging them")
     ] = False,
     labels: Annotated[bool, typer.Option("--labels", help="write the labels as a dataset instead of a model")] = False,
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Write a member as a checkpoint that transformers loads, or all labels as a dataset that datasets loads.
 
@@ -663,7 +670,7 @@ def export(
     from easy2hard.runs.manifest import RunDirectory
 
     opened = RunDirectory(run)
-    _load_task_file(task_file)
+    _load_plugins(plugins)
 
     from easy2hard.runs.export import export_labels, export_model
 
@@ -688,7 +695,7 @@ def sample(
     kind: Annotated[
         str, typer.Option(metavar="KIND", help="evaluation, or as drawn for labels, supervised or the hard split: hard")
     ] = "evaluation",
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Print prompts of a task, one a line.
 
@@ -701,7 +708,7 @@ def sample(
         wanted = parse_difficulty(difficulty)
     except ValueError as error:
         raise UserError(f"--difficulty: {error}") from error
-    _load_task_file(task_file)
+    _load_plugins(plugins)
     loaded = load_task(task, _parse_options(options or []))
     if isinstance(wanted, tuple) and not isinstance(loaded.supervised_difficulties(2)[0], tuple):
         raise UserError(f"--difficulty {difficulty}: the difficulty of task {task} is one number")
@@ -728,21 +735,21 @@ def _parse_options(options: list[str]) -> dict[str, int]:
 
 
 @app.command()
-def oracle(task: TaskArgument, task_file: TaskFileOption = None) -> None:
+def oracle(task: TaskArgument, plugins: PluginOption = None) -> None:
     """Read prompts on standard input, print their true answers, one a line.
 
     Example: echo '1368+9661=' | easy2hard oracle reverse-addition
     """
     from easy2hard.tasks.registry import load_oracle, load_task
 
-    _load_task_file(task_file)
+    _load_plugins(plugins)
     answers = load_oracle(load_task(task)).solve_texts(sys.stdin.read().splitlines())
     if answers:
         print("\n".join(answers))
 
 
 @app.command()
-def check(task: TaskArgument, task_file: TaskFileOption = None) -> None:
+def check(task: TaskArgument, plugins: PluginOption = None) -> None:
     """Read lines `prompt<TAB>answer`, print `right` or `wrong: reason` for each.
 
     Example: printf '24=\\t42\\n' | easy2hard check reverse
@@ -750,7 +757,7 @@ def check(task: TaskArgument, task_file: TaskFileOption = None) -> None:
     from easy2hard.tasks.oracle import Checker
     from easy2hard.tasks.registry import load_oracle, load_task
 
-    _load_task_file(task_file)
+    _load_plugins(plugins)
     checker = Checker(load_oracle(load_task(task)))
     prompts, answers = [], []
     for number, line in enumerate(sys.stdin.read().splitlines(), start=1):
@@ -768,16 +775,16 @@ def tasks(
     check: Annotated[
         str | None, typer.Option(metavar="NAME", help="check that a task keeps the contract of docs/tasks.md")
     ] = None,
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """List the tasks, those of installed packages included, or check one of them.
 
-    Example: easy2hard tasks --check sort-digits --task-file examples/sort_digits.py
+    Example: easy2hard tasks --check sort-digits --plugin examples/sort_digits.py
     """
     from easy2hard.tasks.contract import check_contract
     from easy2hard.tasks.registry import load_oracle, load_task, task_names
 
-    _load_task_file(task_file)
+    _load_plugins(plugins)
     if check is not None:
         task = load_task(check)
         check_contract(task, load_oracle(task))
@@ -790,6 +797,44 @@ def tasks(
             print(f"{name:<24}  cannot be loaded: {error}")
             continue
         print(f"{name:<24}  {task.example:<18}  {task.summary}")
+
+
+@app.command("plugins")
+def list_plugins(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="what is called so; default: all")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="check that they keep the contracts of docs/extending.md")
+    ] = False,
+    plugins: PluginOption = None,
+) -> None:
+    """List tasks, filters, schedules and position schemes, those of installed packages included, or check them.
+
+    Example: easy2hard plugins --check repeats --plugin examples/repeats.py
+    """
+    from easy2hard.contracts import check_thing
+    from easy2hard.runs.origins import KINDS
+
+    _load_plugins(plugins)
+    found = [(kind, each) for kind in KINDS for each in kind.names() if name in (None, each)]
+    if not found:
+        raise UserError(f"plugins {name}: nothing is called so (`easy2hard plugins` lists all)")
+    broken = False
+    for kind, each in found:
+        try:
+            thing = kind.find(each)
+            if check:
+                check_thing(thing)
+        except UserError as error:
+            if name is not None:
+                raise
+            print(f"{kind.base.kind:<16} {each:<24} {error}")  # a broken package must not hide the other things
+            broken = True
+            continue
+        origin = kind.origin(each)
+        where = origin.source if origin else "built in"
+        print(f"{kind.base.kind:<16} {each:<24} {'keeps the contract' if check else where}")
+    if check and broken:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -851,11 +896,13 @@ def _main() -> None:
     if not processes.is_main():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
     try:
-        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        with fenced():
+            code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
         _fail(str(error))
     except _UsageError as error:
-        _fail(error.format_message())
+        new = "; it is --plugin now" if "--task-file" in error.format_message() else ""
+        _fail(f"{error.format_message()}{new}")
     except typer.Abort:
         sys.exit(130)
     except UnicodeDecodeError as error:
