@@ -55,9 +55,13 @@ TaskArgument = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="replace a setting; repeatable")
 ]
-TaskFileOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE.py", help="a Python file with a task of your own; it is run as code (docs/tasks.md)"),
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        help="a Python file that adds a task, filter …; it is run as code; repeatable",
+    ),
 ]
 ScaleOption = Annotated[
     str | None,
@@ -69,9 +73,10 @@ DeviceOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
-def load_task_file(path: Path | None) -> None:
-    """Make the tasks of a file known, where one is given."""
-    if path is not None:
-        from easy2hard.api import load_task_file
+def load_plugins(paths: list[Path] | None) -> list[str]:
+    """Make known what plug-in files add, where some are given; return the names of their tasks."""
+    if not paths:
+        return []
+    from easy2hard.api import load_plugins as load
 
-        load_task_file(path)
+    return load(paths)
