@@ -108,7 +108,7 @@ def test_labels_need_an_oracle_and_damage_is_said(tmp_path: Path) -> None:
         return [label("1$2=", "1$2")]
 
     run = full_run(tmp_path / "run", task="no such $task$", labels=labels)
-    with pytest.raises(UserError, match="no such task"):
+    with pytest.raises(UserError, match="no oracle"):
         plot_runs([run.path], "labels", tmp_path / "out.pdf")
     run.training_path(1).unlink()
     assert plot_runs([run.path], "overview", tmp_path / "out.svg") == [f"{run.path}: training/round-001.csv: missing"]

@@ -137,7 +137,7 @@ def test_everything_of_a_run_is_text(tmp_path: Path) -> None:
     page = Page(text)
     assert page.text.count("<script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}&lt;") > 6
     assert "run <i>" in page.text
-    assert "no such task" in page.text
+    assert "no oracle" in page.text
     assert "Label precision: " not in " ".join(filter(None, page.titles()))
     other = full_run(tmp_path / "other", seed=1, task=HOSTILE, labels=labels)
     assert_harmless(render([read_run(run.path), read_run(other.path)]))
