@@ -6,7 +6,7 @@ from functools import partial
 from itertools import accumulate
 
 from easy2hard.report.chart import Axis, Bars, Chart, Line, Map, Mark
-from easy2hard.report.compare import Group, group_lines, spread_line
+from easy2hard.report.compare import RunGroup, group_lines, spread_line
 from easy2hard.report.rundata import RoundData
 from easy2hard.report.series import (
     after_filter,
@@ -31,7 +31,7 @@ PHASES = ("label", "train", "evaluate")
 FLOORS = (0.999, 0.998, 0.995, 0.99, 0.98, 0.95, 0.9, 0.8, 0.5, 0.0)
 """Where an axis of shares may begin."""
 
-Groups = Sequence[Group]
+Groups = Sequence[RunGroup]
 
 ROUND = Axis("round", whole=True)
 
@@ -100,7 +100,7 @@ def accuracy_chart(groups: Groups, last: bool = False) -> Chart:
     )
 
 
-def map_chart(group: Group, of: str = "") -> Chart:
+def map_chart(group: RunGroup, of: str = "") -> Chart:
     """Return accuracy by round and difficulty: the mean of a group's runs. ``of`` ends the title."""
     run = group.runs[0]
     rows = {

@@ -10,14 +10,14 @@ from easy2hard.report.rundata import RoundData, RunData
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs of the same settings."""
 
     name: str
     runs: list[RunData]
 
 
-def groups_of(runs: Sequence[RunData]) -> list[Group]:
+def groups_of(runs: Sequence[RunData]) -> list[RunGroup]:
     """Return the groups in the order of their first runs; a run whose settings cannot be read is alone."""
     found: dict[str, list[RunData]] = {}
     for index, run in enumerate(runs):
@@ -25,11 +25,11 @@ def groups_of(runs: Sequence[RunData]) -> list[Group]:
         if run.settings:
             key = run.settings.model_copy(update={"seed": 0, "description": ""}).to_toml()
         found.setdefault(key, []).append(run)
-    groups: list[Group] = []
+    groups: list[RunGroup] = []
     for members in found.values():
         name = _common_name([run.name for run in members])
         taken = [group.name for group in groups]
-        groups.append(Group(name if name not in taken else f"{name} ({len(groups) + 1})", members))
+        groups.append(RunGroup(name if name not in taken else f"{name} ({len(groups) + 1})", members))
     return groups
 
 
@@ -43,7 +43,7 @@ def _common_name(names: Sequence[str]) -> str:
     return f"{common or names[0]} ({len(names)} seeds)"
 
 
-def differing_settings(groups: Sequence[Group]) -> list[tuple[str, list[str]]]:
+def differing_settings(groups: Sequence[RunGroup]) -> list[tuple[str, list[str]]]:
     """Return the settings in which groups differ, and the value of each group."""
     flat = [flattened(group.runs[0]) for group in groups]
     keys = dict.fromkeys(key for each in flat for key in each)
@@ -83,7 +83,7 @@ def by_round(run: RunData, value: Callable[[RoundData], float | None]) -> dict[f
     return {x: y for x, y in found.items() if y is not None}
 
 
-def group_lines(groups: Sequence[Group], value: Callable[[RoundData], float | None]) -> list[Line]:
+def group_lines(groups: Sequence[RunGroup], value: Callable[[RoundData], float | None]) -> list[Line]:
     """Return a line over rounds for each group."""
     return [
         spread_line(group.name, style, [by_round(run, value) for run in group.runs])

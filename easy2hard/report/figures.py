@@ -9,12 +9,12 @@ import matplotlib.pyplot as plt
 from easy2hard.errors import UserError
 from easy2hard.report import charts, paper
 from easy2hard.report.chart import Chart
-from easy2hard.report.compare import Group, groups_of
+from easy2hard.report.compare import RunGroup, groups_of
 from easy2hard.report.rundata import read_run
 from easy2hard.report.series import is_one_run
 
 FORMATS = (".pdf", ".svg", ".png")
-Groups = Sequence[Group]
+Groups = Sequence[RunGroup]
 
 
 def _accuracy(groups: Groups) -> Chart:

@@ -17,7 +17,7 @@ from easy2hard.errors import UserError
 from easy2hard.evaluation.audit import FALLEN, first_fall
 from easy2hard.report.chart import Chart, number
 from easy2hard.report.charts import accuracy_charts, cost_charts, label_charts, training_charts
-from easy2hard.report.compare import Group, differing_settings, flattened, groups_of, range_text
+from easy2hard.report.compare import RunGroup, differing_settings, flattened, groups_of, range_text
 from easy2hard.report.examples import Example, newest
 from easy2hard.report.mazes import draw_maze
 from easy2hard.report.rundata import LABELS, RunData, read_run
@@ -119,7 +119,7 @@ def render(runs: Sequence[RunData], comparison: Comparison | None = None) -> str
     )
 
 
-def _sections(groups: Sequence[Group], runs: Sequence[RunData]) -> list[Section]:
+def _sections(groups: Sequence[RunGroup], runs: Sequence[RunData]) -> list[Section]:
     reasons = dict.fromkeys(f"{run.name}: {run.judged}" if len(runs) > 1 else run.judged for run in runs if run.judged)
     missing = "".join(f"Label precision is left out ({reason}). " for reason in reasons)
     sampled = (
@@ -135,7 +135,7 @@ def _sections(groups: Sequence[Group], runs: Sequence[RunData]) -> list[Section]
     ]
 
 
-def _headline(group: Group) -> str:
+def _headline(group: RunGroup) -> str:
     """Return how far the runs of a group came, in a sentence."""
     run = group.runs[0]
     taught = f"{run.manifest.task}: supervised to {run.extent(run.supervised)}" if run.supervised else run.manifest.task
@@ -154,7 +154,7 @@ def _headline(group: Group) -> str:
     return f"{taught}, now at least 99\u00a0% to {run.extent(reaches[0]) if run.pairs else reaches[0]}{beyond}"
 
 
-def _trust(group: Group) -> str:
+def _trust(group: RunGroup) -> str:
     """Return what is known of the labels, in a sentence or two."""
     audited = [run for run in group.runs if any(each.audit for each in run.rounds)]
     if not audited:
@@ -207,7 +207,7 @@ def _cards(run: RunData) -> list[tuple[str, str]]:
     ]
 
 
-def _run_row(group: Group, run: RunData) -> list[str]:
+def _run_row(group: RunGroup, run: RunData) -> list[str]:
     records = [each.record for each in run.rounds]
     proposed = sum(r.proposed for r in records)
     return [
@@ -310,7 +310,7 @@ def _examples(run: RunData) -> list[Shown]:
     ]
 
 
-def _common(groups: Sequence[Group]) -> dict[str, str]:
+def _common(groups: Sequence[RunGroup]) -> dict[str, str]:
     """Return the settings that all runs of a comparison share."""
     first, *others = [flattened(group.runs[0]) for group in groups]
     return {k: v for k, v in first.items() if k not in ("seed", "description") and all(o.get(k) == v for o in others)}

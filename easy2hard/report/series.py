@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from easy2hard.evaluation.audit import BINS
-from easy2hard.report.compare import Group
+from easy2hard.report.compare import RunGroup
 from easy2hard.report.rundata import RoundData, RunData
 from easy2hard.runs.manifest import RoundRecord
 from easy2hard.tasks.base import hardest, parse_difficulty
@@ -97,6 +97,6 @@ def after_filter(name: str) -> str:
     return "of all that ended" if name == "unfinished" else f"after {name}"
 
 
-def is_one_run(groups: Sequence[Group]) -> bool:
+def is_one_run(groups: Sequence[RunGroup]) -> bool:
     """Return whether it is one run alone."""
     return len(groups) == 1 and len(groups[0].runs) == 1

@@ -14,7 +14,7 @@ from whole_runs import full_run
 from easy2hard.report import paper, svg
 from easy2hard.report.chart import Axis, Bars, Chart, Line, Map, Mark
 from easy2hard.report.charts import accuracy_charts, cost_charts, label_charts, training_charts
-from easy2hard.report.compare import Group, groups_of
+from easy2hard.report.compare import RunGroup, groups_of
 from easy2hard.report.rundata import read_run
 
 values = st.floats(0, 1)
@@ -25,13 +25,13 @@ lines = st.lists(
 )
 
 
-def groups(folder: Path, seeds: int = 1, **others: Any) -> list[Group]:
+def groups(folder: Path, seeds: int = 1, **others: Any) -> list[RunGroup]:
     runs = [full_run(folder / f"run-seed{seed}", seed=seed) for seed in range(seeds)]
     runs += [full_run(folder / name, steps=steps) for name, steps in others.items()]
     return groups_of([read_run(run.path) for run in runs])
 
 
-def all_charts(of: list[Group]) -> list[Chart]:
+def all_charts(of: list[RunGroup]) -> list[Chart]:
     return [*accuracy_charts(of), *label_charts(of), *training_charts(of), *cost_charts(of)]
 
 
@@ -82,7 +82,7 @@ def test_every_chart_of_a_run_has_both_pictures_and_a_table(tmp_path: Path, of: 
 
 
 def test_of_one_run_a_line_is_a_filter_and_of_several_a_group(tmp_path: Path) -> None:
-    def shown(of: list[Group], title: str) -> list[str]:
+    def shown(of: list[RunGroup], title: str) -> list[str]:
         [chart] = [chart for chart in label_charts(of) if chart.title == title]
         return [line.name for line in chart.lines]
 

@@ -15,6 +15,7 @@ from helpers import Silent
 from easy2hard.errors import UserError
 from easy2hard.runs import disk_space, label_phase, rounds
 from easy2hard.runs.disk_space import DiskFullError, usage
+from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import Manifest
 from easy2hard.runs.store import Store
 from easy2hard.settings.recipes import load_recipe
@@ -97,7 +98,7 @@ def test_a_model_that_does_not_fit_into_memory_is_not_begun(
 
 def test_room_is_looked_at_before_every_round(whole: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Room for round 1 and not for the rest is a warning; no room for round 2 is a pause."""
-    one, rest = (rounds._space_needed(whole.settings, 1, last) for last in (1, None))
+    one, rest = (rounds._space_needed(Experiment(whole.settings), 1, last) for last in (1, None))
     assert one < rest
 
     class Noted(Silent):
@@ -124,11 +125,11 @@ def test_room_is_looked_at_before_every_round(whole: Store, tmp_path: Path, monk
 
 def test_what_is_needed_is_what_is_taken(whole: Store) -> None:
     """Without the checkpoints, which are gone when a run has ended."""
-    asked = rounds._space_needed(whole.settings)
+    asked = rounds._space_needed(Experiment(whole.settings))
     assert 0.3 * asked < usage(whole.path)["all"] < 1.3 * asked
-    parts = [rounds._space_needed(whole.settings, number, number) for number in range(3)]
+    parts = [rounds._space_needed(Experiment(whole.settings), number, number) for number in range(3)]
     assert parts[0] < parts[1] == parts[2]
-    assert max(parts) < rounds._space_needed(whole.settings, 1) < asked < sum(parts)
+    assert max(parts) < rounds._space_needed(Experiment(whole.settings), 1) < asked < sum(parts)
 
 
 def test_du_adds_up(whole: Store, cli: Callable[..., CompletedProcess[str]]) -> None:
