@@ -1,6 +1,6 @@
 """easy2hard: transformers that teach themselves harder instances of a task than they were taught.
 
-``run``, ``Run`` and ``UserError`` are here once they are asked for: importing the package itself imports nothing.
+What is in ``__all__`` is here once it is asked for: importing the package itself imports nothing.
 """
 
 from importlib import import_module
@@ -9,16 +9,45 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from easy2hard.api import Answer, Run, run
     from easy2hard.errors import UserError
+    from easy2hard.improvement.schedules import Schedule
+    from easy2hard.models.positions import Positions
+    from easy2hard.settings.filters import Filter, LearnedFilter
+    from easy2hard.tasks.base import Task
+    from easy2hard.tasks.oracle import Oracle
 
 __version__ = "0.2.0.dev0"
-__all__ = ["Answer", "Run", "UserError", "__version__", "run"]
+_HOMES = {
+    "Answer": "api",
+    "Filter": "settings.filters",
+    "LearnedFilter": "settings.filters",
+    "Oracle": "tasks.oracle",
+    "Positions": "models.positions",
+    "Run": "api",
+    "Schedule": "improvement.schedules",
+    "Task": "tasks.base",
+    "UserError": "errors",
+    "run": "api",
+}
+__all__ = [
+    "Answer",
+    "Filter",
+    "LearnedFilter",
+    "Oracle",
+    "Positions",
+    "Run",
+    "Schedule",
+    "Task",
+    "UserError",
+    "__version__",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-    return getattr(import_module("easy2hard.api"), name)
+    return getattr(import_module(f"easy2hard.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

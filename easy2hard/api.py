@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from easy2hard.runs.experiment import Experiment
     from easy2hard.runs.listener import Listener
 
+Plugins = str | Path | Sequence[str | Path]
+"""Python files that add something (docs/extending.md); one, or several."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -46,17 +49,17 @@ class Run:
 
     Args:
         path: the run directory.
-        task_file: the Python file of its task, where it is not built in or installed; it is run as code.
+        plugins: Python files that add something which the run uses and does not find by itself; they are run as code.
 
     Raises:
-        UserError: ``path`` is not a run directory, or the task file is no such file.
+        UserError: ``path`` is not a run directory, or a plug-in cannot be loaded.
     """
 
-    def __init__(self, path: str | Path, task_file: str | Path | None = None) -> None:
+    def __init__(self, path: str | Path, plugins: Plugins = ()) -> None:
         self._directory = RunDirectory(Path(path))
         self._experiments: dict[str, Experiment] = {}
         self._weights: tuple[str, str] | None = None  # what was loaded last, by digest and device
-        load_task_file(task_file)
+        load_plugins(plugins)
 
     def __repr__(self) -> str:
         manifest = self.manifest
@@ -208,8 +211,10 @@ class Run:
     def _experiment(self, device: str = "auto") -> "Experiment":
         """Return what the run is made of, put together once for each device."""
         from easy2hard.runs.experiment import Experiment
+        from easy2hard.runs.origins import restore
 
         if device not in self._experiments:
+            restore(self._directory)
             self._experiments[device] = Experiment(self.settings, device)
         return self._experiments[device]
 
@@ -228,7 +233,7 @@ def run(
     out: str | Path | None = None,
     *,
     blindfold: bool = False,
-    task_file: str | Path | None = None,
+    plugins: Plugins = (),
     progress: bool = True,
     scale: str | None = None,
     device: str = "auto",
@@ -240,7 +245,7 @@ def run(
         recipe: a shipped recipe or the path of a TOML file.
         out: the run directory, which must not be in use; default ``runs/RECIPE-seedN``.
         blindfold: let nothing see a true answer beyond the supervised range.
-        task_file: a Python file with a task of your own; it is run as code.
+        plugins: Python files that add tasks, filters, schedules or position schemes; they are run as code.
         progress: show what happens.
         scale: ``"laptop"`` brings the recipe to the size of one (docs/scale.md).
         device: where it computes: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -253,7 +258,7 @@ def run(
             there is.
         DiskFullError: the disk is full; :meth:`Run.resume` goes on once there is room.
     """
-    settings = settings_of(recipe, task_file=task_file, values=overrides, scale=scale)
+    settings = settings_of(recipe, plugins=plugins, values=overrides, scale=scale)
     path = Path(out) if out is not None else default_out(recipe, settings, scale)
 
     from easy2hard.runs import rounds
@@ -265,23 +270,23 @@ def run(
 def settings_of(
     recipe: str | Path,
     overrides: Sequence[str] = (),
-    task_file: str | Path | None = None,
+    plugins: Plugins = (),
     values: dict[str, Any] | None = None,
     scale: str | None = None,
 ) -> Settings:
-    """Return a recipe's settings with its replacements; a task file with one task brings that task's name.
+    """Return a recipe's settings with its replacements; plug-ins with one task bring that task's name.
 
     Args:
         recipe: a shipped recipe or the path of a TOML file.
         overrides: ``section.key=value`` texts.
-        task_file: a Python file with a task.
+        plugins: Python files that add something.
         values: values by setting, two underscores for a dot.
         scale: a size to bring the recipe to before anything is replaced.
 
     Raises:
         UserError: naming the setting that is not allowed.
     """
-    names = load_task_file(task_file)
+    names = load_plugins(plugins)
     own = [f"task.name={names[0]}"] if len(names) == 1 else []
     replaced = {name.replace("__", "."): value for name, value in (values or {}).items()}
     return load_recipe(str(recipe), [*own, *overrides], replaced, scale)
@@ -292,18 +297,19 @@ def default_out(recipe: str | Path, settings: Settings, scale: str | None = None
     return Path("runs") / f"{Path(recipe).stem}{f'-{scale}' if scale else ''}-seed{settings.seed}"
 
 
-def load_task_file(path: str | Path | None) -> list[str]:
-    """Make the tasks of a Python file known, which is run as code, and return their names; none where path is None.
+def load_plugins(paths: Plugins) -> list[str]:
+    """Run Python files that add something, and return the names of the tasks among what they define.
 
     Raises:
-        UserError: the file is missing, fails, or defines no task.
+        UserError: a file is missing, fails, or defines nothing that can be added.
     """
-    if path is None:
-        return []
+    from easy2hard.plugins import load_file
+    from easy2hard.tasks.oracle import Oracle
+    from easy2hard.tasks.registry import TASKS
 
-    from easy2hard.tasks import registry
-
-    return registry.load_task_file(Path(path))
+    files = [paths] if isinstance(paths, str | Path) else paths
+    things = [thing for path in files for thing in load_file(Path(path))]
+    return [name for thing in things if issubclass(thing, Oracle) and (name := thing.extension_name()) in TASKS.names()]
 
 
 def _listening(progress: bool, work: Callable[["Listener"], object]) -> None:

@@ -1,6 +1,6 @@
 """Sort the digits of a string: ``3120=`` -> ``0123``. A whole task of your own; see docs/tasks.md.
 
-easy2hard run copy-vote-cpu --task-file examples/sort_digits.py --out runs/sort
+easy2hard run copy-vote-cpu --plugin examples/sort_digits.py --out runs/sort
 """
 
 import re

@@ -22,12 +22,12 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
+from easy2hard.plugins import load_file
 from easy2hard.runs.export import export_model
 from easy2hard.runs.final_evaluation import outcome
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.store import Store
 from easy2hard.settings.recipes import parse_settings
-from easy2hard.tasks.registry import load_task_file
 from studies.common import bring_to_end
 
 EASY = 3
@@ -78,7 +78,7 @@ def run(out: Path, values: dict[str, Any]) -> RunDirectory:
 
 def pretrained(out: Path, scale: float) -> Path:
     """Return the folder of the model that has learned the two related tasks."""
-    load_task_file(Path(__file__).with_name("related.py"))
+    load_file(Path(__file__).with_name("related.py"))
     values = recipe("related", 4, PRETRAINING, 0, scale, seed=0)
     values["optimiser"] = {"name": "muon"}
     related = run(out / "related", values)

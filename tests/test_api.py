@@ -122,6 +122,6 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         easy2hard.Run(tmp_path)
 
 
-def test_a_task_file_names_the_task(tmp_path: Path) -> None:
-    settings = settings_of("smoke", task_file=Path(__file__).parents[1] / "examples" / "sort_digits.py")
+def test_a_plug_in_with_one_task_names_it(tmp_path: Path) -> None:
+    settings = settings_of("smoke", plugins=Path(__file__).parents[1] / "examples" / "sort_digits.py")
     assert settings.task.name == "sort-digits"

@@ -20,7 +20,9 @@ LABELLING = ["proposals", "labeller", "filters", "schedules", "ledger"]
 @pytest.mark.parametrize("modules", [[name] for name in LABELLING] + [LABELLING], ids="+".join)
 def test_labelling_never_loads_what_knows_an_answer(modules: list[str]) -> None:
     imports = ", ".join(f"easy2hard.improvement.{name}" for name in modules)
-    code = f"import sys, {imports}; print(*(name for name in sys.modules if name.startswith('easy2hard')))"
+    found = "; ".join(f"plugins.{kind}.built_in" for kind in ("FILTERS", "SCHEDULES", "POSITIONS"))
+    code = f"import sys, {imports}; from easy2hard import plugins; {found}; "
+    code += "print(*(name for name in sys.modules if name.startswith('easy2hard')))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert f"easy2hard.improvement.{modules[0]}" in loaded
     forbidden = ("evaluation", "learning.batches", "tasks.")

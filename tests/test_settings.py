@@ -147,7 +147,10 @@ def test_an_unknown_key_is_named_with_the_keys_of_its_section(section: str, key:
     [
         (["section.nokey=1"], ["section: unknown setting", *Settings.model_fields]),
         (["labels.filters=[{name='vote', share=1.0}]"], ["filters", "share", "allowed: name, threshold"]),
-        (["labels.filters=[{name='votes'}]"], ["labels.filters", "'votes'", "'none', 'vote', 'confidence'"]),
+        (
+            ["labels.filters=[{name='votes'}]"],
+            ["labels.filters", "'votes'", "none, parts, twin, verifier, vote"],
+        ),
         (["labels.filters=[{name='confidence'}]"], ["labels.filters", "either keep or threshold"]),
         (["labels.filters=[{name='confidence', keep=0.5, threshold=0.5}]"], ["either keep or threshold"]),
         (["model.preset=huge"], ["model.preset = 'huge'", "'tiny', 'small' or 'paper'"]),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from easy2hard import plugins
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.store import Store
 from easy2hard.tasks import registry
@@ -115,7 +116,7 @@ def test_a_soak_kills_resumes_and_compares(tmp_path: Path, monkeypatch: pytest.M
 def test_pretraining_is_compared_with_a_start_from_scratch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(registry, "_FROM_FILES", {})  # the study brings a task of its own
+    monkeypatch.setattr(plugins, "_loaded", {})  # the study brings a task of its own
     options = ["--seeds", "0", "--rounds", "1", "--scale", "0.02", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["pretraining", *options])
     pretraining.main()
@@ -135,8 +136,8 @@ def test_pretraining_is_compared_with_a_start_from_scratch(
 
 def test_the_related_tasks_are_solved_whatever_comes_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy of two digits and a sum of one are prompts of one length."""
-    monkeypatch.setattr(registry, "_FROM_FILES", {})
-    registry.load_task_file(Path(pretraining.__file__).with_name("related.py"))
+    monkeypatch.setattr(plugins, "_loaded", {})
+    plugins.load_file(Path(pretraining.__file__).with_name("related.py"))
     task = registry.load_task("related")
     prompts = np.concatenate([tokens for _, tokens in task.encode(["86+=", "52+=", "1+6=", "8+9="])])
     answers = registry.load_oracle(task).solve(prompts)

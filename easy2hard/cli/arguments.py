@@ -55,9 +55,9 @@ TaskArgument = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="replace a setting; repeatable")
 ]
-TaskFileOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE.py", help="a Python file with a task of your own; it is run as code (docs/tasks.md)"),
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE.py", help="a Python file that adds a task, filter …; it is run as code"),
 ]
 ScaleOption = Annotated[
     str | None,
@@ -69,9 +69,9 @@ DeviceOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
-def load_task_file(path: Path | None) -> None:
-    """Make the tasks of a file known, where one is given."""
-    if path is not None:
-        from easy2hard.api import load_task_file
+def load_plugins(paths: list[Path] | None) -> None:
+    """Make what files add known, where some are given."""
+    if paths:
+        from easy2hard import api
 
-        load_task_file(path)
+        api.load_plugins(paths)

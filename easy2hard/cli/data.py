@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from easy2hard.cli.app import DATA, app
-from easy2hard.cli.arguments import ShippedArgument, TaskArgument, TaskFileOption, load_task_file
+from easy2hard.cli.arguments import PluginOption, ShippedArgument, TaskArgument, load_plugins
 from easy2hard.cli.output import say
 from easy2hard.errors import UserError
 
@@ -17,18 +17,18 @@ def tasks(
     check: Annotated[
         str | None, typer.Option(metavar="NAME", help="check that a task keeps the contract of docs/tasks.md")
     ] = None,
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """List the tasks, or check that one keeps its contract.
 
     Tasks of installed packages are included.
 
-    Example: easy2hard tasks --check sort-digits --task-file examples/sort_digits.py
+    Example: easy2hard tasks --check sort-digits --plugin examples/sort_digits.py
     """
     from easy2hard.tasks.contract import check_contract
     from easy2hard.tasks.registry import load_oracle, load_task, task_names
 
-    load_task_file(task_file)
+    load_plugins(plugins)
     if check is not None:
         task = load_task(check)
         check_contract(task, load_oracle(task))
@@ -41,6 +41,44 @@ def tasks(
             say(f"{name:<24}  cannot be loaded: {error}")
             continue
         say(f"{name:<24}  {task.example:<18}  {task.summary}")
+
+
+@app.command("plugins", rich_help_panel=DATA)
+def list_plugins(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="what is called so; default: all")] = None,
+    check: Annotated[bool, typer.Option("--check", help="check the contracts of docs/extending.md")] = False,
+    plugins: PluginOption = None,
+) -> None:
+    """List what can be chosen or added, or check that it keeps its contract.
+
+    Tasks, filters, schedules and position schemes; those of installed packages are included.
+
+    Example: easy2hard plugins --check repeats --plugin examples/repeats.py
+    """
+    from easy2hard.contracts import check_thing
+    from easy2hard.runs.origins import KINDS
+
+    load_plugins(plugins)
+    found = [(kind, each) for kind in KINDS for each in kind.names() if name in (None, each)]
+    if not found:
+        raise UserError(f"plugins {name}: nothing is called so (`easy2hard plugins` lists all)")
+    broken = False
+    for kind, each in found:
+        try:
+            thing = kind.find(each)
+            if check:
+                check_thing(thing)
+        except UserError as error:
+            if name is not None:
+                raise
+            say(f"{kind.base.kind:<16} {each:<24} {error}")  # a broken package must not hide the other things
+            broken = True
+            continue
+        origin = kind.origin(each)
+        where = origin.source if origin else "built in"
+        say(f"{kind.base.kind:<16} {each:<24} {'keeps the contract' if check else where}")
+    if check and broken:
+        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel=DATA)
@@ -71,7 +109,7 @@ def sample(
     kind: Annotated[
         str, typer.Option(metavar="KIND", help="evaluation, or as drawn for labels, supervised or the hard split: hard")
     ] = "evaluation",
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Print prompts of a task, one a line.
 
@@ -81,7 +119,7 @@ def sample(
     from easy2hard.tasks.base import difficulty_text
     from easy2hard.tasks.registry import load_task
 
-    load_task_file(task_file)
+    load_plugins(plugins)
     loaded = load_task(task, _parse_options(options or []))
     try:
         wanted = loaded.parse_difficulty(difficulty)
@@ -110,19 +148,19 @@ def _parse_options(options: list[str]) -> dict[str, int]:
 
 
 @app.command(rich_help_panel=DATA)
-def oracle(task: TaskArgument, task_file: TaskFileOption = None) -> None:
+def oracle(task: TaskArgument, plugins: PluginOption = None) -> None:
     """Answer prompts of standard input truly, one a line.
 
     Example: echo '1368+9661=' | easy2hard oracle reverse-addition
     """
     from easy2hard.tasks.registry import load_oracle, load_task
 
-    load_task_file(task_file)
+    load_plugins(plugins)
     say(*load_oracle(load_task(task)).solve_texts(sys.stdin.read().splitlines()))
 
 
 @app.command(rich_help_panel=DATA)
-def check(task: TaskArgument, task_file: TaskFileOption = None) -> None:
+def check(task: TaskArgument, plugins: PluginOption = None) -> None:
     """Judge answers of standard input.
 
     Lines are `prompt<TAB>answer`; for each, `right` or `wrong: reason` is printed.
@@ -132,7 +170,7 @@ def check(task: TaskArgument, task_file: TaskFileOption = None) -> None:
     from easy2hard.tasks.oracle import Checker
     from easy2hard.tasks.registry import load_oracle, load_task
 
-    load_task_file(task_file)
+    load_plugins(plugins)
     checker = Checker(load_oracle(load_task(task)))
     prompts, answers = [], []
     for number, line in enumerate(sys.stdin.read().splitlines(), start=1):

@@ -11,6 +11,7 @@ from easy2hard import processes
 from easy2hard.cli.app import app
 from easy2hard.cli.output import warn
 from easy2hard.errors import UserError
+from easy2hard.plugins import fenced
 
 # Typer carries its own copy of click in newer versions; this is the base of its usage errors in all of them.
 _UsageError: Any = typer.BadParameter.__mro__[1]
@@ -29,11 +30,13 @@ def _main() -> None:
     if not processes.is_main():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
     try:
-        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        with fenced():
+            code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
         _fail(str(error))
     except _UsageError as error:
-        _fail(error.format_message())
+        new = "; it is --plugin now" if "--task-file" in error.format_message() else ""
+        _fail(f"{error.format_message()}{new}")
     except typer.Abort:
         sys.exit(130)
     except UnicodeDecodeError as error:

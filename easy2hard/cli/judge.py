@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from easy2hard.cli.app import JUDGE, app
-from easy2hard.cli.arguments import DeviceOption, JsonOption, RunArgument, TaskFileOption, load_task_file
+from easy2hard.cli.arguments import DeviceOption, JsonOption, PluginOption, RunArgument, load_plugins
 from easy2hard.cli.output import say, say_json
 from easy2hard.errors import UserError
 
@@ -20,7 +20,7 @@ def evaluate(
     ] = None,
     examples: Annotated[int, typer.Option(min=1, help="prompts for each difficulty")] = 1000,
     device: DeviceOption = "auto",
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure exact match by difficulty.
@@ -32,9 +32,11 @@ def evaluate(
     """
     from easy2hard.runs.experiment import Experiment
     from easy2hard.runs.manifest import RunDirectory
+    from easy2hard.runs.origins import restore
 
     opened = RunDirectory(run)
-    load_task_file(task_file)
+    load_plugins(plugins)
+    restore(opened)
     settings = opened.settings
     experiment = Experiment(settings, device)
     task, oracle = experiment.task, experiment.oracle
@@ -70,7 +72,7 @@ def solve(
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="prompts in the task's form")],
     member: Annotated[int | None, typer.Option(metavar="I", min=0, help="ask one member instead of the vote")] = None,
     device: DeviceOption = "auto",
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer prompts with a trained run, by the members' vote.
@@ -79,7 +81,7 @@ def solve(
     """
     from easy2hard.api import Run
 
-    answers = Run(run, task_file).solve(prompts, member, device)
+    answers = Run(run, plugins or []).solve(prompts, member, device)
     if as_json:
         say_json([{key: getattr(each, key) for key in ("prompt", "answer", "confidence")} for each in answers])
     else:
@@ -87,7 +89,7 @@ def solve(
 
 
 @app.command(rich_help_panel=JUDGE)
-def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOption = False) -> None:
+def audit(run: RunArgument, plugins: PluginOption = None, as_json: JsonOption = False) -> None:
     """Compare a run's labels with the true answers, after the fact.
 
     Precision and recall for each round, difficulty and filter.
@@ -99,8 +101,8 @@ def audit(run: RunArgument, task_file: TaskFileOption = None, as_json: JsonOptio
     from easy2hard.runs.manifest import RunDirectory
 
     opened = RunDirectory(run)
-    load_task_file(task_file)
-    oracle = Experiment(opened.settings).oracle
+    load_plugins(plugins)
+    oracle = Experiment(opened.settings, reading=True).oracle
     rows = audit_rows(opened, oracle)
     if as_json:
         say_json(rows)
@@ -136,7 +138,7 @@ def export(
         bool, typer.Option("--adapter", help="write the LoRA adapters alone instead of merging them")
     ] = False,
     labels: Annotated[bool, typer.Option("--labels", help="write the labels as a dataset instead of a model")] = False,
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Write a member for transformers, or the labels as a dataset.
 
@@ -147,7 +149,7 @@ def export(
     from easy2hard.runs.manifest import RunDirectory
 
     opened = RunDirectory(run)
-    load_task_file(task_file)
+    load_plugins(plugins)
 
     from easy2hard.runs.export import export_labels, export_model
 

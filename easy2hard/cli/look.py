@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from easy2hard.cli.app import LOOK, app
-from easy2hard.cli.arguments import JsonOption, RunArgument, RunsArgument, TaskFileOption, load_task_file
+from easy2hard.cli.arguments import JsonOption, PluginOption, RunArgument, RunsArgument, load_plugins
 from easy2hard.cli.output import say, say_json, say_table, warn
 
 
@@ -63,7 +63,7 @@ def report(
         Path | None,
         typer.Option(metavar="FILE.html", help="the page; default: RUN/report.html, of several runs report.html"),
     ] = None,
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Write one page about runs that opens offline.
 
@@ -71,7 +71,7 @@ def report(
 
     Example: easy2hard report runs/copy-cpu-seed0 runs/copy-cpu-seed1 --out copy.html
     """
-    load_task_file(task_file)
+    load_plugins(plugins)
 
     from easy2hard.report.page import write_report
 
@@ -88,7 +88,7 @@ def plot(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help=".pdf, .svg or .png; default: RUN/NAME.pdf, of several NAME.pdf")
     ] = None,
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Draw a chart of runs for a paper.
 
@@ -96,7 +96,7 @@ def plot(
 
     Example: easy2hard plot runs/copy-cpu-seed0 --figure labels --out labels.pdf
     """
-    load_task_file(task_file)
+    load_plugins(plugins)
 
     from easy2hard.report.figures import plot_runs
 

@@ -13,12 +13,12 @@ from easy2hard.cli.app import TRAIN, app
 from easy2hard.cli.arguments import (
     DeviceOption,
     JsonOption,
+    PluginOption,
     RecipeArgument,
     RunArgument,
     ScaleOption,
     SetOption,
-    TaskFileOption,
-    load_task_file,
+    load_plugins,
 )
 from easy2hard.cli.output import say, say_json, warn
 from easy2hard.errors import UserError
@@ -38,7 +38,7 @@ def init(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="the run's seed")] = 0,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="ask nothing: take defaults, replace FILE.toml")] = False,
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Write a recipe for a task that fits your time on this machine.
 
@@ -46,10 +46,10 @@ def init(
 
     Example: easy2hard init mine.toml --task reverse --minutes 5 --yes
     """
-    from easy2hard.api import load_task_file
+    from easy2hard import api
     from easy2hard.tasks.registry import task_names
 
-    own = load_task_file(task_file)
+    own = api.load_plugins(plugins or [])
     task = _asked("task", task, (own or ["copy"])[0], yes, task_names())
     given = _asked("minutes", None if minutes is None else f"{minutes:g}", "10", yes)
     try:
@@ -92,7 +92,7 @@ def estimate(
     overrides: SetOption = None,
     scale: ScaleOption = None,
     device: DeviceOption = "auto",
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say how long a recipe will take on this machine.
@@ -103,7 +103,7 @@ def estimate(
     """
     from easy2hard.api import settings_of
 
-    settings = settings_of(recipe, overrides or [], task_file, scale=scale)
+    settings = settings_of(recipe, overrides or [], plugins or [], scale=scale)
 
     from easy2hard.runs import estimate
 
@@ -136,7 +136,7 @@ def run(
         typer.Option("--blindfold", help="let nothing see a true answer beyond the supervised range; same weights"),
     ] = False,
     device: DeviceOption = "auto",
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Train on the easy range, then climb round after round.
 
@@ -147,7 +147,7 @@ def run(
     from easy2hard.api import default_out, settings_of
 
     seeds = [f"seed={seed}"] if seed is not None else []
-    settings = settings_of(recipe, [*(overrides or []), *seeds], task_file, scale=scale)
+    settings = settings_of(recipe, [*(overrides or []), *seeds], plugins or [], scale=scale)
     out = out or default_out(recipe, settings, scale)
 
     from easy2hard.runs import rounds
@@ -163,7 +163,7 @@ def resume(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="the copy, with --from-round")] = None,
     device: DeviceOption = "auto",
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Continue a run from where it was stopped.
 
@@ -171,7 +171,7 @@ def resume(
 
     Example: easy2hard resume runs/copy-cpu-seed0 --from-round 3 --out runs/again
     """
-    load_task_file(task_file)
+    load_plugins(plugins)
     if (from_round is None) != (out is None):
         raise UserError("--from-round and --out: one is given without the other; the copy needs both")
 

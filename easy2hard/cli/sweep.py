@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from easy2hard.cli.app import TRAIN, app
-from easy2hard.cli.arguments import DeviceOption, SetOption, SweepArgument, TaskFileOption
+from easy2hard.cli.arguments import DeviceOption, PluginOption, SetOption, SweepArgument
 from easy2hard.cli.output import say, say_table, warn
 from easy2hard.cli.run import on_interrupt
 
@@ -24,7 +24,7 @@ def sweep(
         typer.Option(metavar="FILE", help="run nothing: write a command line for each run that is left, for a cluster"),
     ] = None,
     device: DeviceOption = "auto",
-    task_file: TaskFileOption = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Run an experiment's variants over several seeds, and compare them.
 
@@ -36,14 +36,14 @@ def sweep(
 
     asked = load_sweep(file)
     out = out or Path("runs") / Path(file).stem
-    runs = planned(asked, overrides or [], task_file)
+    runs = planned(asked, overrides or [], plugins or [])
 
     from rich.table import Table
 
     from easy2hard.sweep.execute import Laboratory
     from easy2hard.sweep.results import collect
 
-    laboratory = Laboratory(asked, runs, out, task_file, device)
+    laboratory = Laboratory(asked, runs, out, plugins or [], device)
     laboratory.check()
     on_interrupt()
     try:

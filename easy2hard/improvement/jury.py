@@ -5,15 +5,18 @@ count for more: without a truth, agreement is all there is to judge a judge by (
 Or a member has no say in what it trains on itself (tri-training, Zhou and Li 2005: its two others must agree).
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from easy2hard.improvement.proposals import Proposals
+if TYPE_CHECKING:  # a filter that votes is loaded by reports, and never torch
+    from easy2hard.improvement.proposals import Proposals
 
 Weights = NDArray[np.float64]
 
 
-def accepted(proposals: Proposals, weights: Weights, threshold: float) -> NDArray[np.bool_]:
+def accepted(proposals: "Proposals", weights: Weights, threshold: float) -> NDArray[np.bool_]:
     """Return (count,) whether the answer has its share of the weight, and more than any other answer.
 
     Args:
@@ -27,7 +30,7 @@ def accepted(proposals: Proposals, weights: Weights, threshold: float) -> NDArra
     return passed
 
 
-def agreement(proposals: Proposals) -> Weights:
+def agreement(proposals: "Proposals") -> Weights:
     """Return (answers,) how often the member of each ballot agrees with another member's, over all prompts.
 
     An answer without an end agrees with none. Members of one prompt's samples share their member's number.
@@ -42,7 +45,7 @@ def agreement(proposals: Proposals) -> Weights:
     return weights
 
 
-def students(proposals: Proposals, weights: Weights, threshold: float) -> NDArray[np.bool_]:
+def students(proposals: "Proposals", weights: Weights, threshold: float) -> NDArray[np.bool_]:
     """Return (count, members) whether a member may train on the answer: it is accepted by the others alone."""
     owners = _owners(proposals)
     each = [accepted(proposals, weights * (owners != member), threshold) for member in range(owners[-1] + 1)]
@@ -55,17 +58,17 @@ def as_bits(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
     return bits
 
 
-def _ballots(proposals: Proposals) -> NDArray[np.int32]:
+def _ballots(proposals: "Proposals") -> NDArray[np.int32]:
     assert proposals.ballots is not None
     return proposals.ballots
 
 
-def _owners(proposals: Proposals) -> NDArray[np.int64]:
+def _owners(proposals: "Proposals") -> NDArray[np.int64]:
     """Return (answers,) the member that gave each answer of a prompt."""
     return np.arange(proposals.members) // proposals.samples
 
 
-def _counted(proposals: Proposals, weights: Weights) -> Weights:
+def _counted(proposals: "Proposals", weights: Weights) -> Weights:
     """Return (count, 2 + answers) the weight of the answers without an end, of the joint answer, and of each other."""
     ballots = _ballots(proposals)
     count, answers = ballots.shape

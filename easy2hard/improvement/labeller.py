@@ -12,7 +12,7 @@ from easy2hard.engines.engine import Engine
 from easy2hard.improvement.filters import Filtered, Mask, apply_filters, relations_of
 from easy2hard.improvement.proposals import Draws, Proposals, Relations, join, propose, with_relations
 from easy2hard.seeding import numpy_generator
-from easy2hard.settings.filters import FilterSettings
+from easy2hard.settings.filters import Filter
 from easy2hard.settings.rounds import LabelsSettings
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text
 from easy2hard.tasks.prompts import Reserved, fresh_prompts
@@ -93,7 +93,7 @@ class Labeller:
         self.kept = kept or NoAnswerCheckpoints()
         self.score = score
 
-    def label(self, number: int, difficulty: Difficulty, filters: Sequence[FilterSettings]) -> Labelled:
+    def label(self, number: int, difficulty: Difficulty, filters: Sequence[Filter]) -> Labelled:
         """Return the labels of ``difficulty`` in round ``number``.
 
         With ``labels.top_up`` more prompts are labelled, each time from a stream of their own and never one that was
@@ -123,14 +123,12 @@ class Labeller:
             wanted = min(settings.count, 16 + int(1.1 * (settings.top_up - kept) * proposed / kept))
         return Labelled(filtered, f"{short} after {len(parts)} attempts")
 
-    def relabel(
-        self, number: int, difficulty: Difficulty, prompts: Tokens, filters: Sequence[FilterSettings]
-    ) -> Filtered:
+    def relabel(self, number: int, difficulty: Difficulty, prompts: Tokens, filters: Sequence[Filter]) -> Filtered:
         """Return the labels that prompts of an older round get in round ``number``, answered and filtered afresh."""
         proposals = self.propose(difficulty, prompts, relations_of(filters), self.draws(number, difficulty))
         return self._filtered(filters, proposals)
 
-    def _filtered(self, filters: Sequence[FilterSettings], proposals: Proposals) -> Filtered:
+    def _filtered(self, filters: Sequence[Filter], proposals: Proposals) -> Filtered:
         if self.score is not None:
             proposals = replace(proposals, score=self.score(proposals))
         return apply_filters(filters, proposals, self.verify)

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from easy2hard.errors import UserError
 from easy2hard.improvement.filters import STUDENTS, Filtered, Mask
 from easy2hard.tasks.base import Difficulty, difficulty_text, parse_difficulty
 from easy2hard.vocabulary import Vocabulary
@@ -38,6 +39,19 @@ def _schema(pairs: bool) -> pa.Schema:
     return pa.schema([first, ("difficulty", pa.string() if pairs else pa.int32()), *rest])
 
 
+def _with_columns(schema: pa.Schema, labels: Sequence[Filtered]) -> pa.Schema:
+    """Return the columns with those that the filters add, the last.
+
+    Raises:
+        UserError: a filter calls its column as another one is called.
+    """
+    for name, values in (labels[0].columns if labels else {}).items():
+        if name in schema.names:
+            raise UserError(f"labels.filters: the ledger has a column {name!r} already, which a filter adds")
+        schema = schema.append(pa.field(name, pa.from_numpy_dtype(values.dtype)))
+    return schema
+
+
 def write_ledger(
     path: Path,
     labels: Sequence[Filtered],
@@ -59,9 +73,7 @@ def write_ledger(
         spoilt: for each difficulty, (count,) labels whose answer was spoilt on purpose.
     """
     pairs = any(isinstance(each.proposals.difficulty, tuple) for each in labels)
-    schema = _schema(pairs)
-    for name, values in (labels[0].columns if labels else {}).items():
-        schema = schema.append(pa.field(name, pa.from_numpy_dtype(values.dtype)))
+    schema = _with_columns(_schema(pairs), labels)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for index, each in enumerate(labels):
             proposals = each.proposals

@@ -1,12 +1,19 @@
-"""Schedules: the difficulties covered so far -> those of the next round."""
+"""Schedules: the difficulties covered so far -> those of the next round. How to add one is in docs/extending.md."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice, pairwise
+from typing import TYPE_CHECKING, ClassVar
+
+from typing_extensions import override
 
 from easy2hard.errors import UserError
-from easy2hard.improvement.proposals import Proposals
+from easy2hard.plugins import SCHEDULES, Extension, made
 from easy2hard.settings.rounds import ScheduleSettings
-from easy2hard.tasks.base import Difficulty, Task, hardest
+from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
+
+if TYPE_CHECKING:  # settings load schedules, and never torch
+    from easy2hard.improvement.proposals import Proposals
 
 History = Sequence[Sequence[Difficulty]]
 """The difficulties of every round so far, the supervised phase first."""
@@ -24,6 +31,44 @@ ACCELERATED_GRID = {
 """method.md, "Schedules": for the greater number h, which smaller ones come in one round: (1,6) | (2..3,6) | …"""
 
 
+class Schedule(Extension, ABC):
+    """Says which difficulties the next round labels.
+
+    Args:
+        settings: the section ``schedule``.
+        task: says which steps lead from one difficulty to the next.
+    """
+
+    kind = "schedule"
+    name: ClassVar[str]
+    asks: ClassVar[bool] = False
+    """Whether it asks how ready the members are; settings then say how that is judged."""
+
+    def __init__(self, settings: ScheduleSettings, task: Task) -> None:
+        self.settings = settings
+        self.task = task
+
+    @abstractmethod
+    def next(self, history: History, ready: Ready) -> list[Difficulty]:
+        """Return the next round's difficulties; none where the task's greatest is passed.
+
+        Args:
+            history: the difficulties of every round so far, the supervised phase first.
+            ready: whether the members answer a difficulty well enough; each question costs ``schedule.probe`` answers.
+
+        Raises:
+            UserError: it is for other tasks than this.
+        """
+
+    def ahead(self, history: History) -> Iterator[list[Difficulty]]:
+        """Yield the small steps past the supervised range, less the difficulties that a round has taken already."""
+        covered = {difficulty for difficulties in history for difficulty in difficulties}
+        for hard in count(max(map(hardest, history[0])) + 1):
+            for step in self.task.labelled_difficulties(hard):
+                if left := [difficulty for difficulty in step if difficulty not in covered]:
+                    yield left
+
+
 def next_difficulties(
     settings: ScheduleSettings, task: Task, history: History, ready: Ready = lambda difficulty: False
 ) -> list[Difficulty]:
@@ -33,15 +78,18 @@ def next_difficulties(
         settings: the schedule and its settings.
         task: says which steps lead from one difficulty to the next.
         history: the difficulties of every round so far.
-        ready: asked by the accelerated schedule, one difficulty after another until one is not ready.
+        ready: asked by schedules that want to know, one difficulty after another until one is not ready.
 
     Raises:
-        UserError: the schedule is for pairs and the task has none.
+        UserError: there is no such schedule, or it is for other tasks.
     """
-    return _SCHEDULES[settings.name](settings, task, history, ready)
+    schedule = made(
+        SCHEDULES.find(settings.name), f"schedule {settings.name}", "schedule.options", settings.options, settings, task
+    )
+    return schedule.next(history, ready)
 
 
-def readiness_of(proposals: Proposals) -> dict[str, float]:
+def readiness_of(proposals: "Proposals") -> dict[str, float]:
     """Return how ready the members are for a difficulty, judged by their answers alone, in each way there is."""
     if not len(proposals.prompts):
         return dict.fromkeys(["vote", "confidence", "twin", "parts"], 0.0)
@@ -55,44 +103,75 @@ def readiness_of(proposals: Proposals) -> dict[str, float]:
     return values
 
 
-def _standard(settings: ScheduleSettings, task: Task, history: History, ready: Ready) -> list[Difficulty]:
+class Standard(Schedule):
     """The next ``stride`` small steps past the supervised range that no round has taken yet."""
-    return [difficulty for step in islice(_ahead(task, history), settings.stride) for difficulty in step]
+
+    name = "standard"
+
+    @override
+    def next(self, history: History, ready: Ready) -> list[Difficulty]:
+        return [difficulty for step in islice(self.ahead(history), self.settings.stride) for difficulty in step]
 
 
-def _accelerated(settings: ScheduleSettings, task: Task, history: History, ready: Ready) -> list[Difficulty]:
+class Accelerated(Schedule):
     """The next small step, and those after it up to the last that the members are ready for, ``most`` in all."""
-    taken: list[Difficulty] = []
-    for step in islice(_ahead(task, history), settings.most):
-        greatest = max(map(hardest, step))
-        if greatest > task.capped(greatest):
-            break
-        is_ready = all(map(ready, step))
-        if taken and not is_ready:
-            break
-        taken += step
-        if not is_ready:
-            break
-    return taken
+
+    name, asks = "accelerated", True
+
+    @override
+    def next(self, history: History, ready: Ready) -> list[Difficulty]:
+        taken: list[Difficulty] = []
+        for step in islice(self.ahead(history), self.settings.most):
+            greatest = max(map(hardest, step))
+            if greatest > self.task.capped(greatest):
+                break
+            is_ready = all(map(ready, step))
+            if taken and not is_ready:
+                break
+            taken += step
+            if not is_ready:
+                break
+        return taken
 
 
-def _grid(settings: ScheduleSettings, task: Task, history: History, ready: Ready) -> list[Difficulty]:
+class Grid(Schedule):
     """The paper's order of pairs, one pair and its mirror image a round."""
-    _need_pairs(settings, task, history)
-    return next(_ahead(task, history))
+
+    name = "grid"
+
+    @override
+    def next(self, history: History, ready: Ready) -> list[Difficulty]:
+        step = next(self.ahead(history))
+        if not isinstance(step[0], tuple):
+            raise UserError(
+                f"schedule.name = {self.name!r}: for difficulties that are pairs; those of task {self.task.name} are "
+                "numbers (allowed: standard, accelerated)"
+            )
+        return step
 
 
-def _grid_accelerated(settings: ScheduleSettings, task: Task, history: History, ready: Ready) -> list[Difficulty]:
+class GridAccelerated(Grid):
     """The paper's accelerated order of pairs; past its table in thirds of a row."""
-    _need_pairs(settings, task, history)
-    covered = {difficulty for difficulties in history for difficulty in difficulties}
-    for greater in count(max(map(hardest, history[0])) + 1):
-        for first, last in ACCELERATED_GRID.get(greater, _thirds(greater)):
-            pairs = [(small, greater) for small in range(first, last + 1)]
-            mirrored = [pair for a, b in pairs for pair in dict.fromkeys([(a, b), (b, a)])]
-            if not covered.issuperset(mirrored):
-                return list(mirrored)
-    raise AssertionError("unreachable: there is always a greater number")
+
+    name = "grid-accelerated"
+
+    @override
+    def next(self, history: History, ready: Ready) -> list[Difficulty]:
+        super().next(history, ready)
+        greatest = history[0][-1]
+        if isinstance(greatest, tuple) and greatest[0] != greatest[1]:
+            raise UserError(
+                "schedule.name = 'grid-accelerated': its table is for squares, and the supervised range is "
+                f"{difficulty_text(greatest)} (allowed: standard, accelerated, grid)"
+            )
+        covered = {difficulty for difficulties in history for difficulty in difficulties}
+        for greater in count(max(map(hardest, history[0])) + 1):
+            for first, last in ACCELERATED_GRID.get(greater, _thirds(greater)):
+                pairs = [(small, greater) for small in range(first, last + 1)]
+                mirrored = [pair for a, b in pairs for pair in dict.fromkeys([(a, b), (b, a)])]
+                if not covered.issuperset(mirrored):
+                    return list(mirrored)
+        raise AssertionError("unreachable: there is always a greater number")
 
 
 def _thirds(greater: int) -> list[tuple[int, int]]:
@@ -100,28 +179,3 @@ def _thirds(greater: int) -> list[tuple[int, int]]:
     cuts = [0, max(1, rest * 2 // 3), rest] if rest > 1 else [0, rest]
     parts = [(low + 1, high) for low, high in pairwise(cuts) if high > low]
     return [*parts, (greater, greater)]
-
-
-def _need_pairs(settings: ScheduleSettings, task: Task, history: History) -> None:
-    if not isinstance(next(_ahead(task, history))[0], tuple):
-        raise UserError(
-            f"schedule.name = {settings.name!r}: for difficulties that are pairs; those of task {task.name} are "
-            "numbers (allowed: standard, accelerated)"
-        )
-
-
-def _ahead(task: Task, history: History) -> Iterator[list[Difficulty]]:
-    """Yield the small steps past the supervised range, less the difficulties that a round has taken already."""
-    covered = {difficulty for difficulties in history for difficulty in difficulties}
-    for hard in count(max(map(hardest, history[0])) + 1):
-        for step in task.labelled_difficulties(hard):
-            if left := [difficulty for difficulty in step if difficulty not in covered]:
-                yield left
-
-
-_SCHEDULES: dict[str, Callable[[ScheduleSettings, Task, History, Ready], list[Difficulty]]] = {
-    "standard": _standard,
-    "accelerated": _accelerated,
-    "grid": _grid,
-    "grid-accelerated": _grid_accelerated,
-}

@@ -7,13 +7,15 @@ depends on its length alone. What is right it is told by its caller, for answers
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from easy2hard.improvement.proposals import Proposals
 from easy2hard.vocabulary import PAD
+
+if TYPE_CHECKING:
+    from easy2hard.improvement.proposals import Proposals
 
 FEATURES = ("least log-probability", "mean log-probability", "log-probability of the whole")
 RIDGE = 1.0
@@ -36,7 +38,7 @@ class Verifier:
     right: int
     """Of them."""
 
-    def score(self, proposals: Proposals) -> NDArray[np.float64]:
+    def score(self, proposals: "Proposals") -> NDArray[np.float64]:
         """Return (count,) probabilities that the answers are right."""
         return _probability(_design(features(proposals), self.center, self.scale) @ self.weights)
 
@@ -46,14 +48,14 @@ class Verifier:
         return {"truth": "of the supervised range", "seen": self.seen, "right": self.right, "weights": named}
 
 
-def features(proposals: Proposals) -> NDArray[np.float64]:
+def features(proposals: "Proposals") -> NDArray[np.float64]:
     """Return (count, features) what the members think of their answers."""
     mean = proposals.mean_log_probability.astype(np.float64)
     least = np.log(np.maximum(proposals.confidence.astype(np.float64), LEAST))
     return np.stack([least, mean, mean * (proposals.answers != PAD).sum(axis=1)], axis=1)
 
 
-def learn(proposals: Sequence[Proposals], right: Sequence[NDArray[np.bool_]]) -> Verifier:
+def learn(proposals: Sequence["Proposals"], right: Sequence[NDArray[np.bool_]]) -> Verifier:
     """Return a verifier fitted to answers that have an end.
 
     Args:

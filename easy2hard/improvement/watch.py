@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, with_config
 
-from easy2hard.settings.filters import ConfidenceFilter, FilterSettings
+from easy2hard.improvement.filters.confidence import ConfidenceFilter
+from easy2hard.settings.filters import Filter
 from easy2hard.settings.rounds import LabelsSettings, WatchSettings
 from easy2hard.tasks.base import Difficulty
 
@@ -88,9 +89,9 @@ def signals_of(labels: "Sequence[Filtered]", parts: float | None = None) -> Sign
 def unreliable(settings: LabelsSettings, parts: float | None) -> str | None:
     """Return why the parts of labels cannot judge them yet, in words, or None; ``parts`` is the signal of that name."""
     judge = settings.judged_by_parts
-    if judge is None or parts is None or parts >= judge.reliable:
+    if judge is None or parts is None or parts >= judge.parts_needed:
         return None
-    return f"the parts' own agreement, {parts:.3f}, is below the filter's reliable = {judge.reliable}"
+    return f"the parts' own agreement, {parts:.3f}, is below the filter's reliable = {judge.parts_needed}"
 
 
 def too_early(settings: LabelsSettings, watch: WatchSettings, labels: "Filtered", parts: float | None) -> str | None:
@@ -156,7 +157,7 @@ def good_before(past: Sequence[Past]) -> list[Past]:
     return good[:-1]
 
 
-def stricter(settings: WatchSettings, filters: Sequence[FilterSettings], rollbacks: int) -> list[FilterSettings]:
+def stricter(settings: WatchSettings, filters: Sequence[Filter], rollbacks: int) -> list[Filter]:
     """Return the filters after so many roll-backs: of what they keep, only the most confident."""
     if not rollbacks:
         return list(filters)

@@ -10,7 +10,7 @@ the numbers that one pass over the whole answer sees. Only training may draw the
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from easy2hard.errors import UserError
+from easy2hard.plugins import POSITIONS, Extension, made
 from easy2hard.settings.model import ModelSettings
 from easy2hard.tasks.base import Task
 from easy2hard.vocabulary import SPECIAL, Tokens, Vocabulary
@@ -31,11 +32,36 @@ BASE = 10_000.0
 """Of the wavelengths of rotations and sinusoids (Vaswani et al. 2017, section 3.5; Su et al. 2021, section 3.2.2)."""
 
 
-class Positions(nn.Module):
-    """A scheme that counts tokens from 0 and makes no use of it."""
+NO_POSITIONS = "none"
+"""What settings say where the causal mask alone tells places."""
 
+
+class Positions(nn.Module, Extension):
+    """A scheme that counts tokens from 0 and makes no use of it. How to add one is in docs/extending.md."""
+
+    kind = "position scheme"
+    name: ClassVar[str]
     drawn = False
     """Whether training draws the numbers."""
+
+    @classmethod
+    def build(cls, model: ModelSettings, task: Task, **options: int) -> Self:
+        """Return the scheme of a member; by default it is made with these.
+
+        Args:
+            model: the section ``model``.
+            task: which it is for.
+            options: whole-number arguments of the constructor that have a default (``model.position_options``).
+
+        Raises:
+            UserError: it does not fit the model or the task.
+        """
+        return cls(model, task, **options)
+
+    @property
+    def only_embeds(self) -> bool:
+        """Whether queries, keys and scores are what they are without a scheme."""
+        return type(self).turn is Positions.turn and type(self).bias is Positions.bias
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw the weights, if there are any."""
@@ -79,7 +105,16 @@ class Rope(Positions):
     feature i and feature i + d/2.
     """
 
+    name = "rope"
     rates: Tensor
+
+    @override
+    @classmethod
+    def build(cls, model: ModelSettings, task: Task, **options: int) -> Self:
+        width = model.size.width // model.size.heads
+        if width % 2:
+            raise UserError(f"model.positions = 'rope' turns pairs of features: width / heads = {width} must be even")
+        return cls(width)
 
     def __init__(self, head_width: int) -> None:
         super().__init__()
@@ -96,7 +131,13 @@ class Rope(Positions):
 class Alibi(Positions):
     """The score of a key falls by a fixed slope for each token that it is back (Press et al. 2022, "ALiBi")."""
 
+    name = "alibi"
     slopes: Tensor
+
+    @override
+    @classmethod
+    def build(cls, model: ModelSettings, task: Task, **options: int) -> Self:
+        return cls(model.size.heads)
 
     def __init__(self, heads: int) -> None:
         super().__init__()
@@ -124,6 +165,13 @@ class Fire(Positions):
     Li et al. 2024, "Functional Interpolation for Relative Positions" (FIRE), equation 6, with weights of its own for
     each block: ``f(psi(i - j) / psi(max(L, i)))``, ``psi(x) = log(c * x + 1)``, where f, c and L are learned.
     """
+
+    name = "fire"
+
+    @override
+    @classmethod
+    def build(cls, model: ModelSettings, task: Task, **options: int) -> Self:
+        return cls(model.size.layers, model.size.heads)
 
     def __init__(self, layers: int, heads: int) -> None:
         super().__init__()
@@ -239,6 +287,13 @@ class Sinusoidal(nn.Module):
 class Absolute(Tabled):
     """A learned vector for each place from 0 on."""
 
+    name = "learned"
+
+    @override
+    @classmethod
+    def build(cls, model: ModelSettings, task: Task, **options: int) -> Self:
+        return cls(model.capacity, model.size.width)
+
     def __init__(self, capacity: int, width: int) -> None:
         super().__init__(capacity, Learned(capacity, width))
 
@@ -260,7 +315,14 @@ class Randomized(Tabled):
     prompt and answer can have by the prompt alone.
     """
 
-    drawn = True
+    name, drawn = "randomized", True
+
+    @override
+    @classmethod
+    def build(cls, model: ModelSettings, task: Task, **options: int) -> Self:
+        learned = model.randomized_table == "learned"
+        table = Learned(model.capacity, model.size.width) if learned else Sinusoidal(model.size.width)
+        return cls(model.capacity, table, task)
 
     def __init__(self, capacity: int, table: "Learned | Sinusoidal", task: Task) -> None:
         super().__init__(capacity, table)
@@ -291,7 +353,17 @@ class Abacus(Tabled):
     of an example are moved on by one offset, drawn from what the table has room for; in answers by none.
     """
 
-    drawn = True
+    name, drawn = "abacus", True
+
+    @override
+    @classmethod
+    def build(cls, model: ModelSettings, task: Task, **options: int) -> Self:
+        if task.vocabulary.has_numbers or not set("0123456789") & set(task.vocabulary.symbols):
+            raise UserError(
+                f"model.positions = 'abacus': counts the digits of numbers, and task {task.name} has none that are "
+                "tokens"
+            )
+        return cls(model.capacity, model.size.width, task.vocabulary)
 
     def __init__(self, capacity: int, width: int, vocabulary: Vocabulary) -> None:
         super().__init__(capacity, Learned(capacity + 1, width))
@@ -322,7 +394,12 @@ class Coupled(Tabled):
     drawn from what the table has room for; in answers by none.
     """
 
-    drawn = True
+    name, drawn = "coupled", True
+
+    @override
+    @classmethod
+    def build(cls, model: ModelSettings, task: Task, **options: int) -> Self:
+        return cls(model.capacity, model.size.width, task)
 
     def __init__(self, capacity: int, width: int, task: Task) -> None:
         super().__init__(capacity, Learned(capacity + 1, width))
@@ -349,28 +426,22 @@ def build_positions(model: ModelSettings, task: Task) -> Positions | None:
     """Return the scheme of the settings; None where tokens know their places by the causal mask alone.
 
     Raises:
-        UserError: the scheme does not fit the task.
+        UserError: there is no such scheme, it does not fit the task, or another one has the settings.
     """
-    size, capacity = model.size, model.capacity
-    match model.positions:
-        case "rope":
-            return Rope(size.width // size.heads)
-        case "alibi":
-            return Alibi(size.heads)
-        case "fire":
-            return Fire(size.layers, size.heads)
-        case "randomized":
-            learned = model.randomized_table == "learned"
-            return Randomized(capacity, Learned(capacity, size.width) if learned else Sinusoidal(size.width), task)
-        case "abacus":
-            if task.vocabulary.has_numbers or not set("0123456789") & set(task.vocabulary.symbols):
-                raise UserError(
-                    f"model.positions = 'abacus': counts the digits of numbers, and task {task.name} has none that are "
-                    "tokens"
-                )
-            return Abacus(capacity, size.width, task.vocabulary)
-        case "coupled":
-            return Coupled(capacity, size.width, task)
-        case "learned":
-            return Absolute(capacity, size.width)
-    return None
+    chosen, name = None, model.positions
+    if name != NO_POSITIONS:
+        chosen = POSITIONS.find(name)
+    if model.position_capacity is not None and (chosen is None or not issubclass(chosen, Tabled)):
+        raise UserError(
+            f"model.position_capacity = {model.position_capacity}: positions = {name!r} have no table (those that do: "
+            f"{', '.join(each for each, scheme in POSITIONS.built_in.items() if issubclass(scheme, Tabled))})"
+        )
+    if model.randomized_table is not None and chosen is not Randomized:
+        raise UserError(
+            f"model.randomized_table = {model.randomized_table!r} needs positions = {Randomized.name!r}, "
+            f"which are {name!r} here"
+        )
+    if chosen is None:
+        return None
+    who = f"position scheme {name}"
+    return made(chosen.build, who, "model.position_options", model.position_options, model, task, thing=chosen)

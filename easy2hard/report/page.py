@@ -254,6 +254,8 @@ def _notes(run: RunData) -> list[tuple[str, str]]:
         notes.append(("", f"The run is not finished: {run.manifest.status}."))
     if run.manifest.blindfold:
         notes.append(("", "Blindfolded: nothing beyond the supervised range was evaluated."))
+    notes += [("", f"Filter {words}.") for words in run.manifest.filters]
+    notes += [("", f"{each.kind.capitalize()} {each.name} is of {each.source}.") for each in run.manifest.plugins]
     for record in (each.record for each in run.rounds):
         where = f"Round {record.round}"
         if record.round == 0 and record.no_better:

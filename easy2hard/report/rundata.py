@@ -237,7 +237,7 @@ def _oracle(manifest: Manifest, settings: Settings | None) -> tuple[Task | None,
     """Return the task and its oracle, and why there is none."""
     options = settings.task.options if settings else {}
     try:
-        task = load_task(manifest.task, options)
+        task = load_task(manifest.task, options, reading=True)
         return task, load_oracle(task), None
     except UserError as error:
         return None, None, f"no oracle: {error}"

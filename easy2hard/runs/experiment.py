@@ -31,10 +31,14 @@ class Experiment:
         settings: of the run.
         device: where the members compute (engines/choice.py).
         blindfold: make the oracle raise beyond the supervised range.
+        reading: run no code of a third party that is not loaded.
     """
 
-    def __init__(self, settings: Settings, device: str = "auto", blindfold: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, device: str = "auto", blindfold: bool = False, reading: bool = False
+    ) -> None:
         self.settings = settings
+        self.reading = reading
         self.blindfold = blindfold
         self._device = device
 
@@ -45,7 +49,7 @@ class Experiment:
         Raises:
             UserError: there is no such task, or it has no such option.
         """
-        return load_task(self.settings.task.name, self.settings.task.options)
+        return load_task(self.settings.task.name, self.settings.task.options, self.reading)
 
     @cached_property
     def oracle(self) -> Oracle:

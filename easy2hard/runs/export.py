@@ -7,6 +7,7 @@ from easy2hard.errors import UserError
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.manifest import RunDirectory
+from easy2hard.runs.origins import restore
 from easy2hard.runs.store import new_folder
 from easy2hard.tasks.base import span
 
@@ -52,6 +53,7 @@ def export_model(run: RunDirectory, out: Path, member: int = 0, adapter: bool = 
     from easy2hard.models.pretrained import Pretrained
     from easy2hard.models.transformer import Transformer
 
+    restore(run)
     experiment = Experiment(settings, "cpu")
     chosen = experiment.load(run).members[member]
     vocabulary = experiment.task.vocabulary
@@ -101,6 +103,7 @@ def _refuse_used(out: Path) -> None:
 
 def _card(run: RunDirectory) -> str:
     """Return the dataset's README: a header for the hub, and what the columns mean."""
+    restore(run)
     manifest, settings = run.manifest, run.settings
     task = Experiment(settings).task
     rounds = manifest.rounds[1:]

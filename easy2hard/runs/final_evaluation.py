@@ -6,6 +6,7 @@ from easy2hard.evaluation.audit import audit_ledger
 from easy2hard.evaluation.exact_match import evaluate_run
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import REACHED, RunDirectory, reach_of
+from easy2hard.runs.origins import restore
 from easy2hard.runs.records import Record
 from easy2hard.runs.store import write_file
 from easy2hard.tasks.base import difficulty_text, hardest, span
@@ -64,6 +65,7 @@ def outcome(run: RunDirectory, examples: int = 1000, bar: float = REACHED, least
             return known
     except (OSError, ValidationError, IndexError):
         pass  # it is found anew
+    restore(run)
     experiment = Experiment(run.settings)
     scores = _scores(run, experiment, examples, bar, least)
     audits = [audit_ledger(run.intact(run.ledger_path(record.round)), experiment.oracle) for record in records[1:]]

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from easy2hard import __version__
 from easy2hard.errors import UserError
+from easy2hard.plugins import Origin
 from easy2hard.runs.records import LabelRecord, ScoreRecord, TrainingRecord, filter_record
 from easy2hard.settings.recipes import settings_of_run
 from easy2hard.settings.schema import Settings
@@ -102,6 +103,10 @@ class Manifest(BaseModel):
     """Settings that use true answers beyond the supervised phase: with any of them this is not self-improvement."""
     relations: list[str] = []
     """Settings that judge labels by a relation that the task declares: no supervision, but more than the paper has."""
+    filters: list[str] = []
+    """What each of the filters does, in a line."""
+    plugins: list[Origin] = []
+    """Where the code of third parties that the run uses came from; of one name the newest is the last."""
     status: str = "running"
     rounds: list[RoundRecord] = []
 

@@ -1,11 +1,16 @@
 """Settings that are each allowed and together cannot run, refused before anything is written."""
 
+from typing import Any
+
 import numpy as np
 
+from easy2hard.contracts import check_thing
 from easy2hard.engines.sharding import check_sharding
 from easy2hard.errors import UserError
+from easy2hard.improvement.filters import relations_of
 from easy2hard.improvement.schedules import History, Ready, next_difficulties
-from easy2hard.models.positions import Tabled, build_positions
+from easy2hard.models.positions import NO_POSITIONS, Tabled, build_positions
+from easy2hard.plugins import FILTERS, POSITIONS, SCHEDULES, Kind
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.tracking import check_tracking
 from easy2hard.settings.schema import Settings
@@ -28,7 +33,19 @@ def check(experiment: Experiment) -> None:
     _check_answers(settings, task)
     if not is_built_in(task.name):
         check_contract(task, load_oracle(task))
+    for each in settings.labels.filters:
+        _check_contract(FILTERS, each.name)
+    _check_contract(SCHEDULES, settings.schedule.name)
+    if settings.model.positions != NO_POSITIONS:
+        _check_contract(POSITIONS, settings.model.positions)
     _check_positions(settings, task)
+
+
+def _check_contract(kind: Kind[Any], name: str) -> None:
+    """Refuse what a third party has added and does not keep its contract."""
+    thing = kind.find(name)
+    if name not in kind.built_in:
+        check_thing(thing)
 
 
 def planned_frontier(experiment: Experiment) -> int:
@@ -56,12 +73,6 @@ def _check_difficulties(settings: Settings, task: Task) -> None:
         raise UserError(f"supervised.difficulty = {easy}: task {task.name} has nothing that easy")
     if easy > task.capped(easy):
         raise UserError(f"supervised.difficulty = {easy}: at most {task.greatest} here")
-    greatest = task.evaluated_difficulties(easy)[-1]
-    if settings.schedule.name == "grid-accelerated" and isinstance(greatest, tuple) and greatest[0] != greatest[1]:
-        raise UserError(
-            "schedule.name = 'grid-accelerated': its table is for squares, and the supervised range is "
-            f"{difficulty_text(greatest)} (allowed: standard, accelerated, grid)"
-        )
     slowest = _history(settings, task, lambda difficulty: False)
     for number, difficulties in enumerate(slowest[1:], start=1):
         reached = max(map(hardest, difficulties), default=0)
@@ -74,8 +85,7 @@ def _check_difficulties(settings: Settings, task: Task) -> None:
 
 def _check_answers(settings: Settings, task: Task) -> None:
     """Refuse what asks more of a task's answers than there is in them."""
-    used: list[str] = [each.name for each in settings.labels.filters]
-    used += [settings.readiness] if settings.schedule.name == "accelerated" else []
+    used = {*relations_of(settings.labels.filters), *([settings.readiness] if settings.schedule.asks else [])}
     easiest = task.supervised_difficulties(settings.supervised.difficulty)[0]
     if "twin" in used and task.twin(task.sample(np.random.default_rng(0), easiest, 1)) is None:
         raise UserError(f"task {task.name}: has no twin prompts for labels.filters or schedule.readiness = 'twin'")

@@ -72,7 +72,7 @@ class Probe:
             if not difficulties:
                 break
             history.append(difficulties)
-        if settings.schedule.name == "accelerated":
+        if settings.schedule.asks:
             self.notes.append(
                 f"each round takes one small step; the accelerated schedule takes up to schedule.most = "
                 f"{settings.schedule.most}, and longer for it"
@@ -138,14 +138,14 @@ class Probe:
         difficulties = self.plan[number - 1]
         ends = [difficulties[0], difficulties[-1]] if len(difficulties) > 1 else difficulties
         per_prompt = float(np.mean([self._seconds_of_prompt(difficulty) for difficulty in ends]))
-        asked = schedule.probe if schedule.name == "accelerated" else 0
+        asked = schedule.probe if schedule.asks else 0
         older = sum(map(len, self.plan[: number - 1])) if labels.relabel else 0
         return per_prompt * (len(difficulties) * (self._prompts() + asked) + older * self._prompts())
 
     def _prompts(self) -> int:
         """Return how many prompts of a difficulty are labelled, topping up included."""
         settings = self.settings.labels
-        share = math.prod(each.keep for each in settings.filters if each.name == "confidence" and each.keep is not None)
+        share = math.prod(each.expected for each in settings.filters)
         missing = (settings.top_up or 0) - settings.count * share
         return settings.count + (16 + int(1.1 * missing / share) if missing > 0 else 0)
 

@@ -15,12 +15,14 @@ from easy2hard.engines.choice import cores, in_main_memory
 from easy2hard.engines.sharding import check_sharding
 from easy2hard.evaluation.blindfold import refuse_supervised_signals
 from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy
+from easy2hard.plugins import fenced
 from easy2hard.runs.disk_space import check_room, needed, pausing, require, require_memory
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.label_phase import LabelPhase
 from easy2hard.runs.listener import Listener
 from easy2hard.runs.manifest import Manifest, RoundRecord, environment, file_digest
+from easy2hard.runs.origins import origins_of, restore
 from easy2hard.runs.preflight import check
 from easy2hard.runs.progress_file import shown
 from easy2hard.runs.records import LabelRecord, ScoreRecord, TrainingRecord
@@ -46,7 +48,8 @@ def start(settings: Settings, out: Path, listener: Listener, blindfold: bool = F
         CollapseError: the collapse watch stopped the run (attempts.py).
     """
     experiment = Experiment(settings, device, blindfold)
-    check(experiment)
+    with fenced():
+        check(experiment)
     if blindfold:
         refuse_supervised_signals(settings.supervised_signals)
     found = experiment.device
@@ -73,6 +76,7 @@ def resume(store: Store, listener: Listener, device: str = "auto") -> None:
         CollapseError: the collapse watch stopped the run (attempts.py).
         DiskFullError: the disk is full; what was kept is on it.
     """
+    restore(store)
     experiment = Experiment(store.settings, device, store.manifest.blindfold)
     check_sharding(experiment.settings.model)
     _ = experiment.device  # one that is not there is no reason to touch the run
@@ -84,7 +88,8 @@ def _finish(store: Store, experiment: Experiment, listener: Listener) -> None:
     world = processes.current()
 
     def say(status: str) -> None:
-        store.save(store.manifest.model_copy(update={"status": status}))
+        plugins = origins_of(store.settings, store.manifest.plugins)  # the user may have named another place
+        store.save(store.manifest.model_copy(update={"status": status, "plugins": plugins}))
 
     with ExitStack() as held:
 
@@ -98,7 +103,7 @@ def _finish(store: Store, experiment: Experiment, listener: Listener) -> None:
         try:
             with pausing(store.path):
                 world.from_main(lambda: say("running"))
-                with tracked(store, listener) as told, shown(store.path, told, world.main) as seen:
+                with tracked(store, listener) as told, shown(store.path, told, world.main) as seen, fenced():
                     _Rounds(store, experiment, seen).finish()
                 world.from_main(lambda: say("finished"))
         except BaseException as error:

@@ -23,6 +23,7 @@ import torch
 from easy2hard.engines.choice import cores
 from easy2hard.errors import UserError
 from easy2hard.runs.manifest import LAYOUT, Manifest, RunDirectory, environment, manifest_text
+from easy2hard.runs.origins import origins_of
 from easy2hard.runs.records import LabelCheckpoint, RestartsCheckpoint
 from easy2hard.settings.renamed import SINCE
 from easy2hard.settings.schema import Settings
@@ -51,6 +52,8 @@ class Store(RunDirectory):
             blindfold=blindfold,
             supervised_signals=settings.supervised_signals,
             relations=settings.relations,
+            filters=[each.words() for each in settings.labels.filters],
+            plugins=origins_of(settings),
         )
         with new_folder(path, RUN_FOLDERS) as begun:
             _write_settings(begun, settings, manifest)
@@ -88,6 +91,8 @@ class Store(RunDirectory):
                 "rounds": kept,
                 "supervised_signals": settings.supervised_signals,
                 "relations": settings.relations,
+                "filters": [each.words() for each in settings.labels.filters],
+                "plugins": origins_of(settings, self.manifest.plugins),
             }
         )
         with new_folder(path, RUN_FOLDERS) as begun:

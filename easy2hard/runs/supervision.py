@@ -9,10 +9,9 @@ from easy2hard.evaluation.counter_examples import counter_examples
 from easy2hard.evaluation.exact_match import right
 from easy2hard.improvement.filters import Filtered, Mask
 from easy2hard.improvement.proposals import Draws, Proposals, count_votes
-from easy2hard.improvement.verifier import Verifier, learn
 from easy2hard.runs.experiment import Experiment
 from easy2hard.seeding import numpy_generator
-from easy2hard.settings.filters import LearnedVerifierFilter
+from easy2hard.settings.filters import LearnedFilter, Scorer
 from easy2hard.tasks.base import difficulty_text
 
 
@@ -26,7 +25,7 @@ class Supervision:
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
         self._settings = experiment.settings
-        self._verifier: tuple[str, Verifier] | None = None  # the newest, and the weights whose answers it learned from
+        self._verifier: tuple[str, Scorer] | None = None  # the newest, and the weights whose answers it learned from
 
     @property
     def verify(self) -> Callable[[Proposals], Mask] | None:
@@ -48,7 +47,7 @@ class Supervision:
             return list(labels)
         return [counter_examples(self._experiment.oracle, each) for each in labels]
 
-    def verifier(self, number: int, weights: str) -> Verifier | None:
+    def verifier(self, number: int, weights: str) -> Scorer | None:
         """Return a verifier that learned from the answers of the members, as they are, to supervised prompts.
 
         Args:
@@ -56,7 +55,7 @@ class Supervision:
             weights: digest of the members' weights; others need another verifier.
         """
         for each in self._settings.labels.filters:
-            if isinstance(each, LearnedVerifierFilter):
+            if isinstance(each, LearnedFilter):
                 if self._verifier is None or self._verifier[0] != weights:
                     self._verifier = (weights, self._learn(number, each))
                 return self._verifier[1]
@@ -65,7 +64,7 @@ class Supervision:
     def _right(self, proposals: Proposals) -> Mask:
         return right(self._experiment.oracle, proposals)
 
-    def _learn(self, number: int, settings: LearnedVerifierFilter) -> Verifier:
+    def _learn(self, number: int, settings: LearnedFilter) -> Scorer:
         task, engine, seed = self._experiment.task, self._experiment.engine, self._settings.seed
         proposals = []
         for difficulty in task.supervised_difficulties(self._settings.supervised.difficulty):
@@ -75,4 +74,4 @@ class Supervision:
             samplings = [draws.of(member) for member in range(len(engine.members))]
             answers = engine.sample(prompts, task.answer_bounds(prompts), samplings)
             proposals += [count_votes(difficulty, prompts, each) for each in answers]
-        return learn(proposals, [self._right(each) for each in proposals])
+        return settings.fit(proposals, [self._right(each) for each in proposals])

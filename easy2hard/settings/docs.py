@@ -10,7 +10,7 @@ import tomli_w
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from easy2hard.settings.filters import FILTERS
+from easy2hard.plugins import FILTERS
 from easy2hard.settings.schema import Settings
 
 
@@ -60,7 +60,7 @@ def filter_sections() -> list[SettingsSection]:
     """Return the settings of each filter of ``labels.filters``."""
     return [
         SettingsSection(name, model.__doc__ or "", [each for each in _own(model, "") if each.key != "name"])
-        for name, model in FILTERS.items()
+        for name, model in FILTERS.built_in.items()
     ]
 
 

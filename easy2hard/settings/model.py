@@ -51,9 +51,12 @@ class ModelSettings(SettingsModel):
         description="a causal language model of transformers to start from: hub name or folder",
     )
     lora: LoraSettings | None = Field(None, description="train adapters instead of all weights of a pretrained model")
-    positions: Literal["none", "rope", "alibi", "fire", "randomized", "abacus", "coupled", "learned"] = Field(
-        "none", description="how tokens know their places (docs/positions.md); none: by the causal mask alone"
+    positions: str = Field(
+        "none",
+        description="how tokens know their places: rope, alibi, fire, randomized, abacus, coupled, learned "
+        "(docs/positions.md) or a scheme of your own (docs/extending.md); none: by the causal mask alone",
     )
+    position_options: dict[str, int] = Field({}, description="what a position scheme of your own lets one choose")
     position_capacity: int | None = Field(
         None,
         ge=1,
@@ -99,20 +102,4 @@ class ModelSettings(SettingsModel):
     def _heads_divide_width(self) -> Self:
         if self.size.width % self.size.heads:
             raise ValueError(f"heads = {self.size.heads} must divide width = {self.size.width}")
-        if self.positions == "rope" and self.size.width // self.size.heads % 2:
-            raise ValueError(
-                f"positions = 'rope' turns pairs of features: width / heads = {self.size.width // self.size.heads} "
-                "must be even"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _positions_have_a_table(self) -> Self:
-        if self.position_capacity is not None and self.positions not in ("randomized", "abacus", "coupled", "learned"):
-            raise ValueError(
-                f"position_capacity = {self.position_capacity}: positions = {self.positions!r} have no table (those "
-                "that do: randomized, abacus, coupled, learned)"
-            )
-        if self.randomized_table is not None and self.positions != "randomized":
-            raise ValueError(f"randomized_table = {self.randomized_table!r} needs positions = 'randomized'")
         return self

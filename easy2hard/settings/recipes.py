@@ -10,7 +10,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from easy2hard.errors import UserError
-from easy2hard.settings.filters import FILTERS
+from easy2hard.plugins import FILTERS
+from easy2hard.settings.filters import READING
 from easy2hard.settings.renamed import renamed, translated
 from easy2hard.settings.scaling import SCALES
 from easy2hard.settings.schema import Settings
@@ -87,11 +88,15 @@ def settings_of_run(path: Path) -> Settings:
     Raises:
         UserError: the file cannot be read, or a setting is not allowed.
     """
-    return parse_settings(translated(read_toml("recipe", str(path))))
+    return parse_settings(translated(read_toml("recipe", str(path))), reading=True)
 
 
-def parse_settings(values: dict[str, Any]) -> Settings:
+def parse_settings(values: dict[str, Any], reading: bool = False) -> Settings:
     """Return validated settings.
+
+    Args:
+        values: what a recipe holds.
+        reading: let filters and schedules that are not there be, and run no code of a third party.
 
     Raises:
         UserError: one line naming the first setting that is not allowed, its value and what would be right; or the
@@ -100,7 +105,7 @@ def parse_settings(values: dict[str, Any]) -> Settings:
     if line := renamed(values):
         raise UserError(line)
     try:
-        return Settings.model_validate(values)
+        return Settings.model_validate(values, context=READING if reading else None)
     except ValidationError as error:
         raise UserError(one_line(error)) from error
 
@@ -136,15 +141,15 @@ def one_line(error: ValidationError, root: type[BaseModel] = Settings) -> str:
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if first["type"] == "value_error":
-        return f"{setting}: {message}"
+        return message if message.startswith(f"{setting} = ") else f"{setting}: {message}"
     return f"{setting} = {first['input']!r}: {message}"
 
 
 def _known_keys(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:
     model = root
     for part in location:
-        if root is Settings and part in FILTERS:
-            model = FILTERS[str(part)]
+        if root is Settings and (a_filter := FILTERS.loaded(str(part))):
+            model = a_filter
         elif isinstance(part, str) and part in model.model_fields:
             model = next(_models_in(model.model_fields[part].annotation), model)
     return sorted(model.model_fields)

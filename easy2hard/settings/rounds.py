@@ -2,10 +2,11 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from easy2hard.plugins import SCHEDULES
 from easy2hard.settings.base import SettingsModel
-from easy2hard.settings.filters import FilterSettings, LearnedVerifierFilter, NoFilter, PartsFilter, VoteFilter
+from easy2hard.settings.filters import READING, Filter, FilterSettings, no_filter
 from easy2hard.settings.training import PhaseSettings
 
 
@@ -77,25 +78,25 @@ class LabelsSettings(SettingsModel):
         "instead of on labels: SUPERVISED, not self-improvement",
     )
     filters: list[FilterSettings] = Field(
-        [NoFilter(name="none")], description="which labels are kept, one filter after another (docs/labels.md)"
+        default_factory=no_filter, description="which labels are kept, one filter after another (docs/labels.md)"
     )
 
     @property
-    def judged_by_parts(self) -> PartsFilter | None:
-        """The filter ``parts``, if there is one."""
-        return next((each for each in self.filters if isinstance(each, PartsFilter)), None)
+    def judged_by_parts(self) -> Filter | None:
+        """The filter that judges by parts, if there is one."""
+        return next((each for each in self.filters if "parts" in each.needs), None)
 
     @property
     def taught_by_others(self) -> bool:
         """Whether members train on labels of their own, those that the others accept."""
-        return any(isinstance(each, VoteFilter) and each.voters for each in self.filters)
+        return any(each.teaches for each in self.filters)
 
     @model_validator(mode="after")
     def _variants_fit(self) -> Self:
-        if sum(isinstance(each, VoteFilter) and each.voters is not None for each in self.filters) > 1:
+        if sum(each.teaches for each in self.filters) > 1:
             raise ValueError("filters: one vote with voters = 'others' at most")
-        if sum(isinstance(each, LearnedVerifierFilter) for each in self.filters) > 1:
-            raise ValueError("filters: one learned-verifier at most")
+        if len(learned := [each.name for each in self.filters if "score" in each.needs]) > 1:
+            raise ValueError(f"filters: one that learns at most, such as learned-verifier, got {', '.join(learned)}")
         if self.counter_examples and (self.relabel or any(each.name != "none" for each in self.filters)):
             other = "relabel = false" if self.relabel else "filters = [{name = 'none'}]"
             raise ValueError(f"counter_examples = true needs {other}: the oracle says what is kept")
@@ -107,11 +108,12 @@ class LabelsSettings(SettingsModel):
 class ScheduleSettings(SettingsModel):
     """The difficulties of a round: in small steps beyond the supervised range, each as small as the task has them."""
 
-    name: Literal["standard", "accelerated", "grid", "grid-accelerated"] = Field(
+    name: str = Field(
         "standard",
         description="standard: `stride` small steps a round; accelerated: as many as the members are ready for; "
-        "grid, grid-accelerated: the paper's orders for pairs",
+        "grid, grid-accelerated: the paper's orders for pairs; or one of your own (docs/extending.md)",
     )
+    options: dict[str, int] = Field({}, description="what a schedule of your own lets one choose")
     stride: int = Field(1, ge=1, le=1000, description="small steps one round of the standard schedule adds")
     readiness: Literal["vote", "confidence", "twin", "parts", "oracle"] | None = Field(
         None,
@@ -122,6 +124,19 @@ class ScheduleSettings(SettingsModel):
     ready: float = Field(0.99, gt=0, le=1, description="readiness from which a difficulty is taken")
     probe: int = Field(200, ge=1, le=1_000_000, description="prompts that judge one difficulty's readiness")
     most: int = Field(20, ge=1, le=1000, description="small steps an accelerated round takes at most")
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str, info: ValidationInfo) -> str:
+        if info.context != READING:
+            SCHEDULES.find(name)
+        return name
+
+    @property
+    def asks(self) -> bool:
+        """Whether it asks how ready the members are; a schedule that is not loaded might."""
+        schedule = SCHEDULES.loaded(self.name)
+        return schedule is None or schedule.asks
 
 
 class WatchSettings(SettingsModel):

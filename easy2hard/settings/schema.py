@@ -6,7 +6,7 @@ import tomli_w
 from pydantic import Field, model_validator
 
 from easy2hard.settings.base import SettingsModel
-from easy2hard.settings.filters import VerifierFilter, VoteFilter
+from easy2hard.settings.filters import RELATIONS
 from easy2hard.settings.model import ModelSettings
 from easy2hard.settings.rounds import LabelsSettings, NoiseSettings, RoundsSettings, ScheduleSettings, WatchSettings
 from easy2hard.settings.training import OptimiserSettings, SupervisedSettings, TrainingSettings
@@ -107,13 +107,13 @@ class Settings(SettingsModel):
     @property
     def verified(self) -> bool:
         """Whether the oracle says which labels are right: the filter ``verifier``, which is supervised."""
-        return any(isinstance(each, VerifierFilter) for each in self.labels.filters)
+        return any("truth" in each.needs for each in self.labels.filters)
 
     @property
     def relations(self) -> list[str]:
         """The settings, if any, that judge labels by a relation the task declares; the paper has none."""
-        found = [f"labels.filters: {each.name}" for each in self.labels.filters if each.name in ("twin", "parts")]
-        if self.schedule.name == "accelerated" and self.readiness in ("twin", "parts"):
+        found = [f"labels.filters: {each.name}" for each in self.labels.filters if each.needs & RELATIONS]
+        if self.schedule.asks and self.readiness in RELATIONS:
             found.append(f"schedule.readiness = {self.readiness!r}")
         return found
 
@@ -121,7 +121,7 @@ class Settings(SettingsModel):
     def supervised_signals(self) -> list[str]:
         """The settings, if any, that use true answers beyond the supervised phase."""
         found = ["labels.filters: verifier"] if self.verified else []
-        if self.schedule.name == "accelerated" and self.readiness == "oracle":
+        if self.schedule.asks and self.readiness == "oracle":
             found.append("schedule.readiness = 'oracle'")
         if self.labels.counter_examples:
             found.append("labels.counter_examples")
@@ -140,21 +140,10 @@ class Settings(SettingsModel):
 
     @model_validator(mode="after")
     def _votes_need_members(self) -> Self:
-        if self.model.members * self.labels.samples == 1 and any(
-            isinstance(f, VoteFilter) for f in self.labels.filters
-        ):
-            raise ValueError("labels.filters: a vote needs model.members of at least 2, or labels.samples")
         for each in self.labels.filters:
-            if (
-                isinstance(each, VoteFilter)
-                and (each.weights or each.voters)
-                and self.model.members not in range(3, 64)
-            ):
-                what = f"voters = {each.voters!r}" if each.voters else f"weights = {each.weights!r}"
-                raise ValueError(
-                    f"labels.filters: vote with {what} needs model.members from 3 to 63, it is {self.model.members}"
-                )
-        if self.model.members == 1 and self.schedule.name == "accelerated" and self.schedule.readiness == "vote":
+            if problem := each.misfit(self.model.members, self.labels.samples):
+                raise ValueError(f"labels.filters: {problem}")
+        if self.model.members == 1 and self.schedule.asks and self.schedule.readiness == "vote":
             raise ValueError("schedule.readiness = 'vote' needs model.members of at least 2")
         back = (self.watch.holds + 2) * (self.watch.rollbacks + 1) if self.watch.enabled else 1
         needed = back + self.labels.averaging - 1

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from easy2hard.runs.attempts import CollapseError
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import RunDirectory, state_of
 from easy2hard.runs.preflight import check
-from easy2hard.sweep.plan import Sweep, Trial
+from easy2hard.sweep.plan import Sweep, Trial, plugin_options
 
 EVERY = 0.1
 """Seconds between two looks at the processes."""
@@ -67,14 +67,14 @@ class Laboratory:
         sweep: the file.
         runs: what it asks for.
         out: ``out/runs`` has the run directories, ``out/logs`` what their processes print.
-        task_file: a Python file with their task.
+        plugins: Python files that add what they use.
         device: where they compute (engines/choice.py).
     """
 
     sweep: Sweep
     runs: list[Trial]
     out: Path
-    task_file: Path | None = None
+    plugins: Sequence[Path] = ()
     device: str = "auto"
 
     def path(self, run: Trial) -> Path:
@@ -139,8 +139,8 @@ class Laboratory:
         path = self.path(run)
         device = [] if self.device == "auto" else ["--device", self.device]
         if not path.exists():
-            return [*run.arguments(path, self.task_file), *device]
-        return ["resume", str(path), *(("--task-file", str(self.task_file)) if self.task_file else ()), *device]
+            return [*run.arguments(path, self.plugins), *device]
+        return ["resume", str(path), *plugin_options(self.plugins), *device]
 
     def write_jobs(self, file: Path) -> int:
         """Write a command line for each run that is left, and return how many there are."""

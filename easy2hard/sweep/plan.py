@@ -98,13 +98,13 @@ class Trial:
         """Of the run and its directory."""
         return f"{self.variant}-seed{self.seed}"
 
-    def arguments(self, out: Path, task_file: Path | None) -> list[str]:
+    def arguments(self, out: Path, plugins: Sequence[Path]) -> list[str]:
         """Return the arguments of ``easy2hard`` that start it in the directory ``out``."""
         return [
             *("run", self.recipe, "--out", str(out), "--seed", str(self.seed)),
             *(("--scale", self.scale) if self.scale else ()),
             *(part for each in self.overrides for part in ("--set", each)),
-            *(("--task-file", str(task_file)) if task_file else ()),
+            *plugin_options(plugins),
         ]
 
 
@@ -125,13 +125,18 @@ def load_sweep(name: str) -> Sweep:
         raise UserError(f"sweep {name!r}: {one_line(error, Sweep)}") from error
 
 
-def planned(sweep: Sweep, more: Sequence[str] = (), task_file: Path | None = None) -> list[Trial]:
+def plugin_options(plugins: Sequence[Path]) -> list[str]:
+    """Return plug-ins as the command line has them."""
+    return [word for path in plugins for word in ("--plugin", str(path))]
+
+
+def planned(sweep: Sweep, more: Sequence[str] = (), plugins: Sequence[Path] = ()) -> list[Trial]:
     """Return the runs of a sweep: all seeds of the first variant, then those of the next.
 
     Args:
         sweep: says which.
         more: ``section.key=value`` texts for every run, after all others.
-        task_file: a Python file with a task; it is run as code.
+        plugins: Python files that add something; they are run as code.
 
     Raises:
         UserError: a setting of a run is not allowed, or two runs could not be told apart.
@@ -150,7 +155,7 @@ def planned(sweep: Sweep, more: Sequence[str] = (), task_file: Path | None = Non
         axes = dict(zip(sweep.columns, (name for name, _ in chosen), strict=True))
         for seed in sweep.seeds:
             try:
-                settings = settings_of(recipe, [*overrides, f"seed={seed}"], task_file, scale=scale)
+                settings = settings_of(recipe, [*overrides, f"seed={seed}"], plugins, scale=scale)
             except UserError as error:
                 raise UserError(f"variant {name}: {error}") from error
             runs.append(Trial(name, axes, recipe, scale, overrides, seed, settings))

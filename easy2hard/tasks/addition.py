@@ -18,9 +18,6 @@ class Addition(TwoOperands):
     """Two numbers to add; supervised lengths are independent, self-labelled ones equal (method.md, "Tasks").
 
     Args:
-        name: name of the task.
-        backwards: least significant digits first.
-        padded: the sum is padded with zeros to one digit more than the longer operand.
         carry_share: percent of the prompts to learn from, supervised or labelled, that are enriched with carries.
         carry_density: percent of the columns of an enriched prompt whose digits are made to add up to 9.
     """
@@ -28,24 +25,23 @@ class Addition(TwoOperands):
     operator = "+"
     vocabulary = Vocabulary("0123456789+=")
     hard_split = "a carry through half of the columns"
+    padded: bool
+    """The sum is padded with zeros to one digit more than the longer operand."""
 
-    def __init__(self, name: str, backwards: bool, padded: bool, carry_share: int = 0, carry_density: int = 40) -> None:
+    def __init__(self, carry_share: int = 0, carry_density: int = 40) -> None:
         for option, value in {"carry_share": carry_share, "carry_density": carry_density}.items():
             if not 0 <= value <= 100:
                 raise UserError(f"task.options.{option} = {value}: must be 0 to 100 (percent)")
-        self.name = name
-        self.backwards = backwards
-        self.padded = padded
         self.carry_share = carry_share
         self.carry_density = carry_density
-        number = r"[0-9]*[1-9]" if backwards else r"[1-9][0-9]*"
+        number = r"[0-9]*[1-9]" if self.backwards else r"[1-9][0-9]*"
         self.grammar = re.compile(rf"{number}\+{number}=")
-        self.example = "1368+9661=" if backwards else "8631+1669="
+        self.example = "1368+9661=" if self.backwards else "8631+1669="
         self.summary = "add two numbers" + (
             " written backwards, least significant digit first"
-            if backwards
+            if self.backwards
             else ", the sum padded with zeros"
-            if padded
+            if self.padded
             else ""
         )
 
@@ -175,3 +171,39 @@ class AdditionOracle(TwoOperandsOracle):
         leading = sums[:, :1] == 0
         moved = np.concatenate([tokens_of(sums[:, 1:]), np.full((len(sums), 1), PAD, dtype=np.int32)], axis=1)
         return np.where(leading, moved, tokens_of(sums))
+
+
+class ReverseAddition(Addition):
+    """Both numbers and the sum are written backwards."""
+
+    name, backwards, padded = "reverse-addition", True, True
+
+
+class ForwardAddition(Addition):
+    """Both numbers and the sum are written as always."""
+
+    name, backwards, padded = "forward-addition", False, False
+
+
+class ForwardAdditionPadded(Addition):
+    """Written as always, but for the zeros before the sum."""
+
+    name, backwards, padded = "forward-addition-padded", False, True
+
+
+class ReverseAdditionOracle(AdditionOracle):
+    """Of :class:`ReverseAddition`."""
+
+    task_class = ReverseAddition
+
+
+class ForwardAdditionOracle(AdditionOracle):
+    """Of :class:`ForwardAddition`."""
+
+    task_class = ForwardAddition
+
+
+class ForwardAdditionPaddedOracle(AdditionOracle):
+    """Of :class:`ForwardAdditionPadded`."""
+
+    task_class = ForwardAdditionPadded

@@ -1,12 +1,13 @@
 """What every task promises, checked: built-in tasks by the tests, a third party's before any training starts."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from easy2hard.errors import UserError
+from easy2hard.rules import BrokenError, call, check_array, global_state, require
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty, Part, Task, difficulty_text
 from easy2hard.tasks.oracle import Checker, Oracle
@@ -14,10 +15,6 @@ from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Tokens, Vocabulary
 
 COUNT = 24
 """Prompts of each difficulty that are looked at."""
-
-
-class _BrokenError(Exception):
-    """A rule that a task breaks."""
 
 
 def check_contract(task: Task, oracle: Oracle, difficulties: Sequence[Difficulty] | None = None) -> None:
@@ -36,14 +33,14 @@ def check_contract(task: Task, oracle: Oracle, difficulties: Sequence[Difficulty
         for difficulty in difficulties or _some_difficulties(task):
             try:
                 _check_difficulty(task, oracle, difficulty)
-            except _BrokenError as error:
-                raise _BrokenError(f"at difficulty {difficulty_text(difficulty)}: {error}") from error
-    except _BrokenError as error:
+            except BrokenError as error:
+                raise BrokenError(f"at difficulty {difficulty_text(difficulty)}: {error}") from error
+    except BrokenError as error:
         raise UserError(f"task {getattr(task, 'name', '?')} breaks the contract {error}") from error
 
 
 def _some_difficulties(task: Task) -> list[Difficulty]:
-    easy = _call("supervised_difficulties(hardest) must return difficulties", _easiest, task)
+    easy = call("supervised_difficulties(hardest) must return difficulties", _easiest, task)
     hard = task.capped(easy + 6)
     tried = [*task.supervised_difficulties(min(easy + 2, hard)), *task.evaluated_difficulties(hard)[-2:]]
     tried += [d for step in task.labelled_difficulties(hard) for d in step][:2]
@@ -66,75 +63,75 @@ def _check_attributes(task: Task) -> None:
         "grammar": re.Pattern,
     }.items():
         if not isinstance(getattr(task, name, None), kind):
-            raise _BrokenError(f"(attributes): {name} must be a {kind.__name__}")
-    _call("example must be a prompt", task.check_prompt, task.example)
+            raise BrokenError(f"(attributes): {name} must be a {kind.__name__}")
+    call("example must be a prompt", task.check_prompt, task.example)
 
 
 def _check_difficulty(task: Task, oracle: Oracle, difficulty: Difficulty) -> None:
     prompts = _sample(task, difficulty, COUNT)
     _check_prompts(task, prompts, COUNT)
-    _require(
+    require(
         (_sample(task, difficulty, COUNT) == prompts).all(), "sample must give the same prompts for the same stream"
     )
     if len(np.unique(prompts, axis=0)) > COUNT // 2:  # a large space: two streams can hardly meet in every row
         other = _sample(task, difficulty, COUNT, stream="another")
-        _require((other != prompts).any(), "sample must take its randomness from the generator it is given")
+        require((other != prompts).any(), "sample must take its randomness from the generator it is given")
     _check_prompts(task, _sample(task, difficulty, 0), 0)
-    weight = _call("supervised_weight must not raise", task.supervised_weight, difficulty)
-    _require(isinstance(weight, int | float) and 0 < weight < np.inf, "supervised_weight must be a number above 0")
+    weight = call("supervised_weight must not raise", task.supervised_weight, difficulty)
+    require(isinstance(weight, int | float) and 0 < weight < np.inf, "supervised_weight must be a number above 0")
     for method in ["sample_practice", "sample_supervised", *(["sample_hard"] if task.hard_split else [])]:
         _check_like_sample(task, difficulty, method, prompts.shape[1])
     texts = task.vocabulary.decode_prompts(prompts)
     for text in texts:
-        _call("sampled prompts must match the grammar", task.check_prompt, text)
+        call("sampled prompts must match the grammar", task.check_prompt, text)
     ((_, encoded),) = task.encode(texts[:1])
-    _require((encoded == prompts[:1]).all(), "a prompt's text must give its tokens again")
+    require((encoded == prompts[:1]).all(), "a prompt's text must give its tokens again")
 
     if task.baseline:
         _check_baseline(task, prompts)
 
-    bounds = _call("answer_bounds must not raise", task.answer_bounds, prompts)
-    _check_array(bounds, (COUNT,), np.integer, "answer_bounds must return (count,) whole numbers")
-    _require((bounds >= 1).all(), "answer_bounds must be at least 1: EOS counts")
+    bounds = call("answer_bounds must not raise", task.answer_bounds, prompts)
+    check_array(bounds, (COUNT,), np.integer, "answer_bounds must return (count,) whole numbers")
+    require((bounds >= 1).all(), "answer_bounds must be at least 1: EOS counts")
     _check_coupled(task, prompts, prompts.shape[1] + int(bounds.max()))
-    answers = _call("solve must not raise", oracle.solve, prompts)
-    _check_array(answers, (COUNT, None), np.integer, "solve must return (count, length) token ids")
-    _require(
+    answers = call("solve must not raise", oracle.solve, prompts)
+    check_array(answers, (COUNT, None), np.integer, "solve must return (count, length) token ids")
+    require(
         ((answers >= 0) & (answers < len(task.vocabulary))).all(), "answers must be made of the vocabulary's tokens"
     )
-    _require((oracle.solve(prompts) == answers).all(), "solve must give the same answer to the same prompt")
+    require((oracle.solve(prompts) == answers).all(), "solve must give the same answer to the same prompt")
     ends = (answers == EOS).sum(axis=1)
     lengths = (answers != PAD).sum(axis=1)
     last = answers[np.arange(COUNT), np.maximum(lengths - 1, 0)]
-    _require(
+    require(
         ((ends == 1) & (last == EOS)).all(),
         "an answer must end with exactly one EOS, with nothing but padding after it",
     )
-    _require(
+    require(
         (answers[:, :1] >= EOS).all() and (answers != BOS).all(), "an answer must hold no BOS and no padding before EOS"
     )
     over = lengths > bounds
     if over.any():
         row = int(over.argmax())
-        raise _BrokenError(
+        raise BrokenError(
             f"answer_bounds must not be less than the true answer needs: {texts[row]!r} needs {lengths[row]} tokens "
             f"with EOS, its bound is {bounds[row]}"
         )
     alone = oracle.solve(prompts[:1]), task.answer_bounds(prompts[:1])
     one = task.vocabulary.decode_answers
-    _require(
+    require(
         one(alone[0]) == one(answers[:1]) and alone[1].tolist() == bounds[:1].tolist(),
         "answers and bounds must not depend on the rest of the batch",
     )
     written = one(answers)
     encoded_answers = task.vocabulary.encode_answers(written)
-    _require(
+    require(
         encoded_answers.shape[1] <= answers.shape[1]
         and (encoded_answers == answers[:, : encoded_answers.shape[1]]).all(),
         "an answer's text must give its tokens again",
     )
     checker = Checker(oracle)
-    _require(checker.check(texts, written) == [None] * COUNT, "the checker must find the true answer right")
+    require(checker.check(texts, written) == [None] * COUNT, "the checker must find the true answer right")
     _check_corruptions(task, checker, texts[:4], answers[:4])
     _check_parts(task, oracle, difficulty, prompts, answers)
 
@@ -146,13 +143,13 @@ def _check_coupled(task: Task, prompts: Any, length: int) -> None:
         except UserError:
             return None
 
-    ids = _call("coupled_ids must not raise", ids_of, prompts, length)
+    ids = call("coupled_ids must not raise", ids_of, prompts, length)
     if ids is None:  # the task says that nothing is coupled
         return
-    _check_array(ids, (COUNT, length), np.integer, "coupled_ids must return (count, length) whole numbers")
-    _require((ids >= 0).all(), "coupled_ids must be 0 or more")
-    _require((ids_of(prompts[:1], length) == ids[:1]).all(), "coupled_ids must not depend on the rest of the batch")
-    _require((ids_of(prompts, length - 1) == ids[:, :-1]).all(), "coupled_ids must not depend on the length asked for")
+    check_array(ids, (COUNT, length), np.integer, "coupled_ids must return (count, length) whole numbers")
+    require((ids >= 0).all(), "coupled_ids must be 0 or more")
+    require((ids_of(prompts[:1], length) == ids[:1]).all(), "coupled_ids must not depend on the rest of the batch")
+    require((ids_of(prompts, length - 1) == ids[:, :-1]).all(), "coupled_ids must not depend on the length asked for")
 
 
 def _check_corruptions(task: Task, checker: Checker, texts: Sequence[str], answers: Tokens) -> None:
@@ -165,7 +162,7 @@ def _check_corruptions(task: Task, checker: Checker, texts: Sequence[str], answe
         tokens = np.array([[*w, EOS, *[PAD] * (longest - len(w))] for w in wrong], dtype=np.int32)
         given = task.vocabulary.decode_answers(tokens)
         for answer, reason in zip(given, checker.check([text] * len(given), given), strict=True):
-            _require(
+            require(
                 reason is not None and len(reason.splitlines()) == 1,
                 f"the checker must give a reason of one line for {answer!r}, a wrong answer to {text!r}",
             )
@@ -175,17 +172,17 @@ def _check_parts(task: Task, oracle: Oracle, difficulty: Difficulty, prompts: To
     """A true answer must contain the true answers to its parts, and must not contain just anything."""
     parts = _parts(task, prompts, answers)
     again = {part.name: part.prompts.tolist() for part in _parts(task, prompts, answers)}
-    _require(
+    require(
         again == {part.name: part.prompts.tolist() for part in parts},
         "parts must be the same for the same prompts and answers",
     )
     for row in range(4):
         alone = {part.name: part.prompts.tolist() for part in _parts(task, prompts[row, None], answers[row, None])}
         among = {part.name: part.prompts[part.rows == row].tolist() for part in parts if row in part.rows}
-        _require(alone == among, "parts must not depend on the rest of the batch")
+        require(alone == among, "parts must not depend on the rest of the batch")
     for part in parts:
         if not _is_easier(part.difficulty, difficulty):
-            raise _BrokenError(f"parts must be easier, got difficulty {part.difficulty} {part.name}")
+            raise BrokenError(f"parts must be easier, got difficulty {part.difficulty} {part.name}")
         _check_relation(task, part, prompts[part.rows], answers[part.rows], oracle.solve(part.prompts))
     for malformed in _malformed(task, answers.shape[1] + 2):
         _parts(task, prompts, malformed)
@@ -199,16 +196,16 @@ def _check_relation(task: Task, part: Part, prompts: Tokens, answers: Tokens, tr
     if not agreed.all():
         row = int(agreed.argmin())
         asked, inside = (task.vocabulary.decode_prompts(each[row, None])[0] for each in (prompts, part.prompts))
-        raise _BrokenError(
+        raise BrokenError(
             f"the true answer to {asked!r} must agree with that to its part {inside!r}: {part.name}",
         )
     wide = [np.pad(each, ((0, 0), (0, more)), constant_values=PAD) for each, more in ((answers, 3), (true, 5))]
-    _require(_agree(part, *wide).all(), f"agree must not depend on how far answers are padded: {part.name}")
+    require(_agree(part, *wide).all(), f"agree must not depend on how far answers are padded: {part.name}")
     for whose, pairs in (
         ("the part's answer", ((answers, wrong) for wrong in _wrong(task, true))),
         ("the whole answer", ((wrong, true) for wrong in _wrong(task, answers))),
     ):
-        _require(
+        require(
             any(not _agree(part, *pair).all() for pair in pairs),
             f"agree must say no where {whose} is wrong, it never does: {part.name}",
         )
@@ -216,20 +213,20 @@ def _check_relation(task: Task, part: Part, prompts: Tokens, answers: Tokens, tr
 
 def _parts(task: Task, prompts: Tokens, answers: Tokens) -> list[Part]:
     """Return the task's parts, each looked at for its form."""
-    parts: list[Part] = _call("parts must not raise", task.parts, prompts, answers)
+    parts: list[Part] = call("parts must not raise", task.parts, prompts, answers)
     if not isinstance(parts, list) or not all(isinstance(part, Part) for part in parts):
-        raise _BrokenError(f"parts must return a list of Part, got {parts!r:.60}")
-    _require(len({part.name for part in parts}) == len(parts), "parts must have names of their own")
+        raise BrokenError(f"parts must return a list of Part, got {parts!r:.60}")
+    require(len({part.name for part in parts}) == len(parts), "parts must have names of their own")
     for part in parts:
-        _check_array(part.rows, (None,), np.integer, f"rows must be (asked,) whole numbers: {part.name}")
-        _require(len(part.rows), f"a part that no prompt has must be left out: {part.name}")
-        _require(
+        check_array(part.rows, (None,), np.integer, f"rows must be (asked,) whole numbers: {part.name}")
+        require(len(part.rows), f"a part that no prompt has must be left out: {part.name}")
+        require(
             (np.diff(part.rows) > 0).all() and part.rows[0] >= 0 and part.rows[-1] < len(prompts),
             f"rows must be different prompts, in order: {part.name}",
         )
         _check_prompts(task, part.prompts, len(part.rows), "parts")
         for text in task.vocabulary.decode_prompts(part.prompts):
-            _call("prompts of parts must match the grammar", task.check_prompt, text)
+            call("prompts of parts must match the grammar", task.check_prompt, text)
     return parts
 
 
@@ -237,8 +234,8 @@ def _agree(part: Part, answers: Tokens, parts: Tokens) -> Any:
     given = [each.copy() for each in (answers, parts)]
     for each in given:
         each.setflags(write=False)
-    agreed = _call(f"agree must not raise: {part.name}", part.agree, *given)
-    _check_array(agreed, (len(part.rows),), np.bool_, f"agree must return (asked,) whether they agree: {part.name}")
+    agreed = call(f"agree must not raise: {part.name}", part.agree, *given)
+    check_array(agreed, (len(part.rows),), np.bool_, f"agree must return (asked,) whether they agree: {part.name}")
     return agreed
 
 
@@ -278,63 +275,34 @@ def _check_like_sample(task: Task, difficulty: Difficulty, method: str, length: 
     """Prompts of another distribution must be prompts of the same difficulty."""
     prompts = _sample(task, difficulty, COUNT, method=method)
     _check_prompts(task, prompts, COUNT, method)
-    _require(prompts.shape[1] == length, f"{method} must give prompts as long as those of sample")
+    require(prompts.shape[1] == length, f"{method} must give prompts as long as those of sample")
     again = _sample(task, difficulty, COUNT, method=method)
-    _require((again == prompts).all(), f"{method} must give the same prompts for the same stream")
+    require((again == prompts).all(), f"{method} must give the same prompts for the same stream")
     for text in task.vocabulary.decode_prompts(prompts):
-        _call(f"prompts of {method} must match the grammar", task.check_prompt, text)
+        call(f"prompts of {method} must match the grammar", task.check_prompt, text)
 
 
 def _check_baseline(task: Task, prompts: Any) -> None:
     given, again = (
-        _call("baseline_answers must not raise", task.baseline_answers, numpy_generator(0, "contract"), prompts)
+        call("baseline_answers must not raise", task.baseline_answers, numpy_generator(0, "contract"), prompts)
         for _ in range(2)
     )
-    _check_array(given, (COUNT, None), np.integer, "baseline_answers must return (count, any) token ids")
-    _require((given == again).all(), "baseline_answers must be the same for the same stream")
-    _require((given < len(task.vocabulary)).all(), "baseline_answers must be made of the vocabulary's tokens")
-    _require((given == EOS).any(axis=1).all(), "baseline_answers must each end with EOS")
+    check_array(given, (COUNT, None), np.integer, "baseline_answers must return (count, any) token ids")
+    require((given == again).all(), "baseline_answers must be the same for the same stream")
+    require((given < len(task.vocabulary)).all(), "baseline_answers must be made of the vocabulary's tokens")
+    require((given == EOS).any(axis=1).all(), "baseline_answers must each end with EOS")
 
 
 def _sample(task: Task, difficulty: Difficulty, count: int, stream: str = "contract", method: str = "sample") -> Any:
-    before = _global_state()
+    before = global_state()
     generator = numpy_generator(0, stream, difficulty_text(difficulty))
-    prompts = _call(f"{method} must not raise", getattr(task, method), generator, difficulty, count)
-    _require(before == _global_state(), f"{method} must leave NumPy's global generator alone")
+    prompts = call(f"{method} must not raise", getattr(task, method), generator, difficulty, count)
+    require(before == global_state(), f"{method} must leave NumPy's global generator alone")
     return prompts
 
 
-def _global_state() -> tuple[list[int], int]:
-    state: Any = np.random.get_state(legacy=False)["state"]
-    return state["key"].tolist(), state["pos"]
-
-
 def _check_prompts(task: Task, prompts: Any, count: int, made_by: str = "sample") -> None:
-    _check_array(prompts, (count, None), np.integer, f"{made_by} must return (count, length) token ids")
-    _require((prompts[:, :1] == BOS).all(), "a prompt must begin with BOS")
+    check_array(prompts, (count, None), np.integer, f"{made_by} must return (count, length) token ids")
+    require((prompts[:, :1] == BOS).all(), "a prompt must begin with BOS")
     inside = (prompts[:, 1:] >= SPECIAL) & (prompts[:, 1:] < len(task.vocabulary))
-    _require(inside.all(), "a prompt must be made of the vocabulary's symbols after BOS, without padding")
-
-
-def _check_array(value: Any, shape: tuple[int | None, ...], kind: type, rule: str) -> None:
-    right = (
-        isinstance(value, np.ndarray)
-        and value.ndim == len(shape)
-        and all(wanted in (None, size) for wanted, size in zip(shape, value.shape, strict=True))
-        and np.issubdtype(value.dtype, kind)
-    )
-    if not right:
-        got = f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise _BrokenError(f"{rule}, got {got}")
-
-
-def _require(holds: Any, rule: str) -> None:
-    if not holds:
-        raise _BrokenError(rule)
-
-
-def _call(rule: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    try:
-        return function(*arguments)
-    except Exception as error:  # whatever a stranger's code raises is the answer to the question asked here
-        raise _BrokenError(f"{rule}: {type(error).__name__}: {error}") from error
+    require(inside.all(), "a prompt must be made of the vocabulary's symbols after BOS, without padding")

@@ -409,3 +409,15 @@ class MazeOracle(Oracle):
         if way[-1] != right[-1]:
             return f"wrong end: {way[-1]} instead of {right[-1]}"
         return f"not the shortest path: {len(way) - 1} hops instead of {len(right) - 1}"
+
+
+class MazeHopsOracle(MazeOracle):
+    """Of :class:`MazeHops`."""
+
+    task_class = MazeHops
+
+
+class MazeNodesOracle(MazeOracle):
+    """Of :class:`MazeNodes`."""
+
+    task_class = MazeNodes

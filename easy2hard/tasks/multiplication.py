@@ -287,6 +287,7 @@ class MultiplicationOracle(TwoOperandsOracle):
     """Multiplies on paper, all rows at once."""
 
     task: Multiplication
+    task_class = Multiplication
 
     @override
     def answers(self, prompts: Tokens, a: int) -> Tokens:

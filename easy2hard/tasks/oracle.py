@@ -3,19 +3,34 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from typing_extensions import override
+
 from easy2hard.errors import UserError
+from easy2hard.plugins import Extension
 from easy2hard.tasks.base import Task
 from easy2hard.vocabulary import Tokens
 
 
-class Oracle(ABC):
-    """Solves prompts of one task."""
+class Oracle(Extension, ABC):
+    """Solves prompts of one task; the task is found by its oracle (tasks/registry.py)."""
 
+    kind = "task"
     task_class: type[Task]
-    """The task it belongs to; needed where a third party's oracle is all that is registered (docs/tasks.md)."""
+    """The task it belongs to."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
+
+    @override
+    @classmethod
+    def extension_name(cls) -> str | None:
+        """Return the name of the task."""
+        return getattr(getattr(cls, "task_class", None), "name", None)
+
+    @override
+    @classmethod
+    def blamed(cls) -> set[str]:
+        return {cls.__name__, cls.task_class.__name__}
 
     @abstractmethod
     def solve(self, prompts: Tokens) -> Tokens:

@@ -13,23 +13,13 @@ from easy2hard.vocabulary import EOS, SPECIAL, Tokens, Vocabulary
 
 
 class StringTask(Task):
-    """A number is the prompt; the answer is as long as the number.
-
-    Args:
-        name: name of the task.
-        summary: what is done to the number.
-        backwards: the answer begins with the number's last digit.
-    """
+    """A number is the prompt; the answer is as long as the number."""
 
     vocabulary = Vocabulary("0123456789=")
     grammar = re.compile(r"[1-9][0-9]*=")
     example = "8631="
     backwards = False
-
-    def __init__(self, name: str, summary: str, backwards: bool = False) -> None:
-        self.name = name
-        self.summary = summary
-        self.backwards = backwards
+    """The answer begins with the number's last digit."""
 
     @override
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
@@ -77,14 +67,36 @@ class StringTask(Task):
         return placed(np.tile(np.array(row), (count, 1)), np.tile(answer, (count, 1)), length)
 
 
-class StringOracle(Oracle):
-    """Answers with the prompt's digits in their order (``step`` 1) or reversed (``step`` -1)."""
+class Copy(StringTask):
+    """The answer is the number."""
 
-    def __init__(self, task: Task, step: int) -> None:
-        super().__init__(task)
-        self.step = step
+    name, summary = "copy", "repeat a number digit by digit"
+
+
+class Reverse(StringTask):
+    """The answer is the number's digits, the last one first."""
+
+    name, summary, backwards = "reverse", "write a number backwards", True
+
+
+class StringOracle(Oracle):
+    """Answers with the prompt's digits, in their order or reversed."""
+
+    task: StringTask
 
     @override
     def solve(self, prompts: Tokens) -> Tokens:
         ends = np.full((len(prompts), 1), EOS, dtype=np.int32)
-        return np.concatenate([prompts[:, 1:-1][:, :: self.step], ends], axis=1)
+        return np.concatenate([prompts[:, 1:-1][:, :: -1 if self.task.backwards else 1], ends], axis=1)
+
+
+class CopyOracle(StringOracle):
+    """Of :class:`Copy`."""
+
+    task_class = Copy
+
+
+class ReverseOracle(StringOracle):
+    """Of :class:`Reverse`."""
+
+    task_class = Reverse

@@ -175,7 +175,7 @@ def outputs(words: list[str]) -> list[str]:
 def test_commands_are_found() -> None:
     """The walk itself: what it takes for a command, and for none."""
     found = [command.text for command in commands(ROOT / "docs" / "tasks.md")]
-    assert found[0] == "easy2hard tasks --check sort-digits --task-file examples/sort_digits.py"
+    assert found[0] == "easy2hard tasks --check sort-digits --plugin examples/sort_digits.py"
     assert not any("entry-points" in text for text in found)
     models = list(commands(ROOT / "docs" / "models.md"))
     assert any("optimiser.learning_rate=1e-4" in command.text for command in models)  # the second line of a command

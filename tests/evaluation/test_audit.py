@@ -10,14 +10,17 @@ from helpers import copy_task, engine_of, half_trained_engine, new_member, promp
 from easy2hard.engines.decoding import Answers
 from easy2hard.evaluation.audit import audit_ledger, first_fall, readiness_compared
 from easy2hard.improvement.filters import apply_filters
+from easy2hard.improvement.filters.confidence import ConfidenceFilter
+from easy2hard.improvement.filters.none import NoFilter
+from easy2hard.improvement.filters.vote import VoteFilter
 from easy2hard.improvement.ledger import write_ledger
 from easy2hard.improvement.proposals import Proposals, count_votes, propose
 from easy2hard.seeding import numpy_generator
-from easy2hard.settings.filters import ConfidenceFilter, FilterSettings, NoFilter, VoteFilter
+from easy2hard.settings.filters import Filter
 from easy2hard.tasks.registry import load_oracle, load_task
 
 
-def audit(folder: Path, proposals: list[Proposals], filters: list[FilterSettings]) -> dict[str, Any]:
+def audit(folder: Path, proposals: list[Proposals], filters: list[Filter]) -> dict[str, Any]:
     (task, oracle), path = copy_task(), folder / "ledger.parquet"
     write_ledger(path, [apply_filters(filters, each) for each in proposals], task.vocabulary, 1, "digest")
     return audit_ledger(path, oracle, [each.name for each in filters])
@@ -30,7 +33,7 @@ def shares(found: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "filters", [[NoFilter(name="none")], [ConfidenceFilter(name="confidence", keep=0.3)]], ids=["none", "confidence"]
 )
-def test_precision_and_recall_are_plain_shares(tmp_path: Path, filters: list[FilterSettings]) -> None:
+def test_precision_and_recall_are_plain_shares(tmp_path: Path, filters: list[Filter]) -> None:
     task, _ = copy_task()
     proposals = [
         propose(half_trained_engine(), task, difficulty, prompts_of(difficulty, 150)) for difficulty in (2, 3, 4)

@@ -13,8 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easy2hard.improvement.filters import KEPT, UNFINISHED, Filtered, add_counts, apply_filters
+from easy2hard.improvement.filters.confidence import ConfidenceFilter
+from easy2hard.improvement.filters.length import LengthFilter
+from easy2hard.improvement.filters.none import NoFilter
+from easy2hard.improvement.filters.vote import VoteFilter
 from easy2hard.improvement.proposals import Proposals
-from easy2hard.settings.filters import ConfidenceFilter, FilterSettings, LengthFilter, NoFilter, VoteFilter
+from easy2hard.settings.filters import Filter
 from easy2hard.vocabulary import EOS, PAD
 
 
@@ -56,9 +60,7 @@ votes = st.integers(1, 20).map(lambda n: VoteFilter(name="vote", threshold=n / 2
 keeps = st.integers(1, 100).map(lambda n: ConfidenceFilter(name="confidence", keep=n / 100))
 thresholds = st.integers(0, 8).map(lambda n: ConfidenceFilter(name="confidence", threshold=n / 8))
 lengths = st.integers(1, 4).map(lambda n: LengthFilter(name="length", threshold=n))
-filters: st.SearchStrategy[FilterSettings] = st.one_of(
-    st.just(NoFilter(name="none")), votes, keeps, thresholds, lengths
-)
+filters: st.SearchStrategy[Filter] = st.one_of(st.just(NoFilter(name="none")), votes, keeps, thresholds, lengths)
 
 
 def rows_of(proposals: Proposals, order: list[int]) -> Proposals:
@@ -73,7 +75,7 @@ def rows_of(proposals: Proposals, order: list[int]) -> Proposals:
 @properties
 @given(proposals=some_proposals(), settings=st.lists(filters, max_size=3), data=st.data())
 def test_the_order_of_the_rows_does_not_matter(
-    proposals: Proposals, settings: list[FilterSettings], data: st.DataObject
+    proposals: Proposals, settings: list[Filter], data: st.DataObject
 ) -> None:
     order = data.draw(st.permutations(range(len(proposals.prompts))))
     filtered, shuffled = apply_filters(settings, proposals), apply_filters(settings, rows_of(proposals, order))
@@ -93,7 +95,7 @@ def test_ties_of_confidence_are_broken_by_the_prompt(count: int, share: int, val
 
 @properties
 @given(proposals=some_proposals(), settings=st.lists(filters, max_size=4))
-def test_counts_add_up(proposals: Proposals, settings: list[FilterSettings]) -> None:
+def test_counts_add_up(proposals: Proposals, settings: list[Filter]) -> None:
     filtered = apply_filters(settings, proposals)
     counts = filtered.counts
     assert [count["name"] for count in counts] == [UNFINISHED, *(each.name for each in settings)]
@@ -108,9 +110,7 @@ def test_counts_add_up(proposals: Proposals, settings: list[FilterSettings]) -> 
 
 @properties
 @given(proposals=some_proposals(), settings=st.lists(filters, min_size=1, max_size=3))
-def test_a_filter_only_drops_and_its_settings_are_recorded(
-    proposals: Proposals, settings: list[FilterSettings]
-) -> None:
+def test_a_filter_only_drops_and_its_settings_are_recorded(proposals: Proposals, settings: list[Filter]) -> None:
     before, after = apply_filters(settings[:-1], proposals), apply_filters(settings, proposals)
     assert not (after.kept & ~before.kept).any()
     assert (after.why[~before.kept] == before.why[~before.kept]).all()
@@ -173,7 +173,7 @@ def test_seven_of_ten_reach_seven_tenths() -> None:
 
 @properties
 @given(proposals=some_proposals(), rest=st.lists(filters, max_size=2))
-def test_everything_may_be_dropped(proposals: Proposals, rest: list[FilterSettings]) -> None:
+def test_everything_may_be_dropped(proposals: Proposals, rest: list[Filter]) -> None:
     nothing = replace(proposals, confidence=proposals.confidence / np.float32(2))  # all below one
     filtered = apply_filters([ConfidenceFilter(name="confidence", threshold=1.0), *rest], nothing)
     assert not filtered.kept.any()
@@ -183,7 +183,7 @@ def test_everything_may_be_dropped(proposals: Proposals, rest: list[FilterSettin
 @properties
 @given(parts=st.lists(some_proposals(), min_size=1, max_size=4), settings=st.lists(filters, max_size=3))
 def test_the_counts_of_a_round_are_those_of_its_difficulties_together(
-    parts: list[Proposals], settings: list[FilterSettings]
+    parts: list[Proposals], settings: list[Filter]
 ) -> None:
     filtered: list[Filtered] = [apply_filters(settings, part) for part in parts]
     total: list[dict[str, Any]] = add_counts(filtered)

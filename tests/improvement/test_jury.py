@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from easy2hard.engines.decoding import Answers
 from easy2hard.errors import UserError
 from easy2hard.improvement.filters import apply_filters
+from easy2hard.improvement.filters.vote import VoteFilter
 from easy2hard.improvement.jury import agreement
 from easy2hard.improvement.ledger import read_kept, write_ledger
 from easy2hard.improvement.proposals import Proposals, count_votes
-from easy2hard.settings.filters import VoteFilter
 from easy2hard.settings.recipes import load_recipe
 from easy2hard.vocabulary import EOS
 

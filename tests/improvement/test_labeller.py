@@ -6,20 +6,24 @@ from helpers import copy_task, half_trained_engine, prompts_of
 
 from easy2hard.errors import UserError
 from easy2hard.improvement.filters import apply_filters
+from easy2hard.improvement.filters.confidence import ConfidenceFilter
+from easy2hard.improvement.filters.parts import PartsFilter
+from easy2hard.improvement.filters.twin import TwinFilter
+from easy2hard.improvement.filters.vote import VoteFilter
 from easy2hard.improvement.labeller import Labelled, Labeller
 from easy2hard.improvement.proposals import Relations, propose, with_relations
 from easy2hard.seeding import numpy_generator
-from easy2hard.settings.filters import ConfidenceFilter, FilterSettings, PartsFilter, TwinFilter, VoteFilter
+from easy2hard.settings.filters import Filter
 from easy2hard.settings.rounds import LabelsSettings
 from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import load_oracle, load_task
 
 TWIN: Relations = frozenset({"twin"})
 PARTS: Relations = frozenset({"parts"})
-VOTE: list[FilterSettings] = [VoteFilter(name="vote", threshold=1.0)]
+VOTE: list[Filter] = [VoteFilter(name="vote", threshold=1.0)]
 
 
-def label(filters: list[FilterSettings], difficulty: int = 4, **changes: int | float) -> Labelled:
+def label(filters: list[Filter], difficulty: int = 4, **changes: int | float) -> Labelled:
     settings = LabelsSettings.model_validate({"count": 100, **changes})
     task, _ = copy_task()
     return Labeller(half_trained_engine(), task, 0, Reserved(task, 0, 200), settings).label(1, difficulty, filters)
@@ -45,7 +49,7 @@ def test_topping_up_ends_when_enough_are_kept_and_repeats_no_prompt() -> None:
 
 def test_topped_up_labels_are_filtered_together() -> None:
     """The most confident half of all, not the half of each draw."""
-    filters: list[FilterSettings] = [ConfidenceFilter(name="confidence", keep=0.5)]
+    filters: list[Filter] = [ConfidenceFilter(name="confidence", keep=0.5)]
     labelled = label(filters, top_up=150)
     proposals = labelled.filtered.proposals
     assert labelled.filtered.kept.tolist() == apply_filters(filters, proposals).kept.tolist()

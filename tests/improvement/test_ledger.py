@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easy2hard.improvement.filters import Filtered, apply_filters
+from easy2hard.improvement.filters.confidence import ConfidenceFilter
+from easy2hard.improvement.filters.none import NoFilter
+from easy2hard.improvement.filters.vote import VoteFilter
 from easy2hard.improvement.ledger import read_kept, write_ledger
 from easy2hard.improvement.proposals import propose
-from easy2hard.settings.filters import ConfidenceFilter, FilterSettings, NoFilter, VoteFilter
+from easy2hard.settings.filters import Filter
 
 COLUMNS = [
     "round",
@@ -33,7 +36,7 @@ COLUMNS = [
     "weights_sha256",
 ]
 
-FILTERS: list[list[FilterSettings]] = [
+FILTERS: list[list[Filter]] = [
     [],
     [NoFilter(name="none")],
     [VoteFilter(name="vote", threshold=1.0), ConfidenceFilter(name="confidence", keep=0.6)],
@@ -41,7 +44,7 @@ FILTERS: list[list[FilterSettings]] = [
 ]
 
 
-def labels_of(sizes: dict[int, int], filters: list[FilterSettings]) -> list[Filtered]:
+def labels_of(sizes: dict[int, int], filters: list[Filter]) -> list[Filtered]:
     task, _ = copy_task()
     return [
         apply_filters(filters, propose(half_trained_engine(), task, difficulty, prompts_of(difficulty, count)))
@@ -56,7 +59,7 @@ def labels_of(sizes: dict[int, int], filters: list[FilterSettings]) -> list[Filt
     number=st.integers(1, 99),
 )
 def test_a_ledger_holds_every_label_and_gives_back_the_kept(
-    sizes: dict[int, int], filters: list[FilterSettings], number: int
+    sizes: dict[int, int], filters: list[Filter], number: int
 ) -> None:
     vocabulary, labels = copy_task()[0].vocabulary, labels_of(sizes, filters)
     with tempfile.TemporaryDirectory() as folder:

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from easy2hard.engines import decoding, reference
 from easy2hard.engines.decoding import Answers
 from easy2hard.improvement.filters import apply_filters
+from easy2hard.improvement.filters.vote import VoteFilter
 from easy2hard.improvement.proposals import Draws, Proposals, count_votes, pad_answers, propose
-from easy2hard.settings.filters import VoteFilter
 from easy2hard.tasks.prompts import fresh_prompts
 from easy2hard.vocabulary import EOS, PAD, Tokens
 

@@ -7,6 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easy2hard.improvement.filters import apply_filters
+from easy2hard.improvement.filters.confidence import ConfidenceFilter
+from easy2hard.improvement.filters.none import NoFilter
+from easy2hard.improvement.filters.parts import PartsFilter
+from easy2hard.improvement.filters.vote import VoteFilter
 from easy2hard.improvement.proposals import propose
 from easy2hard.improvement.watch import (
     Past,
@@ -19,7 +23,6 @@ from easy2hard.improvement.watch import (
     trouble,
     unreliable,
 )
-from easy2hard.settings.filters import ConfidenceFilter, NoFilter, PartsFilter, VoteFilter
 from easy2hard.settings.rounds import LabelsSettings, WatchSettings
 
 WELL = Signals(1.0, 1.0, 0.0, 1.0)

@@ -13,12 +13,12 @@ from subprocess import CompletedProcess
 import pyarrow.parquet as pq
 import pytest
 
+from easy2hard import plugins
 from easy2hard.errors import UserError
 from easy2hard.runs.manifest import RunDirectory, manifest_text
 from easy2hard.sweep.execute import Laboratory
 from easy2hard.sweep.plan import load_sweep, planned
 from easy2hard.sweep.results import collect
-from easy2hard.tasks import registry
 from studies.soak import descendants
 
 CommandLine = Callable[..., CompletedProcess[str]]
@@ -81,26 +81,26 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(autouse=True)
 def _own_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_FROM_FILES", dict(registry._FROM_FILES))
+    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
 
 
 def laboratory(files: tuple[Path, Path], out: Path) -> Laboratory:
     sweep, task = files
     asked = load_sweep(str(sweep))
-    return Laboratory(asked, planned(asked, [], task), out, task)
+    return Laboratory(asked, planned(asked, [], [task]), out, [task])
 
 
 @pytest.fixture(scope="module")
 def undisturbed(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
     """The sweep brought to its end in one go; do not change it."""
-    before = dict(registry._FROM_FILES)
+    before = dict(plugins._loaded)
     made = laboratory(files, tmp_path_factory.mktemp("undisturbed") / "out")
     made.check()
     said: list[str] = []
     made.bring_to_end(2, said.append)
     assert [line.partition(":")[0] for line in said if "begins" in line] == [run.name for run in made.runs]
     collect(made)
-    registry._FROM_FILES = before
+    plugins._loaded = before
     return made
 
 
@@ -131,7 +131,7 @@ def call(files: tuple[Path, Path], out: Path) -> "subprocess.Popen[str]":
     words = [sys.executable, "-m", "easy2hard", "sweep", str(sweep), "--out", str(out), "--processes", "2"]
     pipe = subprocess.PIPE
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.Popen([*words, "--task-file", str(task)], stdout=pipe, stderr=pipe, text=True, env=environment)
+    return subprocess.Popen([*words, "--plugin", str(task)], stdout=pipe, stderr=pipe, text=True, env=environment)
 
 
 def disturb(process: "subprocess.Popen[str]", at: str, how: signal.Signals) -> tuple[int, str]:
@@ -174,7 +174,7 @@ def test_killed_three_times_it_ends_with_the_same_table(
 
 def test_job_files_are_command_lines(cli: CommandLine, files: tuple[Path, Path], tmp_path: Path) -> None:
     sweep, task = map(str, files)
-    command = ("sweep", sweep, "--out", "out", "--task-file", task, "--jobs", "jobs.txt")
+    command = ("sweep", sweep, "--out", "out", "--plugin", task, "--jobs", "jobs.txt")
     assert cli(*command).returncode == 0
     lines = (tmp_path / "jobs.txt").read_text().splitlines()
     names = [shlex.split(line)[4] for line in lines]
@@ -191,7 +191,7 @@ def test_job_files_are_command_lines(cli: CommandLine, files: tuple[Path, Path],
 def test_what_was_begun_with_other_settings_is_refused(
     cli: CommandLine, files: tuple[Path, Path], undisturbed: Laboratory, tmp_path: Path
 ) -> None:
-    more = ("--task-file", str(files[1]), "--set", "rounds.steps=5", "--jobs", "jobs.txt")
+    more = ("--plugin", str(files[1]), "--set", "rounds.steps=5", "--jobs", "jobs.txt")
     done = cli("sweep", str(files[0]), "--out", str(undisturbed.out), *more)
     assert done.returncode == 2
     assert "whole-seed0: was begun with other settings" in done.stderr

@@ -2,17 +2,17 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
+from easy2hard import plugins
 from easy2hard.errors import UserError
-from easy2hard.tasks import registry
 from easy2hard.tasks.contract import check_contract
-from easy2hard.tasks.registry import load_oracle, load_task, load_task_file, task_names
+from easy2hard.tasks.registry import load_oracle, load_task, task_names
 
 ROOT = Path(__file__).parents[2]
 SORT = ROOT / "examples" / "sort_digits.py"
@@ -30,11 +30,8 @@ SHORT = [
 
 
 @pytest.fixture(autouse=True)
-def forget_task_files() -> Iterator[None]:
-    known = dict(registry._FROM_FILES)
-    yield
-    registry._FROM_FILES.clear()
-    registry._FROM_FILES.update(known)
+def forget_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "_loaded", {})
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +46,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_task_of_a_file_runs_through_the_command_line(cli: CommandLine) -> None:
-    file = f"--task-file={SORT}"
+    file = f"--plugin={SORT}"
     assert cli("tasks", file).stdout.count("sort-digits") == 1
     assert cli("tasks", "--check", "sort-digits", file).stdout == "sort-digits: keeps the contract\n"
     prompts = cli("sample", "sort-digits", "--difficulty", "4", "--count", "3", file).stdout
@@ -64,12 +61,12 @@ def test_a_task_of_a_file_runs_through_the_command_line(cli: CommandLine) -> Non
     assert cli("resume", "run", file).returncode == 0
 
 
-def test_a_run_does_not_run_code_of_its_own_accord(cli: CommandLine) -> None:
-    cli("run", "smoke", "--out", "run", f"--task-file={SORT}", *SHORT)
-    registry._FROM_FILES.clear()
-    result = cli("eval", "run")
-    assert result.returncode == 2
-    assert "'sort-digits': no such task" in result.stderr
+def test_what_reads_a_run_runs_no_code_of_its_task(cli: CommandLine) -> None:
+    cli("run", "smoke", "--out", "run", f"--plugin={SORT}", *SHORT)
+    plugins._loaded.clear()
+    result = cli("audit", "run")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "task sort-digits: of a plug-in, whose code is not run here" in result.stderr
 
 
 def test_a_task_of_a_package_runs_through_the_command_line(
@@ -87,10 +84,10 @@ def test_a_task_of_a_package_runs_through_the_command_line(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x = 1", "defines no Oracle"),
+        ("x = 1", "defines no Filter, Schedule, Positions or Oracle"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("def (", "SyntaxError"),
-        ("from easy2hard.tasks.oracle import Oracle\nclass A(Oracle): task_class = int", "no Oracle whose task_class"),
+        ("from easy2hard.tasks.oracle import Oracle\nclass A(Oracle): task_class = int", "A has no name"),
         (SORT.read_text().replace('"sort-digits"', '"copy"'), "task copy is built in"),
     ],
 )
@@ -98,7 +95,7 @@ def test_a_file_without_a_task_is_refused(text: str, message: str, tmp_path: Pat
     file = tmp_path / "task.py"
     file.write_text(text)
     with pytest.raises(UserError, match=message) as error:
-        load_task_file(file)
+        plugins.load_file(file)
     assert str(file) in str(error.value)
 
 
@@ -106,7 +103,7 @@ def test_a_broken_task_is_refused_before_anything_is_written(cli: CommandLine, t
     file = tmp_path / "task.py"
     file.write_text(SORT.read_text().replace("prompts.shape[1] - 1", "prompts.shape[1] - 2"))
     for command in (["tasks", "--check", "sort-digits"], ["run", "smoke", "--out", "run"]):
-        result = cli(*command, f"--task-file={file}")
+        result = cli(*command, f"--plugin={file}")
         assert (result.returncode, result.stdout) == (2, "")
         assert "sort-digits breaks the contract at difficulty 1: answer_bounds" in result.stderr
         assert result.stderr.count("\n") == 1

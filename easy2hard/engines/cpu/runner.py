@@ -21,7 +21,6 @@ from easy2hard.engines.decoding import Whole
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import Gradients, Runner
 from easy2hard.models.member import KeyValueCache, Member
-from easy2hard.models.positions import Tabled
 from easy2hard.models.transformer import Transformer
 from easy2hard.vocabulary import PAD
 
@@ -32,7 +31,7 @@ def why_not(member: Member) -> str | None:
         return "a pretrained model"
     if member.looped:
         return "loops"
-    if member.positions is not None and not isinstance(member.positions, Tabled):
+    if member.positions is not None and not member.positions.only_embeds:
         return f"positions ({type(member.positions).__name__.lower()})"
     return None
 
