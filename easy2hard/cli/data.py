@@ -49,7 +49,7 @@ def list_plugins(
     check: Annotated[bool, typer.Option("--check", help="check the contracts of docs/extending.md")] = False,
     plugins: PluginOption = None,
 ) -> None:
-    """List what can be chosen or added, or check that it keeps its contract.
+    """List what can be chosen or added, or check it.
 
     Tasks, filters, schedules and position schemes; those of installed packages are included.
 
