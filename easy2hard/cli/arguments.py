@@ -57,11 +57,7 @@ SetOption = Annotated[
 ]
 PluginOption = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--plugin",
-        metavar="FILE.py",
-        help="a Python file that adds a task, filter …; it is run as code; repeatable",
-    ),
+    typer.Option("--plugin", metavar="FILE.py", help="a Python file that adds a task, filter …; it is run as code"),
 ]
 ScaleOption = Annotated[
     str | None,
@@ -73,10 +69,9 @@ DeviceOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
-def load_plugins(paths: list[Path] | None) -> list[str]:
-    """Make known what plug-in files add, where some are given; return the names of their tasks."""
-    if not paths:
-        return []
-    from easy2hard.api import load_plugins as load
+def load_plugins(paths: list[Path] | None) -> None:
+    """Make what files add known, where some are given."""
+    if paths:
+        from easy2hard import api
 
-    return load(paths)
+        api.load_plugins(paths)

@@ -46,12 +46,10 @@ def tasks(
 @app.command("plugins", rich_help_panel=DATA)
 def list_plugins(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="what is called so; default: all")] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="check that they keep the contracts of docs/extending.md")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="check the contracts of docs/extending.md")] = False,
     plugins: PluginOption = None,
 ) -> None:
-    """List what plug-ins can add, built in or added, or check it.
+    """List what can be chosen or added, or check it.
 
     Tasks, filters, schedules and position schemes; those of installed packages are included.
 

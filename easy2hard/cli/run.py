@@ -46,9 +46,10 @@ def init(
 
     Example: easy2hard init mine.toml --task reverse --minutes 5 --yes
     """
+    from easy2hard import api
     from easy2hard.tasks.registry import task_names
 
-    own = load_plugins(plugins)
+    own = api.load_plugins(plugins or [])
     task = _asked("task", task, (own or ["copy"])[0], yes, task_names())
     given = _asked("minutes", None if minutes is None else f"{minutes:g}", "10", yes)
     try:

@@ -33,7 +33,7 @@ def load_task(name: str, options: Mapping[str, int] | None = None, reading: bool
     """
     oracle = TASKS.loaded(name) if reading else TASKS.find(name)
     if oracle is None:
-        raise UserError(f"task {name}: of a plug-in, whose code is not run here unless --plugin FILE names it")
+        raise UserError(f"task.name = {name!r}: no such task here, where a plug-in is run for --plugin FILE alone")
     return made(oracle.task_class, f"task {name}", "task.options", options or {})
 
 

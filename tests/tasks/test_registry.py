@@ -66,7 +66,7 @@ def test_what_reads_a_run_runs_no_code_of_its_task(cli: CommandLine) -> None:
     plugins._loaded.clear()
     result = cli("audit", "run")
     assert (result.returncode, result.stdout) == (2, "")
-    assert "task sort-digits: of a plug-in, whose code is not run here" in result.stderr
+    assert "task.name = 'sort-digits': no such task here" in result.stderr
 
 
 def test_a_task_of_a_package_runs_through_the_command_line(
