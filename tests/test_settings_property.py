@@ -144,7 +144,7 @@ def test_settings_are_accepted_and_built_or_refused_in_a_line(values: dict[str, 
 def test_enough_settings_are_accepted_for_this_to_mean_something() -> None:
     seen: list[bool] = []
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(values=anything)
     def count(values: dict[str, Any]) -> None:
         seen.append(accepted(values) is not None)

@@ -44,7 +44,8 @@ def accuracy_charts(groups: Groups) -> list[Chart]:
     """Return what was learned: accuracy by difficulty, as a map, and how far each round came."""
     if not any(each.record.accuracy for each in _rounds(groups)):
         return []
-    maps = [map_chart(group, "" if is_one_run(groups) else f": {group.name}") for group in groups]
+    evaluated = [group for group in groups if any(each.record.accuracy for each in group.runs[0].rounds)]
+    maps = [map_chart(group, "" if is_one_run(groups) else f": {group.name}") for group in evaluated]
     charts = [accuracy_chart(groups), *maps, reach_chart(groups)]
     return sorted(charts, key=lambda chart: bool(chart.map and chart.map.pairs))  # grids take a row of their own
 

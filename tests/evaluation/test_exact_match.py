@@ -13,7 +13,7 @@ from easy2hard.evaluation.exact_match import accuracy, evaluate_run
 from easy2hard.improvement.proposals import propose
 from easy2hard.tasks.base import Difficulty
 from easy2hard.tasks.prompts import evaluation_prompts
-from easy2hard.tasks.strings import StringTask
+from easy2hard.tasks.strings import Copy
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
 
@@ -72,7 +72,7 @@ def test_accuracy_is_the_mean_over_the_members() -> None:
         assert score == pytest.approx(np.mean([decoded_matches(member, prompts) for member in range(2)]))
 
 
-class Nines(StringTask):
+class Nines(Copy):
     """Copy, whose hard split is numbers of nines."""
 
     hard_split = "nines"
@@ -84,7 +84,7 @@ class Nines(StringTask):
 
 
 def test_the_hard_split_is_asked_apart() -> None:
-    task = Nines("copy", "repeat")
+    task = Nines()
     engine, oracle = half_trained_engine(), copy_task()[1]
     assert (evaluation_prompts(task, 0, 3, 5, hard=True) == prompts_of_text("999=")).all()
     hard, uniform = (accuracy(engine, task, oracle, 0, [3], 200, hard=hard)[3] for hard in (True, False))

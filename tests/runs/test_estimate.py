@@ -83,7 +83,9 @@ def test_training_is_what_a_run_reads(
 
     monkeypatch.setattr(training_phase, "fit", fit)
     # Untrained members hardly ever end an answer; so the labels are made by the oracle, as many as a run proposes.
-    monkeypatch.setattr(training_phase.TrainingPhase, "labels_of", lambda phase, number: probe._labels_of(number))
+    monkeypatch.setattr(
+        training_phase.TrainingPhase, "labels_of", lambda phase, number, member: probe._labels_of(number)
+    )
     probe = module.Probe(Experiment(settings, "cpu"))
     store = rounds.start(settings, tmp_path / "run", Silent())
     records = RunDirectory(store.path).manifest.rounds

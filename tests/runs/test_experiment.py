@@ -36,8 +36,8 @@ assert "torch" in sys.modules
 def test_a_run_makes_its_task_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Task] = []
 
-    def counted(name: str, options: dict[str, int]) -> Task:
-        made.append(load_task(name, options))
+    def counted(name: str, options: dict[str, int], reading: bool) -> Task:
+        made.append(load_task(name, options, reading))
         return made[-1]
 
     monkeypatch.setattr(experiment, "load_task", counted)

@@ -43,6 +43,8 @@ from easy2hard.tasks.registry import load_oracle, load_task
 CPU = torch.device("cpu")
 
 MANIFEST = {
+    "plugins",
+    "filters",
     "base_sha256",
     "blindfold",
     "supervised_signals",

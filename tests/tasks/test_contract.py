@@ -168,8 +168,7 @@ def good_sample(self: Task, generator: np.random.Generator, difficulty: int, cou
 
 
 class GoodOracle(StringOracle):
-    def __init__(self, task: Task) -> None:
-        super().__init__(task, step=1)
+    pass
 
 
 def global_sample(self: Task, generator: np.random.Generator, difficulty: int, count: int) -> Tokens:
