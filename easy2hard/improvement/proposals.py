@@ -56,8 +56,9 @@ class Proposals:
     def probability(self) -> NDArray[np.float64]:
         """(count,) the probability of the whole answer, 0 where it has no end: what the members expect to be right."""
         lengths = (self.answers != PAD).sum(axis=1)
-        whole: NDArray[np.float64] = np.exp(self.mean_log_probability.astype(np.float64) * lengths) * self.finished
-        return whole
+        log_probability = self.mean_log_probability.astype(np.float64) * lengths
+        found: NDArray[np.float64] = np.exp(log_probability) * self.finished
+        return found
 
     @property
     def unanimous(self) -> NDArray[np.bool_]:

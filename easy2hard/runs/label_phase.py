@@ -39,7 +39,7 @@ class LabelPhase:
         self.listener = listener
 
     def kept(self, number: int) -> LabelCheckpoint | None:
-        """Return what the label phase of a round came to, if it is over and its ledgers are whole."""
+        """Return what the label phase of a round came to, if it is over and its ledgers are intact."""
         path = self.store.labels_path(number)
         if not path.exists():
             return None
@@ -47,8 +47,8 @@ class LabelPhase:
         expected = {self.store.ledger_path(number): kept.ledger_sha256}
         if kept.relabelled_sha256:
             expected[self.store.relabelled_path(number)] = kept.relabelled_sha256
-        whole = all(file.exists() and file_digest(file) == digest for file, digest in expected.items())
-        return kept if whole else None
+        intact = all(file.exists() and file_digest(file) == digest for file, digest in expected.items())
+        return kept if intact else None
 
     def run(self, manifest: Manifest, number: int) -> LabelCheckpoint | None:
         """Label a round, write its ledger, and return what it came to; None where nothing harder is left.
