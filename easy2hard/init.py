@@ -61,12 +61,12 @@ def compose(task: str, minutes: float, gpu: bool, seed: int = 0) -> Written:
     least = None
     for candidate in dict.fromkeys([settings.model.members, 1]):
         measured = _longest(_members(settings, candidate))
-        whole = estimate(measured, device="cuda" if gpu else "cpu")
-        fitting = [n for n in range(1, len(whole.rounds)) if whole.cut(n).seconds <= 60 * minutes]
+        all_rounds = estimate(measured, device="cuda" if gpu else "cpu")
+        fitting = [n for n in range(1, len(all_rounds.rounds)) if all_rounds.cut(n).seconds <= 60 * minutes]
         if fitting or measured.rounds.count == 0:
             count = max(fitting, default=0)
-            return Written(_with(measured, rounds={"count": count}), whole.cut(count), base)
-        least = whole.cut(1).seconds
+            return Written(_with(measured, rounds={"count": count}), all_rounds.cut(count), base)
+        least = all_rounds.cut(1).seconds
     raise UserError(
         f"--minutes {minutes:g}: the supervised phase and one round of {task} take about {duration(least or 0)} here"
     )

@@ -242,7 +242,7 @@ def _digest(path: Path) -> str:
 
 
 def options_of(make: Callable[..., object]) -> list[str]:
-    """Return the options of something: the whole-number arguments of its constructor that have a default."""
+    """Return the options of something: the integer arguments of its constructor that have a default."""
     return [
         parameter.name
         for parameter in inspect.signature(make, eval_str=True).parameters.values()

@@ -28,7 +28,7 @@ batch = [Group.join(each, load_oracle(task).solve(each)) for each in prompts]
 
 
 class Same:
-    """The same batch in every step."""
+    """One batch, in every step."""
 
     def batch(self, step: int, progress: float) -> list[Group]:
         return batch

@@ -58,7 +58,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, int]:
-    """The same run, of two processes, and the number of moments in the life of the main one."""
+    """That run, of two processes, and the number of moments in the life of the main one."""
     out = tmp_path_factory.mktemp("launched") / "run"
     result = launch(out)
     assert result.returncode == 0, result.stderr
@@ -188,7 +188,7 @@ def test_one_process_does_everything_itself() -> None:
 
 
 class Pretrained:
-    """The same run of a pretrained model, alone and launched.
+    """One run of a pretrained model, alone and launched.
 
     Args:
         folder: to work in.

@@ -60,7 +60,7 @@ def _whole(task: Task) -> tuple[Any, int]:
 
 def _ids(scheme: Positions, tokens: Any, length: int, generator: np.random.Generator | None = None) -> Any:
     found = _call("ids must not raise", scheme.ids, tokens, length, generator)
-    check_array(found, (None, tokens.shape[1]), np.integer, "ids must return (batch or 1, time) whole numbers")
+    check_array(found, (None, tokens.shape[1]), np.integer, "ids must return (batch or 1, time) integers")
     require(len(found) in (1, len(tokens)), "ids must return a row for each row of tokens, or one for all")
     return np.broadcast_to(found, tokens.shape)
 
@@ -80,7 +80,7 @@ def _check_ids(scheme: Positions, task: Task) -> None:
     if isinstance(scheme, Tabled):
         bound = tokens.shape[1] - length + 1
         places = _call("places must not raise", scheme.places, tokens[:, :length], bound)
-        require(isinstance(places, int) and places >= 0, f"places must return a whole number, got {places!r}")
+        require(isinstance(places, int) and places >= 0, f"places must return an integer, got {places!r}")
 
 
 def _check_in_a_member(scheme: type[Positions], task: Task) -> None:
@@ -88,8 +88,8 @@ def _check_in_a_member(scheme: type[Positions], task: Task) -> None:
     generator = torch_generator(0, "contract")
     member = Transformer(MODEL.size, len(task.vocabulary), generator, _made(scheme, task))
     tokens, length = _whole(task)
-    whole = torch.from_numpy(tokens.astype(np.int64))
-    logits = _call("a pass through a member must not raise", member, whole, length - 1)
+    ids = torch.from_numpy(tokens.astype(np.int64))
+    logits = _call("a pass through a member must not raise", member, ids, length - 1)
     require(bool(torch.isfinite(logits).all()), "embed, turn and bias must return finite numbers")
     _call("its gradient must not raise", logits.logsumexp(dim=-1).sum().backward)
     for name, weight in member.positions.named_parameters() if member.positions else []:

@@ -1,22 +1,23 @@
 """One difficulty's labels: fresh prompts -> the members' answers -> filters, topped up until enough are kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-from typing_extensions import override
 
 from easy2hard.engines.engine import Engine
 from easy2hard.improvement.filters import Filtered, Mask, apply_filters, relations_of
-from easy2hard.improvement.proposals import Draws, Proposals, Relations, join, propose, with_relations
+from easy2hard.improvement.proposals import Draws, Proposals, Relations, join, propose, with_parts
 from easy2hard.seeding import numpy_generator
-from easy2hard.settings.filters import Filter
+from easy2hard.settings.filters import Filter, Scorer
 from easy2hard.settings.rounds import LabelsSettings
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text
 from easy2hard.tasks.prompts import Reserved, fresh_prompts
 from easy2hard.vocabulary import Tokens
+
+ATTEMPTS = 1000
+"""Draws of prompts of one difficulty in one round, at most."""
 
 PARTS: Relations = frozenset({"parts"})
 
@@ -42,20 +43,6 @@ class AnswerCheckpoints(Protocol):
         """Keep proposals, now or soon."""
 
 
-class NoAnswerCheckpoints(AnswerCheckpoints):
-    """Keeps nothing."""
-
-    @override
-    def load(
-        self, difficulty: Difficulty, prompts: Tokens, relations: Relations, draws: Draws | None
-    ) -> Proposals | None:
-        return None
-
-    @override
-    def save(self, proposals: Proposals, relations: Relations, draws: Draws | None) -> None:
-        pass
-
-
 class Labeller:
     """Labels prompts with the members' own answers.
 
@@ -68,7 +55,6 @@ class Labeller:
         verify: says which proposals are right, for the supervised filter ``verifier`` alone.
         on_done: told about prompts as they are answered.
         kept: keeps answers, so that a resumed run need not give them again.
-        score: says how likely each proposal is right, for the filter ``learned-verifier`` alone.
     """
 
     def __init__(
@@ -81,7 +67,6 @@ class Labeller:
         verify: Callable[[Proposals], Mask] | None = None,
         on_done: Callable[[int], None] = lambda count: None,
         kept: AnswerCheckpoints | None = None,
-        score: Callable[[Proposals], NDArray[np.float64]] | None = None,
     ) -> None:
         self.engine = engine
         self.task = task
@@ -90,10 +75,11 @@ class Labeller:
         self.labels = labels
         self.verify = verify
         self.on_done = on_done
-        self.kept = kept or NoAnswerCheckpoints()
-        self.score = score
+        self.kept = kept
 
-    def label(self, number: int, difficulty: Difficulty, filters: Sequence[Filter]) -> Labelled:
+    def label(
+        self, number: int, difficulty: Difficulty, filters: Sequence[Filter], scorer: Scorer | None = None
+    ) -> Labelled:
         """Return the labels of ``difficulty`` in round ``number``.
 
         With ``labels.top_up`` more prompts are labelled, each time from a stream of their own and never one that was
@@ -101,14 +87,15 @@ class Labeller:
         """
         settings = self.labels
         relations = relations_of(filters)
-        taken, parts = self.reserved.prompts(difficulty), []
-        wanted = settings.count
-        for attempt in range(1000):
+        draws = self.draws(number, difficulty)
+        taken, wanted = self.reserved.prompts(difficulty), settings.count
+        pieces: list[Proposals] = []
+        for attempt in range(ATTEMPTS):
             stream: list[str | int] = ["labels", number, difficulty_text(difficulty), *([attempt] if attempt else [])]
             prompts = fresh_prompts(self.task, numpy_generator(self.seed, *stream), difficulty, wanted, taken)
             taken = np.concatenate([taken, prompts])
-            parts.append(self.propose(difficulty, prompts, relations, self.draws(number, difficulty)))
-            filtered = self._filtered(filters, join(parts))
+            pieces += self._pieces(difficulty, prompts, relations, draws)
+            filtered = self._filtered(filters, pieces, scorer)
             kept = int(filtered.kept.sum())
             if settings.top_up is None or kept >= settings.top_up:
                 return Labelled(filtered, None)
@@ -121,17 +108,19 @@ class Labeller:
                 return Labelled(filtered, f"{short}: the share kept, {share} = {settings.least_acceptance}")
             # As many as the share kept so far asks for, and a few more.
             wanted = min(settings.count, 16 + int(1.1 * (settings.top_up - kept) * proposed / kept))
-        return Labelled(filtered, f"{short} after {len(parts)} attempts")
+        return Labelled(filtered, f"{short} after {ATTEMPTS} attempts")
 
-    def relabel(self, number: int, difficulty: Difficulty, prompts: Tokens, filters: Sequence[Filter]) -> Filtered:
+    def relabel(
+        self,
+        number: int,
+        difficulty: Difficulty,
+        prompts: Tokens,
+        filters: Sequence[Filter],
+        scorer: Scorer | None = None,
+    ) -> Filtered:
         """Return the labels that prompts of an older round get in round ``number``, answered and filtered afresh."""
-        proposals = self.propose(difficulty, prompts, relations_of(filters), self.draws(number, difficulty))
-        return self._filtered(filters, proposals)
-
-    def _filtered(self, filters: Sequence[Filter], proposals: Proposals) -> Filtered:
-        if self.score is not None:
-            proposals = replace(proposals, score=self.score(proposals))
-        return apply_filters(filters, proposals, self.verify)
+        draws = self.draws(number, difficulty)
+        return self._filtered(filters, self._pieces(difficulty, prompts, relations_of(filters), draws), scorer)
 
     def propose(
         self, difficulty: Difficulty, prompts: Tokens, relations: Relations, draws: Draws | None = None
@@ -140,8 +129,7 @@ class Labeller:
 
         They are greedy, whatever the settings say of labels, but where ``draws`` says how they are sampled.
         """
-        parts = self.engine.blocks(prompts, self.task.answer_bounds(prompts))
-        return join([self._answered(difficulty, prompts[part], relations, draws) for part in parts])
+        return join(list(self._pieces(difficulty, prompts, relations, draws)))
 
     def draws(self, number: int, difficulty: Difficulty) -> Draws | None:
         """Return how labels of round ``number`` are sampled, if they are."""
@@ -172,21 +160,30 @@ class Labeller:
                 for each in easier
             ]
         else:  # the labels are answered already: their parts alone are questions
-            asked = [with_relations(own, self.engine, self.task, PARTS, self.draws(number, own.difficulty))]
+            asked = [with_parts(own, self.engine, self.task, self.draws(number, own.difficulty))]
         found = [
             each.parts[each.questions > 0] for each in asked if each.parts is not None and each.questions is not None
         ]
         shares = np.concatenate(found) if found else np.zeros(0)
         return float(shares.mean()) if len(shares) else None
 
-    def _answered(
+    def _pieces(
         self, difficulty: Difficulty, prompts: Tokens, relations: Relations, draws: Draws | None
-    ) -> Proposals:
-        kept = self.kept.load(difficulty, prompts, relations, draws)
-        if kept is not None:
-            self.on_done(len(prompts))
-            return kept
-        proposals = propose(self.engine, self.task, difficulty, prompts, self.on_done, draws, self.verify)
-        proposals = with_relations(proposals, self.engine, self.task, relations, draws)
-        self.kept.save(proposals, relations, draws)
-        return proposals
+    ) -> Iterator[Proposals]:
+        """Give the joint answers, in the pieces in which they are kept."""
+        for rows in self.engine.blocks(prompts, self.task.answer_bounds(prompts)):
+            own = prompts[rows]
+            piece = self.kept.load(difficulty, own, relations, draws) if self.kept else None
+            if piece is not None:
+                self.on_done(len(own))
+            else:
+                piece = propose(self.engine, self.task, difficulty, own, relations, self.on_done, draws, self.verify)
+                if self.kept:
+                    self.kept.save(piece, relations, draws)
+            yield piece
+
+    def _filtered(self, filters: Sequence[Filter], pieces: Iterable[Proposals], scorer: Scorer | None) -> Filtered:
+        proposals = join(list(pieces))
+        if scorer is not None:
+            proposals = replace(proposals, score=scorer.score(proposals))
+        return apply_filters(filters, proposals, self.verify)

@@ -56,8 +56,9 @@ class Proposals:
     def probability(self) -> NDArray[np.float64]:
         """(count,) the probability of the whole answer, 0 where it has no end: what the members expect to be right."""
         lengths = (self.answers != PAD).sum(axis=1)
-        whole: NDArray[np.float64] = np.exp(self.mean_log_probability.astype(np.float64) * lengths) * self.finished
-        return whole
+        log_probability = self.mean_log_probability.astype(np.float64) * lengths
+        found: NDArray[np.float64] = np.exp(log_probability) * self.finished
+        return found
 
     @property
     def unanimous(self) -> NDArray[np.bool_]:
@@ -115,21 +116,26 @@ def propose(
     task: Task,
     difficulty: Difficulty,
     prompts: Tokens,
+    relations: Relations = frozenset(),
     on_done: Callable[[int], None] = lambda count: None,
     draws: Draws | None = None,
     prefer: Prefer | None = None,
 ) -> Proposals:
-    """Answer (count, length) prompts with every member and count their votes.
+    """Answer (count, length) prompts with every member, count their votes, and ask what ``relations`` ask for.
 
     Args:
         engine: the members.
         task: bounds the answers.
         difficulty: of the prompts.
         prompts: (count, length).
+        relations: of the task, whose questions are answered and compared too.
         on_done: told about prompts as they are done.
         draws: how answers are sampled, each of which has a vote (self-consistency); default: one greedy answer each.
         prefer: of sampled answers, choose these before those with more votes. Only the filter ``verifier``, which is
             supervised, has this: any right sample is the label (STaR, ReST-EM).
+
+    Raises:
+        UserError: the task has no twins, and they are asked for.
     """
     bounds = task.answer_bounds(prompts)
     if draws is None:
@@ -141,32 +147,21 @@ def propose(
     preferred = None
     if draws is not None and prefer is not None:
         preferred = np.stack([prefer(count_votes(difficulty, prompts, [one])) for one in answers])
-    return replace(
+    proposals = replace(
         count_votes(difficulty, prompts, answers, preferred),
         seconds=np.array([math.fsum(one.seconds for one in of_member) for of_member in each]),
         samples=1 if draws is None else draws.samples,
     )
-
-
-def with_relations(
-    proposals: Proposals,
-    engine: Engine,
-    task: Task,
-    relations: Relations,
-    draws: Draws | None = None,
-) -> Proposals:
-    """Return the proposals with what the task's ``relations`` ask for answered and compared.
-
-    Raises:
-        UserError: the task has no twins, and they are asked for.
-    """
     if "twin" in relations:
         proposals = _with_twins(proposals, engine, task, draws)
-    return _with_parts(proposals, engine, task, draws) if "parts" in relations else proposals
+    return with_parts(proposals, engine, task, draws) if "parts" in relations else proposals
 
 
-def _with_parts(proposals: Proposals, engine: Engine, task: Task, draws: Draws | None) -> Proposals:
-    """An answer without any part to ask about has nothing that speaks for it."""
+def with_parts(proposals: Proposals, engine: Engine, task: Task, draws: Draws | None = None) -> Proposals:
+    """Return the proposals with their parts answered and compared.
+
+    An answer without any part to ask about has nothing that speaks for it.
+    """
     count = len(proposals.prompts)
     questions, agree = np.zeros(count, dtype=np.int64), proposals.finished.copy()
     seconds = proposals.seconds

@@ -67,8 +67,8 @@ class SupervisedSource(Source):
         self._stock: dict[int, list[Group]] = {}
 
     @cached_property
-    def whole(self) -> "SupervisedSource":
-        """The same without a curriculum, for rounds: they go on with all of the easy range."""
+    def without_curriculum(self) -> "SupervisedSource":
+        """This source for rounds: they go on with all of the easy range."""
         found = SupervisedSource(self.prompts, self.oracle, self.hardest)
         found._stock = self._stock
         return found
@@ -108,7 +108,7 @@ class SupervisedSource(Source):
 
     @override
     def stock(self, examples: int) -> Sequence[Group]:
-        """The same. Examples are drawn once and kept."""
+        """Return about ``examples`` examples, a group a difficulty; they are drawn once and kept."""
         if examples not in self._stock:
             difficulties = self.task.supervised_difficulties(self.hardest)
             weights = self.shares(1.0)

@@ -19,8 +19,8 @@ class Axis:
     low: float | None = None
     high: float | None = None
     log: bool = False
-    whole: bool = False
-    """Only whole numbers are written."""
+    integers: bool = False
+    """Only integers are written."""
 
     def ends(self, values: Sequence[float]) -> Point:
         """Return the lowest and the highest place of an axis that shows these values."""
@@ -40,7 +40,7 @@ class Line:
     style: int = 0
     """Which colour and dashes."""
     shade: float | None = None
-    """Place from 0 to 1 in the scale of rounds, instead of a style."""
+    """Place from 0 to 1 in the colours of rounds, the first to the last, instead of a style."""
     band: Sequence[tuple[float, float, float]] = ()
     """(x, lowest, highest): the range over seeds."""
     round: int | None = None

@@ -33,7 +33,7 @@ FLOORS = (0.999, 0.998, 0.995, 0.99, 0.98, 0.95, 0.9, 0.8, 0.5, 0.0)
 
 Groups = Sequence[RunGroup]
 
-ROUND = Axis("round", whole=True)
+ROUND = Axis("round", integers=True)
 
 
 def _rounds(groups: Groups) -> list[RoundData]:
@@ -91,7 +91,7 @@ def accuracy_chart(groups: Groups, last: bool = False) -> Chart:
     return Chart(
         "Accuracy by difficulty",
         note,
-        Axis(f"{'greater number of the pair' if run.pairs else 'difficulty'} ({run.unit})", whole=True),
+        Axis(f"{'greater number of the pair' if run.pairs else 'difficulty'} ({run.unit})", integers=True),
         Axis("exact match (share)", 0, 1),
         lines,
         supervised=run.supervised or None,
@@ -118,7 +118,7 @@ def map_chart(group: RunGroup, of: str = "") -> Chart:
     return Chart(
         ("Every pair" if run.pairs else "Round and difficulty") + of,
         note + (" Mean of the seeds." if len(group.runs) > 1 else ""),
-        Axis(f"difficulty ({run.unit})", whole=True),
+        Axis(f"difficulty ({run.unit})", integers=True),
         ROUND,
         map=Map(rows, frontiers(run), added),
         supervised=run.supervised or None,
@@ -280,11 +280,11 @@ def cost_charts(groups: Groups) -> list[Chart]:
     seconds = _bars(groups, lambda each: each.record.phase_seconds)
     tokens = _bars(groups, lambda each: {"label": each.label_tokens or 0, "train": each.record.tokens})
     longest = max(map(sum, zip(*seconds.parts.values(), strict=True)), default=0.0)
-    scale, unit = (60, "minutes") if longest > 300 else (1, "seconds")
+    seconds_each, unit = (60, "minutes") if longest > 300 else (1, "seconds")
     x, more = (Axis("round"), "") if is_one_run(groups) else (Axis("runs"), " Means of the seeds, all rounds together.")
     note = "Read in training by all members; in labelling, prompts read and answers written, for each member."
     charts = [
-        Chart("Time", f"Wall time of each phase.{more}", x, Axis(unit), bars=seconds.divided(scale)),
+        Chart("Time", f"Wall time of each phase.{more}", x, Axis(unit), bars=seconds.divided(seconds_each)),
         Chart("Tokens", note + more, x, Axis("million tokens"), bars=tokens.divided(1e6)),
     ]
     return [chart for chart in charts if not chart.empty]

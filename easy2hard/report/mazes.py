@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-from easy2hard.tasks.maze import neighbours_of
+from easy2hard.tasks.trees import neighbours_of
 
 ACROSS, DOWN, RADIUS, EDGE = 46, 34, 13, 20
 Place = tuple[float, float]

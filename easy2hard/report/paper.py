@@ -54,7 +54,7 @@ def draw(panel: plt.Axes, chart: Chart) -> None:
     """Draw a chart of lines, or a map, into a panel."""
     panel.set(xlabel=plain(chart.x.label), ylabel=plain(chart.y.label))
     for drawn, axis in ((panel.xaxis, chart.x), (panel.yaxis, chart.y)):
-        if axis.whole:
+        if axis.integers:
             drawn.set_major_locator(plt.MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     if chart.map:
         _draw_map(panel, chart.map)

@@ -136,7 +136,7 @@ def read_run(path: Path, labels: bool = True) -> RunData:
                 sampled |= every > 1
                 judged = _judge(data, table.take(np.arange(0, len(table), every)), every, task, oracle) or judged
         rounds.append(data)
-    state = state_of(RunDirectory(path, whole=False), manifest)
+    state = state_of(RunDirectory(path, complete=False), manifest)
     return RunData(path, settings, text, manifest, rounds, problems, task, judged, sampled, state)
 
 
@@ -148,7 +148,7 @@ def _settings(path: Path, problems: list[str]) -> tuple[Settings | None, str]:
         problems.append(f"settings.toml: {error.strerror}")
         return None, ""
     try:
-        return RunDirectory(path, whole=False).settings, text
+        return RunDirectory(path, complete=False).settings, text
     except UserError as error:
         problems.append(f"settings.toml: {error}")
         return None, text
@@ -244,7 +244,7 @@ def _oracle(manifest: Manifest, settings: Settings | None) -> tuple[Task | None,
 
 
 def _training(path: Path, number: int, problems: list[str]) -> NDArray[np.float64]:
-    file = RunDirectory(path, whole=False).training_path(number)
+    file = RunDirectory(path, complete=False).training_path(number)
     try:
         with file.open(newline="", encoding="utf-8", errors="replace") as lines:
             _header, *rows = csv.reader(lines)
@@ -263,7 +263,7 @@ def _training(path: Path, number: int, problems: list[str]) -> NDArray[np.float6
 
 
 def _ledger(path: Path, number: int, problems: list[str]) -> pa.Table | None:
-    file = RunDirectory(path, whole=False).ledger_path(number)
+    file = RunDirectory(path, complete=False).ledger_path(number)
     try:
         table = pq.ParquetFile(file).read(columns=_COLUMNS)  # read_table would load pandas where it is installed
     except (OSError, pa.ArrowException) as error:

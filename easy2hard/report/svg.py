@@ -58,7 +58,7 @@ class _Scale:
         share = min(max((position - self.low) / (self.high - self.low), 0.0), 1.0)
         return round(self.begin + share * (self.end - self.begin), 1)
 
-    def ticks(self, most: int, whole: bool = False) -> list[float]:
+    def ticks(self, most: int, integers: bool = False) -> list[float]:
         """Return round values, at most about ``most``."""
         if self.log:
             powers = range(math.floor(self.low), math.ceil(self.high) + 1)
@@ -69,7 +69,7 @@ class _Scale:
         raw = (self.high - self.low) / most
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))
-        if whole:
+        if integers:
             step = max(1.0, step)
         first = math.ceil(self.low / step - 1e-9)
         return [round(i * step, 10) for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
@@ -92,9 +92,9 @@ def _axes(chart: Chart, xs: _Scale, ys: _Scale, names: Mapping[float, str] | Non
     body = [
         (f'<path class="grid" d="M{LEFT} {ys(v):g}H{RIGHT}"/>' if lines else "")
         + _text(LEFT - 6, ys(v) + 4, number(v), "end")
-        for v in ys.ticks(7 if chart.y.whole else 5, chart.y.whole)
+        for v in ys.ticks(7 if chart.y.integers else 5, chart.y.integers)
     ]
-    ticks = xs.ticks(9 if chart.x.whole else 5, chart.x.whole)
+    ticks = xs.ticks(9 if chart.x.integers else 5, chart.x.integers)
     for v, name in (names or {v: number(v) for v in ticks}).items():
         body.append(f'<path class="tick" d="M{xs(v):g} {BOTTOM}v4"/>{_text(xs(v), BOTTOM + 17, name)}')
     middle = (TOP + BOTTOM) / 2

@@ -192,8 +192,8 @@ def read_sealed(path: Path) -> bytes:
     Raises:
         UserError: it is not what was written.
     """
-    whole = path.read_bytes()
-    content, seal = whole[:-32], whole[-32:]
+    stored = path.read_bytes()
+    content, seal = stored[:-32], stored[-32:]
     if hashlib.sha256(content).digest() != seal:
         raise UserError(f"{path}: changed or cut off since it was written; without it, its part of the round is redone")
     return content
@@ -204,15 +204,15 @@ class RunDirectory:
 
     Args:
         path: the directory.
-        whole: False opens what is left of one, too.
+        complete: False opens what is left of one, too.
 
     Raises:
         UserError: ``path`` is not a run directory.
     """
 
-    def __init__(self, path: Path, whole: bool = True) -> None:
+    def __init__(self, path: Path, complete: bool = True) -> None:
         self.path = path
-        if whole and not ((path / "manifest.json").is_file() and (path / "settings.toml").is_file()):
+        if complete and not ((path / "manifest.json").is_file() and (path / "settings.toml").is_file()):
             raise UserError(f"{path}: not a run directory (it has no manifest.json and settings.toml)")
 
     @property

@@ -200,7 +200,7 @@ def _refuse_used(path: Path) -> None:
 def new_folder(path: Path, subfolders: Iterable[str] = ()) -> Iterator[Path]:
     """Give a folder to fill, with its subfolders; it gets its name once it is complete.
 
-    So a directory under the right name is always whole: a run that can be resumed, an export that can be loaded.
+    So a directory under the right name is always complete: a run that can be resumed, an export that can be loaded.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     begun = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

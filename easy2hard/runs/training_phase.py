@@ -60,7 +60,7 @@ def build_mixture(
     return Mixture(
         seed=settings.seed,
         stream=(*stream, "again", again) if again else stream,
-        supervised=(supervised if number == 0 else supervised.whole, of_supervised),
+        supervised=(supervised if number == 0 else supervised.without_curriculum, of_supervised),
         older=weighed,
         newest=newest if fewest else None,
         batch=batch,

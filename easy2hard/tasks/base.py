@@ -245,8 +245,8 @@ class Task(ABC):
 
 def placed(prompt: NDArray[np.int64], answer: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     """Return (count, length) numbers of places from those of the prompts and of the answers; 0 after their end."""
-    whole = np.concatenate([prompt, answer], axis=1)
-    return np.pad(whole, ((0, 0), (0, max(0, length - whole.shape[1]))))[:, :length]
+    both = np.concatenate([prompt, answer], axis=1)
+    return np.pad(both, ((0, 0), (0, max(0, length - both.shape[1]))))[:, :length]
 
 
 def digits(generator: np.random.Generator, count: int, length: int) -> NDArray[np.int32]:

@@ -91,7 +91,7 @@ def _check_difficulty(task: Task, oracle: Oracle, difficulty: Difficulty) -> Non
         _check_baseline(task, prompts)
 
     bounds = call("answer_bounds must not raise", task.answer_bounds, prompts)
-    check_array(bounds, (COUNT,), np.integer, "answer_bounds must return (count,) whole numbers")
+    check_array(bounds, (COUNT,), np.integer, "answer_bounds must return (count,) integers")
     require((bounds >= 1).all(), "answer_bounds must be at least 1: EOS counts")
     _check_coupled(task, prompts, prompts.shape[1] + int(bounds.max()))
     answers = call("solve must not raise", oracle.solve, prompts)
@@ -146,7 +146,7 @@ def _check_coupled(task: Task, prompts: Any, length: int) -> None:
     ids = call("coupled_ids must not raise", ids_of, prompts, length)
     if ids is None:  # the task says that nothing is coupled
         return
-    check_array(ids, (COUNT, length), np.integer, "coupled_ids must return (count, length) whole numbers")
+    check_array(ids, (COUNT, length), np.integer, "coupled_ids must return (count, length) integers")
     require((ids >= 0).all(), "coupled_ids must be 0 or more")
     require((ids_of(prompts[:1], length) == ids[:1]).all(), "coupled_ids must not depend on the rest of the batch")
     require((ids_of(prompts, length - 1) == ids[:, :-1]).all(), "coupled_ids must not depend on the length asked for")
@@ -218,7 +218,7 @@ def _parts(task: Task, prompts: Tokens, answers: Tokens) -> list[Part]:
         raise BrokenError(f"parts must return a list of Part, got {parts!r:.60}")
     require(len({part.name for part in parts}) == len(parts), "parts must have names of their own")
     for part in parts:
-        check_array(part.rows, (None,), np.integer, f"rows must be (asked,) whole numbers: {part.name}")
+        check_array(part.rows, (None,), np.integer, f"rows must be (asked,) integers: {part.name}")
         require(len(part.rows), f"a part that no prompt has must be left out: {part.name}")
         require(
             (np.diff(part.rows) > 0).all() and part.rows[0] >= 0 and part.rows[-1] < len(prompts),

@@ -18,45 +18,9 @@ from easy2hard.tasks.base import Difficulty, Part, Task
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.tasks.relations import same, widened
 from easy2hard.tasks.shortcut import walk_past_leaves
+from easy2hard.tasks.trees import HEADER, LABELS, Trees, connected, edges_of, neighbours_of, random_trees, without_leaf
 from easy2hard.tasks.ways import several_ways
 from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Tokens, Vocabulary
-
-LABELS = 99
-_HEADER = 5  # BOS start > end #
-
-Trees = NDArray[np.int64]
-
-
-def random_trees(generator: np.random.Generator, count: int, nodes: int, hops: int | None = None) -> Trees:
-    """Return trees drawn uniformly among all labelled trees on 0 … nodes - 1.
-
-    With ``hops``, among those in which 0, 1, …, hops is the way from node 0 to node ``hops``. A tree with that way is
-    a forest rooted in its ``hops + 1`` nodes, and such a forest is a Prüfer code whose last entry is a root: all codes
-    are equally likely, so all trees are. (With fresh random labels, uniform over trees and ways.)
-
-    Returns:
-        (count, nodes - 1, 2) edges.
-    """
-    roots = 1 if hops is None else hops + 1
-    others = nodes - roots
-    code = generator.integers(0, nodes, (count, others))
-    if others:
-        code[:, -1] = generator.integers(0, roots, count)
-    rows = np.arange(count)
-    waiting = np.ones(
-        (count, nodes), dtype=np.int64
-    )  # how often a node still comes in the code; + 1 until it is placed
-    np.add.at(waiting, (rows[:, None], code), 1)
-    waiting[:, :roots] += nodes  # roots are never placed
-    edges = np.empty((count, nodes - 1, 2), dtype=np.int64)
-    for step in range(others):
-        leaf = (waiting == 1).argmax(axis=1)  # the smallest node that comes no more
-        edges[:, step, 0], edges[:, step, 1] = leaf, code[:, step]
-        waiting[rows, leaf] = 0
-        waiting[rows, code[:, step]] -= 1
-    for hop in range(roots - 1):
-        edges[:, others + hop] = hop, hop + 1
-    return edges
 
 
 class Maze(Task):
@@ -142,15 +106,15 @@ class Maze(Task):
         begins = np.ones(block.shape, dtype=np.bool_)
         begins[:, 1:] = block[:, 1:] != block[:, :-1]
         # Before edge number j of block p come j neighbours and p + 1 nodes, each with the symbol after it.
-        column = _HEADER + 2 * np.arange(block.shape[1]) + 2 * block + 2
-        prompts = np.empty((count, _HEADER + 2 * block.shape[1] + 2 * nodes), dtype=np.int32)
+        column = HEADER + 2 * np.arange(block.shape[1]) + 2 * block + 2
+        prompts = np.empty((count, HEADER + 2 * block.shape[1] + 2 * nodes), dtype=np.int32)
         prompts[rows, column] = labels[rows, target] + (SPECIAL - 1)
         prompts[rows, column + 1] = ids[","]
         at_row, at_edge = np.nonzero(begins)
         first = column[at_row, at_edge]
         prompts[at_row, first - 2] = labels[at_row, source[at_row, at_edge]] + (SPECIAL - 1)
         prompts[at_row, first - 1] = ids[":"]
-        later = first > _HEADER + 2
+        later = first > HEADER + 2
         prompts[at_row[later], first[later] - 3] = ids["-"]
         prompts[:, -1] = ids["="]
         prompts[:, 0] = BOS
@@ -199,64 +163,11 @@ class Maze(Task):
             else "an edge is listed from one of its ends only"
             if {(b, a) for a, b in edges} != edges
             else "not a tree"
-            if len(edges) != 2 * (len(nodes) - 1) or not _connected(nodes)
+            if len(edges) != 2 * (len(nodes) - 1) or not connected(nodes)
             else None
         )
         if problem:
             raise UserError(f"prompt {text!r}: not a maze ({problem})")
-
-
-def neighbours_of(prompt: str) -> list[tuple[str, list[str]]]:
-    """Return the nodes of a maze's prompt with their neighbours, in the order of the prompt."""
-    entries = (entry.partition(":") for entry in prompt.removesuffix("=").partition("#")[2].split("-"))
-    return [(node, names.split(",")) for node, _, names in entries]
-
-
-def edges_of(prompts: Tokens, vocabulary: Vocabulary) -> tuple[Tokens, Tokens]:
-    """Return (count, 2 * edges) token ids of the nodes that edges go from, and of those that they go to.
-
-    Every edge is there in both directions, in the order of the prompts.
-    """
-    count, body = len(prompts), prompts[:, _HEADER:]
-    is_label = body < SPECIAL + LABELS
-    is_node = np.zeros_like(is_label)
-    is_node[:, :-1] = body[:, 1:] == vocabulary.id(":")
-    # The node that each neighbour is listed under: the last one before it.
-    last_node = np.maximum.accumulate(np.where(is_node, np.arange(body.shape[1]), 0), axis=1)
-    neighbours = is_label & ~is_node
-    per_row = int(neighbours[0].sum()) if count else 0
-    target = body[neighbours].reshape(count, per_row)
-    return np.take_along_axis(body, last_node, axis=1)[neighbours].reshape(count, per_row), target
-
-
-def _connected(nodes: dict[str, list[str]]) -> bool:
-    seen, open_nodes = set(), [next(iter(nodes))]
-    while open_nodes:
-        node = open_nodes.pop()
-        if node not in seen:
-            seen.add(node)
-            open_nodes += nodes[node]
-    return len(seen) == len(nodes)
-
-
-def _without_leaf(prompts: Tokens, vocabulary: Vocabulary) -> tuple[NDArray[np.int64], Tokens]:
-    """Return (asked,) the mazes with a leaf other than start and end, and (asked, length) them without the last one."""
-    body, place = prompts[:, _HEADER:], np.arange(prompts.shape[1] - _HEADER)
-    is_node = np.roll(body, -1, axis=1) == vocabulary.id(":")
-    is_leaf = is_node & np.isin(np.roll(body, -3, axis=1), [vocabulary.id("-"), vocabulary.id("=")])
-    is_leaf &= (body != prompts[:, 1, None]) & (body != prompts[:, 3, None])
-    rows = np.flatnonzero(is_leaf.any(axis=1))
-    body, row = body[rows], np.arange(len(rows))
-    leaf = np.where(is_leaf[rows], place, 0).max(axis=1)
-    listed = ((body == body[row, leaf, None]) & (place != leaf[:, None])).argmax(axis=1)  # at its only neighbour
-    # Four tokens go with the node, such as ``14:76-``, and two with its place at the neighbour, such as ``14,``. The
-    # sign that goes too is the one before where nothing follows.
-    block = leaf - (body[row, leaf + 3] == vocabulary.id("="))
-    entry = listed - (body[row, listed + 1] != vocabulary.id(","))
-    gone = np.concatenate([block[:, None] + np.arange(4), entry[:, None] + np.arange(2)], axis=1) + _HEADER
-    kept = np.ones((len(rows), prompts.shape[1]), dtype=np.bool_)
-    kept[row[:, None], gone] = False
-    return rows, prompts[rows][kept].reshape(len(rows), prompts.shape[1] - gone.shape[1])
 
 
 class MazeHops(Maze):
@@ -310,7 +221,7 @@ class MazeHops(Maze):
             ("from the second node on", 1, second, end, from_second),
             ("up to the last node but one", 3, last_but_one, start, to_last_but_one),
         ):
-            known = (prompts[:, _HEADER:] == node[:, None]).any(axis=1) & (node < SPECIAL + LABELS)
+            known = (prompts[:, HEADER:] == node[:, None]).any(axis=1) & (node < SPECIAL + LABELS)
             rows = np.flatnonzero(known & (node != other))
             if len(rows):
                 shorter = prompts[rows]
@@ -349,7 +260,7 @@ class MazeNodes(Maze):
         nodes = int((prompts[:1] == self.vocabulary.id(":")).sum())
         if nodes <= self.smallest:
             return []
-        rows, smaller = _without_leaf(prompts, self.vocabulary)
+        rows, smaller = without_leaf(prompts, self.vocabulary)
         return [Part("all but a leaf", nodes - 1, rows, smaller, same)] if len(rows) else []
 
     @override

@@ -1,4 +1,4 @@
-"""The table of costs in docs/design.md is what `python -m benchmarks.cost` prints, but for the hours, which age."""
+"""The table of costs in docs/speed.md is what `python -m benchmarks.cost` prints, but for the hours, which age."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import cost
 
-PAGE = Path(__file__).parents[2] / "docs" / "design.md"
+PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
 
 
 def test_costs_are_those_of_the_recipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

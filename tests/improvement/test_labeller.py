@@ -11,7 +11,7 @@ from easy2hard.improvement.filters.parts import PartsFilter
 from easy2hard.improvement.filters.twin import TwinFilter
 from easy2hard.improvement.filters.vote import VoteFilter
 from easy2hard.improvement.labeller import Labelled, Labeller
-from easy2hard.improvement.proposals import Relations, propose, with_relations
+from easy2hard.improvement.proposals import Relations, propose
 from easy2hard.seeding import numpy_generator
 from easy2hard.settings.filters import Filter
 from easy2hard.settings.rounds import LabelsSettings
@@ -119,7 +119,7 @@ def test_the_twin_filter_keeps_what_agrees() -> None:
     mirror = object.__new__(Mirror)
     mirror.__dict__.update(task.__dict__)
     prompts = prompts_of(3, 200)
-    proposals = with_relations(propose(half_trained_engine(), mirror, 3, prompts), half_trained_engine(), mirror, TWIN)
+    proposals = propose(half_trained_engine(), mirror, 3, prompts, TWIN)
     filtered = apply_filters([TwinFilter(name="twin")], proposals)
     answers = task.vocabulary.decode_answers(proposals.answers)
     others = propose(half_trained_engine(), task, 3, mirror.twin(prompts))
@@ -140,7 +140,7 @@ def test_the_twin_filter_keeps_what_agrees() -> None:
 def test_a_task_without_twins_says_so() -> None:
     task, _ = copy_task()
     with pytest.raises(UserError, match="task copy: has no twin prompts"):
-        with_relations(propose(half_trained_engine(), task, 3, prompts_of(3, 5)), half_trained_engine(), task, TWIN)
+        propose(half_trained_engine(), task, 3, prompts_of(3, 5), TWIN)
 
 
 def answers_to(texts: list[str], difficulty: int) -> dict[str, str | None]:
@@ -160,7 +160,7 @@ def test_the_parts_filter_keeps_what_contains_the_answers_to_its_parts() -> None
     prompts = prompts_of(4, 200)
     filtered = apply_filters(
         [PartsFilter(name="parts")],
-        with_relations(propose(half_trained_engine(), task, 4, prompts), half_trained_engine(), task, PARTS),
+        propose(half_trained_engine(), task, 4, prompts, PARTS),
     )
     texts = task.vocabulary.decode_prompts(prompts)
     whole = answers_to(texts, 4)
@@ -186,9 +186,7 @@ def test_the_parts_filter_keeps_what_contains_the_answers_to_its_parts() -> None
 
 def test_an_answer_without_parts_has_nothing_that_speaks_for_it() -> None:
     task, _ = copy_task()
-    proposals = with_relations(
-        propose(half_trained_engine(), task, 1, prompts_of(1, 9)), half_trained_engine(), task, PARTS
-    )
+    proposals = propose(half_trained_engine(), task, 1, prompts_of(1, 9), PARTS)
     assert not apply_filters([PartsFilter(name="parts")], proposals).kept.any()
 
 
@@ -203,9 +201,7 @@ def test_agreement_with_parts_looks_at_kept_labels_or_at_the_parts_that_judged_t
     task, _ = copy_task()
     judge = labeller()
     kept = judge.label(1, 4, VOTE).filtered
-    labels = with_relations(
-        propose(half_trained_engine(), task, 4, kept.proposals.prompts[kept.kept]), half_trained_engine(), task, PARTS
-    )
+    labels = propose(half_trained_engine(), task, 4, kept.proposals.prompts[kept.kept], PARTS)
     assert labels.parts is not None
     assert judge.agreement_with_parts(1, kept, False, 1000) == pytest.approx(float(labels.parts.mean()))
     easy, hard = (judge.label(1, difficulty, []).filtered for difficulty in (3, 5))

@@ -70,7 +70,7 @@ def full_run(
     )
     for folder in ("training", "ledger", "weights"):
         (path / folder).mkdir(parents=True)
-    run = RunDirectory(path, whole=False)
+    run = RunDirectory(path, complete=False)
     records = []
     for number in range(rounds):
         steps = 20 if number else 50

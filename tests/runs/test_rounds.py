@@ -26,7 +26,7 @@ from easy2hard.improvement.watch import Signals
 from easy2hard.learning import trainer
 from easy2hard.learning.batches import LabelledSource, Mixture
 from easy2hard.learning.trainer import Step
-from easy2hard.runs import attempts, label_phase, rounds, training_phase
+from easy2hard.runs import attempts, rounds, training_phase
 from easy2hard.runs.attempts import CollapseError
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.integrity import problems
@@ -326,7 +326,7 @@ class Moods:
 
 
 def moody(monkeypatch: pytest.MonkeyPatch, out: Path, bad: tuple[int, ...], *overrides: str) -> tuple[Store, Noted]:
-    monkeypatch.setattr(label_phase, "signals_of", Moods(*bad))
+    monkeypatch.setattr(attempts, "signals_of", Moods(*bad))
     listener = Noted()
     return rounds.start(short("watch.enabled=true", *overrides), out, listener), listener
 

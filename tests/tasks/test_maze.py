@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from easy2hard.errors import UserError
 from easy2hard.seeding import numpy_generator
-from easy2hard.tasks.maze import random_trees
 from easy2hard.tasks.oracle import Checker
 from easy2hard.tasks.registry import load_oracle, load_task
+from easy2hard.tasks.trees import random_trees
 from easy2hard.tasks.ways import distances, several_ways
 from easy2hard.vocabulary import EOS
 
