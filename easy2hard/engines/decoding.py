@@ -53,29 +53,34 @@ class Sampling:
     seed: int
     """Of one member's one sample (seeding.py)."""
 
-    def keys(self, prompts: Tokens) -> NDArray[np.uint64]:
+    def keys(self, prompts: Tokens) -> Tensor:
         """Return (count,) hashes of the seed and each of the (count, length) prompts."""
-        keys = np.full(len(prompts), self.seed, dtype=np.uint64)
-        for column in prompts.T.astype(np.uint64):
-            keys = _mixed(keys ^ column)
+        keys = torch.full((len(prompts),), self.seed)
+        for column in torch.from_numpy(prompts.T.astype(np.int64)):
+            keys = mixed(keys ^ column)
         return keys
 
-    def noise(self, keys: NDArray[np.uint64], step: int, tokens: int) -> Tensor:
+    def noise(self, keys: Tensor, step: int, tokens: int) -> Tensor:
         """Return (count, tokens) temperature times Gumbel noise, float32, for the tokens from EOS on."""
-        of_step = _mixed(keys + np.full(1, step + 1, dtype=np.uint64) * _ODD)
-        hashes = _mixed(of_step[:, None] + np.arange(1, tokens + 1, dtype=np.uint64) * _ODD)
-        uniform = ((hashes >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # neither 0 nor 1
-        return torch.from_numpy((-np.log(-np.log(uniform)) * self.temperature).astype(np.float32))
+        of_step = mixed(keys + torch.tensor(step + 1) * ODD)
+        drawn = uniform(mixed(of_step[:, None] + torch.arange(1, tokens + 1) * ODD)).numpy()
+        return torch.from_numpy((-np.log(-np.log(drawn)) * self.temperature).astype(np.float32))
 
 
-_ODD = np.uint64(0x9E3779B97F4A7C15)
+ODD = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed number
+_FIRST, _SECOND = -4658895280553007687, -7723592293110705685  # those of SplitMix64
 
 
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return well mixed bits, one to one: SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable … generators")."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+def mixed(values: Tensor) -> Tensor:
+    """Return well mixed bits of int64, one to one: SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable …")."""
+    values = (values ^ ((values >> 30) & (1 << 34) - 1)) * _FIRST
+    values = (values ^ ((values >> 27) & (1 << 37) - 1)) * _SECOND
+    return values ^ ((values >> 31) & (1 << 33) - 1)
+
+
+def uniform(hashes: Tensor) -> Tensor:
+    """Return float64 between 0 and 1, neither of them."""
+    return (((hashes >> 11) & (1 << 53) - 1).double() + 0.5) * 2.0**-53
 
 
 def greedy(logits: Tensor) -> Tensor:
@@ -90,14 +95,14 @@ log-probability of a token."""
 
 def decoded_tokens(runner: "Runner") -> int:
     """Return how many tokens' keys and values are held at a time on a CPU."""
-    tokens = CACHED_BYTES // runner.cached_bytes
+    tokens = CACHED_BYTES // runner.member.cached_bytes
     return tokens if tokens >= FEWEST_TOKENS else MOST_TOKENS
 
 
 def chunks(count: int, length: int, runner: "Runner", tokens: int) -> list[slice]:
     """Return ``count`` rows of ``length`` tokens in slices of at most ``tokens`` tokens on a CPU, or one row."""
-    if runner.device.type != "cpu":
-        tokens = min(GPU_TOKENS, GPU_CACHED_BYTES // runner.cached_bytes)
+    if runner.member.device.type != "cpu":
+        tokens = min(GPU_TOKENS, GPU_CACHED_BYTES // runner.member.cached_bytes)
     rows = max(1, tokens // length)
     return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
 
@@ -172,8 +177,8 @@ def _decode_rows(
     rows: NDArray[np.int64],
     sampling: Sampling | None,
 ) -> None:
-    device = runner.device
-    keys = sampling.keys(prompts) if sampling else np.zeros(len(prompts), dtype=np.uint64)
+    device = runner.member.device
+    keys = sampling.keys(prompts) if sampling else torch.zeros(len(prompts), dtype=torch.int64)
     tokens = torch.from_numpy(prompts).to(device, torch.int64)
     limit = torch.from_numpy(bounds).to(device)
     count, longest = len(prompts), int(bounds.max())
@@ -195,7 +200,7 @@ def _decode_rows(
             ended = ~going
             chosen[at[ended]], smallest[at[ended]], total[at[ended]] = written[ended], least[ended], summed[ended]
             at, token, limit = at[going], token[going], limit[going]
-            keys = keys[going.cpu().numpy()]
+            keys = keys[going.cpu()]
             if not len(at):
                 break
             written, least, summed = written[going], least[going], summed[going]
@@ -207,7 +212,7 @@ def _decode_rows(
     answers.mean_log_probability[rows] = (total / (chosen != PAD).sum(dim=1)).cpu().numpy()
 
 
-def _drawn(logits: Tensor, sampling: Sampling, keys: NDArray[np.uint64], step: int) -> Tensor:
+def _drawn(logits: Tensor, sampling: Sampling, keys: Tensor, step: int) -> Tensor:
     """Return (count,) tokens drawn from (count, vocabulary) logits; padding and BOS are never drawn."""
     said = logits[:, EOS:]
     return (said + sampling.noise(keys, step, said.shape[1]).to(logits.device)).argmax(dim=-1) + EOS
@@ -217,17 +222,15 @@ def _confirm_rows(
     runner: "Runner", prompts: Tokens, bounds: NDArray[np.int64], draft: Tokens, answers: Answers, rows: slice
 ) -> NDArray[np.bool_]:
     """Fill in the answers of the rows whose draft is what decoding would give; return (count,) which they are."""
-    device = runner.device
     over = np.cumsum((draft == EOS) | (draft == PAD), axis=1) - (draft == EOS) > 0  # after the end, or after a hole
     over |= np.arange(draft.shape[1]) >= bounds[:, None]
-    targets = torch.from_numpy(np.where(over, PAD, draft)).to(device, torch.int64)
-    tokens = torch.cat([torch.from_numpy(prompts).to(device, torch.int64), targets[:, :-1]], dim=1)
-    logits = runner.logits(tokens, first=prompts.shape[1] - 1).float()
+    targets, logits = _passed(runner, prompts, np.where(over, PAD, draft))
+    logits = logits.float()
     said = targets != PAD
     lengths = said.sum(dim=1)
     ended = (targets == EOS).any(dim=1)
     # An answer is whole when it ended, or ran to its bound.
-    whole = ended | (lengths == torch.from_numpy(bounds).to(device))
+    whole = ended | (lengths == torch.from_numpy(bounds).to(runner.member.device))
     confirmed = whole & ((greedy(logits) == targets) | ~said).all(dim=1)
     log_probability = logits.log_softmax(dim=-1).gather(2, targets[..., None])[..., 0]
     smallest = log_probability.masked_fill(~said, 0).min(dim=1).values
@@ -242,10 +245,15 @@ def _confirm_rows(
     return take
 
 
+def _passed(runner: "Runner", prompts: Tokens, answers: Tokens) -> tuple[Tensor, Tensor]:
+    """Return the tokens of given answers, and the logits of one pass over prompts and answers where each is next."""
+    targets = torch.from_numpy(answers).to(runner.member.device, torch.int64)
+    tokens = torch.cat([torch.from_numpy(prompts).to(runner.member.device, torch.int64), targets[:, :-1]], dim=1)
+    return targets, runner.logits(tokens, first=prompts.shape[1] - 1)
+
+
 def is_match(runner: "Runner", prompts: Tokens, answers: Tokens) -> NDArray[np.bool_]:
     """Return (count,) whether greedy decoding of (count, length) prompts would give these answers."""
-    targets = torch.from_numpy(answers).to(runner.device, torch.int64)
-    tokens = torch.cat([torch.from_numpy(prompts).to(runner.device, torch.int64), targets[:, :-1]], dim=1)
-    predicted = greedy(runner.logits(tokens, first=prompts.shape[1] - 1))
-    matches: NDArray[np.bool_] = ((predicted == targets) | (targets == PAD)).all(dim=1).cpu().numpy()
+    targets, logits = _passed(runner, prompts, answers)
+    matches: NDArray[np.bool_] = ((greedy(logits) == targets) | (targets == PAD)).all(dim=1).cpu().numpy()
     return matches

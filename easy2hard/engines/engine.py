@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from easy2hard.engines.decoding import Answers, Sampling
+from easy2hard.engines.threads import StepError as StepError
+from easy2hard.engines.threads import give_back_freed_memory, side_by_side
 from easy2hard.models.member import Member
 from easy2hard.settings.training import OptimiserSettings
 from easy2hard.vocabulary import PAD, Tokens
@@ -115,10 +117,6 @@ TRAINING = "training.batch (rounds.batch), model.members or the model's size"
 ANSWERING = "model.members or the model's size"
 
 
-class StepError(Exception):
-    """Ends the training of a crew, in all processes alike; the other crews are to be stopped and kept."""
-
-
 class Crew(AbstractContextManager["Crew"], ABC):
     """Members that take their training steps together; entered by whoever takes the steps.
 
@@ -173,7 +171,6 @@ class Engine(ABC):
     def crews(self, batches: Sequence[Batches], optimiser: OptimiserSettings) -> Sequence[Crew]:
         """Return the members, each with its batches and with fresh optimisers, in crews that train side by side."""
 
-    @abstractmethod
     def side_by_side(
         self, works: Sequence[Generator[T, None, None]], told: Callable[[T], None], stop: Callable[[], None]
     ) -> None:
@@ -186,6 +183,7 @@ class Engine(ABC):
             told: called with what each gives, by one work at a time.
             stop: called after the first exception; it has to make the other works end.
         """
+        side_by_side(works, told, stop)
 
     @abstractmethod
     def answer(
@@ -227,6 +225,6 @@ class Engine(ABC):
             on_done: told about (prompts x members) as they are done.
         """
 
-    @abstractmethod
     def rest(self) -> None:
         """Give back what is kept for work of the same kind; for the end of a phase."""
+        give_back_freed_memory()

@@ -6,12 +6,12 @@ same otherwise. On a processor, pieces of work go side by side, each on one core
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,13 +44,11 @@ from easy2hard.engines.engine import (
 )
 from easy2hard.engines.optimisers import build_optimisers
 from easy2hard.engines.sharding import Sharded, in_parts, placed, whole
-from easy2hard.engines.threads import Workers, give_back_freed_memory, map_chunks, side_by_side
+from easy2hard.engines.threads import Workers, map_chunks
 from easy2hard.models.member import KeyValueCache, Member
 from easy2hard.models.transformer import Transformer
 from easy2hard.settings.training import OptimiserSettings
 from easy2hard.vocabulary import PAD, Tokens
-
-T = TypeVar("T")
 
 BLOCK = 32
 """Chunks answered in one go: under a minute of work at the sizes of a laptop. At the end of each a core may have to
@@ -74,20 +72,11 @@ class Gradients:
         self.precision = precision
         self.parameters = [weight for weight in model.parameters() if weight.requires_grad]
 
-    def logits(self, tokens: Tensor, first: int, positions: Tensor | None) -> Tensor:
-        """Return the logits of the positions from ``first`` on, as a member's ``forward``."""
-        logits: Tensor = self.model(tokens, first=first, positions=positions)
-        return logits
-
-    def wanted(self) -> Sequence[Tensor]:
-        """Return what gradients are computed of."""
-        return self.parameters
-
     def loss(self, group: Group, scale: float) -> Tensor:
         """Return ``scale`` times the summed cross-entropy of the answers of some examples."""
         tokens, positions = self.placed(group)
         with self.products():
-            logits = self.logits(tokens[:, :-1], group.prompt_length - 1, positions)
+            logits = self.model(tokens[:, :-1], first=group.prompt_length - 1, positions=positions)
             return answer_loss(logits, tokens[:, group.prompt_length :]) * scale
 
     def placed(self, group: Group) -> tuple[Tensor, Tensor | None]:
@@ -104,7 +93,7 @@ class Gradients:
     def of(self, group: Group, scale: float) -> tuple[float, Sequence[Tensor]]:
         """Return the loss of some examples and its gradients; callable from any thread."""
         loss = self.loss(group, scale)
-        return float(loss.detach()), torch.autograd.grad(loss, self.wanted())
+        return float(loss.detach()), torch.autograd.grad(loss, self.parameters)
 
     def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return the gradients of the parameters that train, from sums of what :meth:`of` returned."""
@@ -141,7 +130,7 @@ class SecondTargetGradients(Gradients):
             loss = answer_loss(logits, targets) * scale
             # The last tokens of an answer have no token so far on.
             more = answer_loss(later[:, :-offset], targets[:, offset:]) * (scale * self.model.second.weight)
-        return float(loss.detach()), torch.autograd.grad(loss + more, self.wanted())
+        return float(loss.detach()), torch.autograd.grad(loss + more, self.parameters)
 
 
 class ShardedGradients(Gradients):
@@ -177,16 +166,6 @@ class Runner:
 
     def __init__(self, member: Member) -> None:
         self.member = member
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.member.device
-
-    @property
-    def cached_bytes(self) -> int:
-        """Bytes that a cache takes for one token."""
-        return self.member.cached_bytes
 
     def logits(self, tokens: Tensor, first: int = 0, cache: Any | None = None) -> Tensor:
         """Return the logits of tokens, as the member's ``forward``."""
@@ -235,7 +214,7 @@ class MemberCrew(Crew):
 
     @override
     def __enter__(self) -> "MemberCrew":
-        threads = self.runner.device.type == "cpu" and not self.in_parts
+        threads = self.runner.member.device.type == "cpu" and not self.in_parts
         self._workers = Workers(torch.get_num_threads() if threads else 1)
         return self
 
@@ -272,7 +251,7 @@ class MemberCrew(Crew):
         if self.in_parts:
             own = rows_of(batch, world.rank, world.count, blank=True)
         else:
-            own = split(rows_of(batch, world.rank, world.count), self.runner.device, PIECE_TOKENS)
+            own = split(rows_of(batch, world.rank, world.count), self.runner.member.device, PIECE_TOKENS)
         pieces = self._workers.map(
             lambda group: gradients.of(group, 1 / tokens), own, size=lambda group: group.tokens.size
         )
@@ -373,7 +352,6 @@ class ReferenceEngine(Engine):
         self.members = members
         self.note = note
         self.precision = precision
-        self._runner = runner
         self._runners = [runner(member) for member in members]
         self._beside = members[0].device.type == "cpu"
 
@@ -389,12 +367,6 @@ class ReferenceEngine(Engine):
             MemberCrew(number, runner, own, optimiser, self.precision)
             for number, (runner, own) in enumerate(zip(self._runners, batches, strict=True))
         ]
-
-    @override
-    def side_by_side(
-        self, works: Sequence[Generator[T, None, None]], told: Callable[[T], None], stop: Callable[[], None]
-    ) -> None:
-        side_by_side(works, told, stop)
 
     @override
     @lowered_by(ANSWERING)
@@ -493,10 +465,6 @@ class ReferenceEngine(Engine):
         for (index, member, rows), matches in zip(parts, done, strict=True):
             result[index][member, rows] = matches
         return result
-
-    @override
-    def rest(self) -> None:
-        give_back_freed_memory()
 
     def _chunks(self, prompts: Tokens, bounds: NDArray[np.int64]) -> list[slice]:
         if not len(prompts):

@@ -17,12 +17,15 @@ import torch
 from typing_extensions import override
 
 from easy2hard import processes
-from easy2hard.engines.engine import StepError
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
+
+
+class StepError(Exception):
+    """Ends the training of a crew, in all processes alike; the other crews are to be stopped and kept."""
 
 
 class Workers(AbstractContextManager["Workers"]):
@@ -138,24 +141,21 @@ def map_chunks(
     done = on_done or (lambda item: None)
     world = processes.current()
     own = items[world.rank :: world.count]
-    parts = world.gather(lambda: _map_own(function, own, beside, done))
-    for index, item in enumerate(items):
-        if index % world.count != world.rank:
-            done(item)
-    return [parts[index % world.count][index // world.count] for index in range(len(items))]
-
-
-def _map_own(function: Callable[[T], R], items: Sequence[T], beside: bool, done: Callable[[T], None]) -> list[R]:
-    cores = torch.get_num_threads() if beside else 1
-    count = min(cores, len(items))
 
     def work(item: T) -> R:
         result = function(item)
         done(item)
         return result
 
-    with Workers(max(1, count)) as workers:
-        return workers.map(work, items)
+    def work_on_own() -> list[R]:
+        with Workers(max(1, min(torch.get_num_threads() if beside else 1, len(own)))) as workers:
+            return workers.map(work, own)
+
+    parts = world.gather(work_on_own)
+    for index, item in enumerate(items):
+        if index % world.count != world.rank:
+            done(item)
+    return [parts[index % world.count][index // world.count] for index in range(len(items))]
 
 
 def keep_freed_memory(threads: int) -> None:

@@ -355,11 +355,9 @@ class Transformer(Member):
             if slot and not index:
                 x = x + embedded
 
-            def attend(
-                q: Tensor, k: Tensor, v: Tensor, index: int = index, start: int = start, s: int = slot
-            ) -> Tensor:
+            def attend(q: Tensor, k: Tensor, v: Tensor, slot: int = slot, start: int = start) -> Tensor:
                 heads = [in_heads(each, batch, self.size.heads) for each in (q, k, v)]
-                return in_rows(self._attention(heads, index, start, past, places, cache, s), 1)
+                return in_rows(self._attention(heads, slot, start, places, cache), 1)
 
             def asked(rows: Tensor, start: int = start) -> Tensor:
                 return rows.view(1, batch, time, -1)[:, :, start:].flatten(1, 2)
@@ -371,33 +369,24 @@ class Transformer(Member):
         return x, weights
 
     def _attention(
-        self,
-        heads: Sequence[Tensor],
-        index: int,
-        first: int,
-        past: int,
-        places: Tensor | None,
-        cache: Cache | None,
-        slot: int,
+        self, heads: Sequence[Tensor], slot: int, first: int, places: Tensor | None, cache: Cache | None
     ) -> Tensor:
         """Return (batch, heads, time - first, head width): causal attention of the positions from ``first`` on.
 
         Args:
             heads: queries, keys and values, each (batch, heads, time, head width).
-            index: of the block.
+            slot: of the block and loop, in the cache.
             first: first position whose output is wanted.
-            past: tokens before these.
-            places: (batch or 1, past + time) numbers that the scheme gives to all tokens so far; None without one.
+            places: (batch or 1, tokens so far) numbers that the scheme gives them; None without one.
             cache: keys and values of earlier tokens, extended in place.
-            slot: where those of this block and loop are in the cache.
         """
-        queries, keys, values = heads
+        (queries, keys, values), past = heads, 0 if cache is None else cache.length
         queries = queries[:, :, first:]
         bias = None
         if self.positions is not None and places is not None:
             queries = self.positions.turn(queries, places[:, past + first :])
             keys = self.positions.turn(keys, places[:, past:])
-            bias = self.positions.bias(index, places[:, past + first :], places)
+            bias = self.positions.bias(slot % len(self.layers), places[:, past + first :], places)
         if cache is not None:
             keys, values = cache.extend(slot, keys, values)
         asked, seen = queries.shape[2], keys.shape[2]

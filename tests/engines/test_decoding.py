@@ -2,7 +2,7 @@
 
 import math
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -73,8 +73,8 @@ def rows_of(answers: Answers, rows: np.ndarray) -> Answers:
 
 def test_on_a_gpu_memory_bounds_what_is_decoded_at_a_time() -> None:
     def most_rows(cached_bytes: int) -> int:
-        model: Any = SimpleNamespace(device=torch.device("cuda"), cached_bytes=cached_bytes)
-        parts = decoding.chunks(10**6, 64, model, 100)
+        member = SimpleNamespace(device=torch.device("cuda"), cached_bytes=cached_bytes)
+        parts = decoding.chunks(10**6, 64, cast(Any, SimpleNamespace(member=member)), 100)
         assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
         return max(part.stop - part.start for part in parts)
 

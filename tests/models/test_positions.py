@@ -564,7 +564,7 @@ def test_loops_grow_with_the_prompt_and_not_with_the_answer(
     model = member({"loops": 2, "loops_per": 5}, task)
     calls: list[int] = []
     plain = Transformer._attention
-    monkeypatch.setattr(Transformer, "_attention", lambda self, *given: calls.append(given[-1]) or plain(self, *given))
+    monkeypatch.setattr(Transformer, "_attention", lambda self, *given: calls.append(given[1]) or plain(self, *given))
     prompts = task.sample(numpy_generator(0, "test"), digits, 2)
     decode(model, prompts, np.array([1, 4]))
     slots = list(range(2 * loops))

@@ -1,82 +1,113 @@
-"""Whole blocks of a small model as one compiled call forwards and one backwards, and a training step made of them.
+"""Blocks of a small model, and what stands before and behind them, as one compiled call forwards and one backwards.
 
-At the widths of a laptop a matrix product takes as long as its launch, and launches wait for the interpreter's lock, so
-that a second thread gained a third instead of doubling the speed (LOG.md, 2026-11-25). These calls hold no lock at all.
+Products by torch would wait for the interpreter's lock, so that a second thread gained a third instead of doubling the
+speed (LOG.md, 2026-11-25). These calls hold no lock at all.
 """
 
-from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from easy2hard.engines.cpu.attention import Index, attend, attend_backward
+from easy2hard.engines.cpu.attention import attend, attend_backward
 from easy2hard.engines.cpu.kernels import (
     Array,
     compiled,
     flat,
-    fused,
     norm_backward_loop,
     normed_loop,
     swiglu_backward_loop,
     swiglu_loop,
 )
 from easy2hard.engines.cpu.matmul import product
-from easy2hard.engines.cpu.shared_prefixes import Rows, shared_rows
+from easy2hard.engines.cpu.shared_prefixes import Places, Rows
 from easy2hard.engines.cpu.simd import LANES
 from easy2hard.vocabulary import PAD
 
-Weights = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Folded weights of a block, or their gradients: queries with keys and values, output, gate with up, down."""
+Arrays = tuple[Array, ...]
+
+
+class Folded(NamedTuple):
+    """A block's weights as its matrix products take them: gains of the norms and scale of the attention folded in."""
+
+    qkv: Tensor
+    """(3 * width, width)"""
+    o: Tensor
+    """(width, width)"""
+    gate_up: Tensor
+    """(2 * feed-forward, width)"""
+    down: Tensor
+    """(width, feed-forward)"""
+
 
 WIDEST = 256
 """Width up to which blocks are compiled whole; for wider ones the matrix library is worth its launches."""
-
-
 TOGETHER = 128
 """Rows that go through the feed-forward layer at a time: four times as wide, they stay in the core's own cache."""
 
 
-def applies(width: int, hidden: int, heads: int, *tensors: Tensor) -> bool:
-    """Return whether blocks of this size are compiled whole for these tensors."""
-    return fused(*tensors) and width <= WIDEST and (width // heads) % LANES == 0 and hidden % LANES == 0
-
-
-def turned(weights: Weights) -> Weights:
-    """Return the weights transposed, as :func:`forward` takes them."""
-    return _mapped(lambda each: each.T.contiguous(), weights)
-
-
-def _mapped(function: Callable[[Tensor], Tensor], weights: Weights) -> Weights:
-    qkv, o, gate_up, down = weights
-    return function(qkv), function(o), function(gate_up), function(down)
-
-
-def forward(x: Tensor, rows: Rows, first: int, heads: int, weights: Weights) -> tuple[Tensor, ...]:
-    """Return a block's outputs and what :func:`backward` needs.
+class CompiledBlock:
+    """A block as one compiled call forwards and one backwards.
 
     Args:
-        x: (rows, width) inputs.
-        rows: where each position stands.
-        first: first position whose output is wanted.
-        heads: heads of the attention.
-        weights: folded weights, transposed: (width, 3 * width), (width, width), (width, 2 * hidden), (hidden, width).
+        weights: folded.
+        heads: of the attention.
     """
-    count, width = x.shape
-    hidden = len(weights[3])
-    asked = rows.batch * (rows.time - first) if first else count
-    n1, r1, qkv = x.new_empty(count, width), x.new_empty(count), x.new_empty(count, 3 * width)
-    p = x.new_empty(rows.batch, heads, rows.time - first, -(-rows.time // LANES) * LANES)
-    o, x2, n2, r2 = x.new_empty(asked, width), x.new_empty(asked, width), x.new_empty(asked, width), x.new_empty(asked)
-    gate_up, y = x.new_empty(asked, 2 * hidden), x.new_empty(asked, width)
-    _forward(
-        x.numpy(), rows.index, rows.owner, rows.common, rows.shared, first, heads,
-        flat(weights[0]), flat(weights[1]), flat(weights[2]), flat(weights[3]),
-        n1.numpy(), r1.numpy(), flat(qkv), flat(p), flat(o), x2.numpy(), n2.numpy(), r2.numpy(), flat(gate_up),
-        flat(y), hidden,
-    )  # fmt: skip
-    return y, n1, r1, qkv, p, o, n2, r2, gate_up
+
+    def __init__(self, weights: Folded, heads: int) -> None:
+        self.heads = heads
+        self._weights = tuple(map(flat, weights))
+        self._turned = tuple(flat(each.T) for each in weights)
+
+    def forward(self, x: Tensor, rows: Rows, first: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the outputs, one row for each position asked for, and what :meth:`backward` needs.
+
+        Args:
+            x: (rows, width) inputs.
+            rows: where each position stands.
+            first: first position whose output is wanted; 0, or not shared between examples.
+        """
+        count, width = x.shape
+        hidden = self._weights[3].size // width
+        asked = rows.batch * (rows.time - first) if first else count
+        probabilities = rows.batch * self.heads * (rows.time - first) * (-(-rows.time // LANES) * LANES)
+        kept = (
+            x.new_empty(count, width),
+            x.new_empty(count),
+            *map(x.new_empty, (count * 3 * width, probabilities, asked * width)),
+            x.new_empty(asked, width),
+            x.new_empty(asked),
+            x.new_empty(asked * 2 * hidden),
+        )
+        x2, y = x.new_empty(asked, width), x.new_empty(asked, width)
+        _forward(x.numpy(), rows.places, first, self.heads, self._turned, _arrays(kept), x2.numpy(), flat(y))
+        return y, kept
+
+    def backward(
+        self, dy: Tensor, rows: Rows, first: int, kept: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the gradients of the (rows, width) inputs and of the folded weights.
+
+        Args:
+            dy: gradient of the outputs.
+            rows: as in :meth:`forward`.
+            first: as in :meth:`forward`.
+            kept: what :meth:`forward` returned beside the outputs.
+        """
+        width, dx = dy.shape[1], torch.empty_like(kept[0])
+        gradients = tuple(dx.new_empty(each.size) for each in self._weights)
+        dy = dy.contiguous()
+        _backward(
+            dy.numpy(), rows.places, first, self.heads, self._weights, _arrays(kept), _arrays(gradients), dx.numpy()
+        )
+        qkv, o, gate_up, down = (each.view(width, -1) for each in gradients)
+        return dx, (qkv.T, o.T, gate_up.T, down)
+
+
+def _arrays(tensors: tuple[Tensor, ...]) -> tuple[Array, ...]:
+    return tuple(each.numpy() for each in tensors)
 
 
 @compiled
@@ -89,11 +120,14 @@ def _copy(x: Array, of: int, y: Array, to: int, rows: int) -> None:
 
 @compiled
 def _forward(
-    x: Array, index: Index, owner: Index, common: int, shared: int, first: int, heads: int, qkv_t: Array, o_t: Array,
-    gate_up_t: Array, down_t: Array, n1: Array, r1: Array, qkv: Array, p: Array, o: Array, x2: Array, n2: Array,
-    r2: Array, gate_up: Array, y: Array, hidden: int,
-) -> None:  # fmt: skip
+    x: Array, places: Places, first: int, heads: int, weights: Arrays, kept: Arrays, x2: Array, y: Array
+) -> None:
+    """See :class:`CompiledBlock`; ``weights`` are transposed, ``y`` and all but the norms are seen as one row."""
+    index, owner, common, shared = places
+    qkv_t, o_t, gate_up_t, down_t = weights
+    n1, r1, qkv, p, o, n2, r2, gate_up = kept
     count, width = x.shape
+    hidden = down_t.size // width
     batch, time = index.shape
     asked, own = time - first, time - shared
     normed_loop(x, n1, r1)
@@ -122,39 +156,17 @@ def _forward(
         product(act, 0, hidden, 1, down_t, 0, width, some, hidden, width, y, at, width, True)
 
 
-def backward(
-    dy: Tensor, rows: Rows, first: int, heads: int, weights: Weights, kept: tuple[Tensor, ...]
-) -> tuple[Tensor, Weights]:
-    """Return the gradients of a block's input and of its folded weights.
-
-    Args:
-        dy: gradient of the output.
-        rows: as in :func:`forward`; so are ``first`` and ``heads``.
-        first: see above.
-        heads: see above.
-        weights: folded weights: (3 * width, width), (width, width), (2 * hidden, width), (width, hidden).
-        kept: what :func:`forward` returned beside the output.
-    """
-    n1, r1, qkv, p, o, n2, r2, gate_up = kept
-    hidden = gate_up.shape[1] // 2
-    gradients = tuple(torch.empty_like(weight.T, memory_format=torch.contiguous_format) for weight in weights[:3])
-    d_down, dx = torch.empty_like(weights[3]), torch.empty_like(n1)
-    _backward(
-        flat(dy).reshape(dy.shape), rows.index, rows.owner, rows.common, rows.shared, first, heads,
-        flat(weights[0]), flat(weights[1]), flat(weights[2]), flat(weights[3]), n1.numpy(), r1.numpy(), flat(qkv),
-        flat(p), flat(o), n2.numpy(), r2.numpy(),
-        flat(gate_up), flat(gradients[0]), flat(gradients[1]), flat(gradients[2]), flat(d_down), dx.numpy(), hidden,
-    )  # fmt: skip
-    return dx, (gradients[0].T, gradients[1].T, gradients[2].T, d_down)
-
-
 @compiled
 def _backward(
-    dy: Array, index: Index, owner: Index, common: int, shared: int, first: int, heads: int, qkv_w: Array, o_w: Array,
-    gate_up_w: Array, down_w: Array, n1: Array, r1: Array, qkv: Array, p: Array, o: Array, n2: Array, r2: Array,
-    gate_up: Array, d_qkv_w: Array, d_o_w: Array, d_gate_up_w: Array, d_down: Array, dx: Array, hidden: int,
-) -> None:  # fmt: skip
+    dy: Array, places: Places, first: int, heads: int, weights: Arrays, kept: Arrays, gradients: Arrays, dx: Array
+) -> None:
+    """See :class:`CompiledBlock`; gradients are of transposed weights but for the last one."""
+    index, owner, common, shared = places
+    qkv_w, o_w, gate_up_w, down_w = weights
+    n1, r1, qkv, p, o, n2, r2, gate_up = kept
+    d_qkv_w, d_o_w, d_gate_up_w, d_down = gradients
     count, width = n1.shape
+    hidden = down_w.size // width
     rows, three, two = len(dy), 3 * width, 2 * hidden
     dy_flat, n1_flat, n2_flat = dy.reshape(dy.size), n1.reshape(n1.size), n2.reshape(n2.size)
     # Feed-forward
@@ -185,57 +197,38 @@ def _backward(
         norm_backward_loop(dn1, n1, r1, dx2, 0, 1, 0, dx)
 
 
-class Pass:
-    """Loss and gradients of a model's folded weights on examples, without anybody else's help.
+class CompiledEnds:
+    """What stands before and behind the blocks of a small member, in float32: embedding; norm, head and cross-entropy.
 
     Args:
         embedding: (vocabulary, width).
-        blocks: each block's folded weights: (3 * width, width), (width, width), (2 * hidden, width), (width, hidden).
         head: (vocabulary, width), the gains of the last norm folded in.
-        heads: heads of the attention.
     """
 
-    def __init__(self, embedding: Tensor, blocks: Sequence[Weights], head: Tensor, heads: int) -> None:
-        self.embedding = embedding.detach()
-        self.blocks = [_mapped(lambda each: each.detach().contiguous(), block) for block in blocks]
-        self.turned = [turned(block) for block in self.blocks]
-        self.vocabulary = len(head)
-        self.head = torch.nn.functional.pad(head.detach(), (0, 0, 0, -self.vocabulary % LANES))
-        self.head_turned = self.head.T.contiguous()
-        self.heads = heads
+    def __init__(self, embedding: Tensor, head: Tensor) -> None:
+        self.embedding, self.vocabulary = embedding.detach(), len(head)
+        padded = torch.nn.functional.pad(head.detach(), (0, 0, 0, -self.vocabulary % LANES))
+        self._head, self._turned = flat(padded), flat(padded.T)
 
-    def __call__(self, tokens: Tensor, prompt_length: int, scale: float) -> tuple[float, list[Tensor]]:
-        """Return ``scale`` times the summed cross-entropy of the answers, and its gradients.
+    def loss(self, y: Tensor, targets: Tensor, scale: float) -> tuple[float, Tensor, Tensor]:
+        """Return ``scale`` times the summed cross-entropy, and the gradients of the outputs and of the head.
 
         Args:
-            tokens: (batch, time) prompts and answers, padded on the right.
-            prompt_length: tokens of each prompt.
+            y: (rows, width) outputs of the last block.
+            targets: (rows,) next tokens; padding does not count.
             scale: of loss and gradients.
-
-        Returns:
-            The loss, and the gradients of the embedding, of every block's weights and of the head.
         """
-        first = prompt_length - 1
-        rows = shared_rows(tokens[:, :-1], first)
-        inputs, kept = [self.embedding[rows.tokens]], []
-        for index, weights in enumerate(self.turned):
-            start = first if index == len(self.turned) - 1 else 0
-            y, *rest = forward(inputs[-1], rows, start, self.heads, weights)
-            inputs.append(y)
-            kept.append((start, tuple(rest)))
-        targets = tokens[:, prompt_length:].contiguous().view(-1)
-        dx, d_head = torch.empty_like(inputs[-1]), torch.empty_like(self.head_turned)
+        dy, d_head = torch.empty_like(y), y.new_empty(y.shape[1], self._head.size // y.shape[1])
         loss = _head(
-            inputs[-1].numpy(), flat(self.head_turned), flat(self.head), self.vocabulary, targets.numpy(), scale,
-            dx.numpy(), flat(d_head),
-        )  # fmt: skip
-        gradients: list[Tensor] = [d_head[:, : self.vocabulary].T]
-        for (start, saved), weights in zip(reversed(kept), reversed(self.blocks), strict=True):
-            dx, of_block = backward(dx, rows, start, self.heads, weights, saved)
-            gradients[:0] = of_block
+            y.numpy(), self._turned, self._head, self.vocabulary, targets.numpy(), scale, dy.numpy(), flat(d_head)
+        )
+        return float(loss), dy, d_head[:, : self.vocabulary].T
+
+    def backward(self, tokens: Tensor, dx: Tensor) -> Tensor:
+        """Return the embedding's gradient from that of the (rows, width) vectors of (rows,) tokens."""
         d_embedding = torch.zeros_like(self.embedding)
-        _scatter(rows.tokens.numpy(), dx.numpy(), d_embedding.numpy())
-        return float(loss), [d_embedding, *gradients]
+        _scatter(tokens.numpy(), dx.numpy(), d_embedding.numpy())
+        return d_embedding
 
 
 @compiled

@@ -1,18 +1,17 @@
 """Greedy decoding as one compiled loop: a few rows at a time, their keys and values beside the weights in the cache.
 
-With large batches the keys and values of a step are read from far away, and with small ones an interpreter spends
-longer between two operations than in them. A compiled loop has neither cost: it takes so few rows that all it touches
-stays in the core's own cache, and holds no interpreter lock, so that threads are enough. A row's numbers do not depend
-on the rows beside it. tests/engines/cpu/test_stepping.py compares it with the plain decoder.
+It takes so few rows that all it touches stays in the core's own cache, and holds no interpreter lock, so that threads
+are enough. A row's numbers do not depend on the rows beside it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from easy2hard.engines.cpu.block import Folded
+from easy2hard.engines.cpu.compiled_block import Arrays, Folded
 from easy2hard.engines.cpu.kernels import Array, compiled, swiglu_loop
 from easy2hard.engines.cpu.matmul import product
 from easy2hard.engines.cpu.simd import (
@@ -41,8 +40,7 @@ CACHED_BYTES = 1_200_000
 _f = np.float32
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(NamedTuple):
     """A member's weights as the loop reads them: matrices transposed, blocks one after another."""
 
     embedding: Array
@@ -57,13 +55,8 @@ class Packed:
     layers: int
     heads: int
 
-    @property
-    def bytes(self) -> int:
-        """Bytes of the matrices."""
-        return sum(each.nbytes for each in (self.qkv, self.o, self.gate_up, self.down))
 
-
-def pack(embedding: torch.Tensor, blocks: list[Folded], head: torch.Tensor, heads: int) -> Packed:
+def pack(embedding: torch.Tensor, blocks: Sequence[Folded], head: torch.Tensor, heads: int) -> Packed:
     """Return the weights of a member for the loop.
 
     Args:
@@ -77,12 +70,13 @@ def pack(embedding: torch.Tensor, blocks: list[Folded], head: torch.Tensor, head
         return np.concatenate([weight.detach().T.numpy().ravel() for weight in weights])
 
     vocabulary, width = embedding.shape
+    qkv, o, gate_up, down = (turned(*of_blocks) for of_blocks in zip(*blocks, strict=True))
     return Packed(
         embedding.detach().numpy().ravel(),
-        turned(*(each.qkv for each in blocks)),
-        turned(*(each.o for each in blocks)),
-        turned(*(each.gate_up for each in blocks)),
-        turned(*(each.down for each in blocks)),
+        qkv,
+        o,
+        gate_up,
+        down,
         turned(torch.nn.functional.pad(head, (0, 0, 0, -vocabulary % LANES))),
         vocabulary,
         width,
@@ -95,7 +89,8 @@ def pack(embedding: torch.Tensor, blocks: list[Folded], head: torch.Tensor, head
 def rows_at_a_time(weights: Packed, length: int) -> int:
     """Return how many rows of ``length`` tokens are answered together."""
     row = 2 * 4 * weights.width * weights.layers * _up(length, LANES)
-    return max(ROWS, max(CACHED_BYTES, weights.bytes) // row // ROWS * ROWS)
+    matrices = sum(each.nbytes for each in (weights.qkv, weights.o, weights.gate_up, weights.down))
+    return max(ROWS, max(CACHED_BYTES, matrices) // row // ROWS * ROWS)
 
 
 def _up(count: int, multiple: int) -> int:
@@ -114,40 +109,17 @@ def answer(
     count, longest = len(prompts), int(bounds.max())
     chosen = np.full((count, longest), pad, dtype=np.int32)
     least, total = np.full(count, np.inf, dtype=np.float32), np.zeros(count, dtype=np.float32)
-    width, hidden, layers = weights.width, weights.hidden, weights.layers
+    width, hidden = weights.width, weights.hidden
     capacity = _up(prompts.shape[1] + longest, LANES)
     together = rows_at_a_time(weights, capacity)
     wide = max(3 * width, 2 * hidden, _up(weights.vocabulary, LANES))
-    x, n, act = (np.zeros(together * size, dtype=np.float32) for size in (width, width, hidden))
-    out, row = np.zeros(together * wide, dtype=np.float32), np.zeros(capacity, dtype=np.float32)
-    keys, values = np.zeros((2, together * layers * width * capacity), dtype=np.float32)
+    x, n, act, out = (np.zeros(together * size, dtype=np.float32) for size in (width, width, hidden, wide))
+    keys, values = np.zeros((2, together * weights.layers * width * capacity), dtype=np.float32)
+    buffers = (x, n, act, out, np.zeros(capacity, dtype=np.float32), keys, values)
     for start in range(0, count, together):
         part = slice(start, start + together)
-        _answer(
-            np.ascontiguousarray(prompts[part]),
-            bounds[part],
-            weights.embedding,
-            weights.qkv,
-            weights.o,
-            weights.gate_up,
-            weights.down,
-            weights.head,
-            weights.vocabulary,
-            hidden,
-            layers,
-            weights.heads,
-            capacity,
-            x,
-            n,
-            act,
-            out,
-            row,
-            keys,
-            values,
-            chosen[part],
-            least[part],
-            total[part],
-        )
+        own = np.ascontiguousarray(prompts[part])
+        _answer(own, bounds[part], weights, capacity, buffers, chosen[part], least[part], total[part])
     return chosen, least, total
 
 
@@ -204,14 +176,13 @@ def _attend(
 
 @compiled
 def _answer(
-    prompts: NDArray[np.int32], bounds: NDArray[np.int64], embedding: Array, qkv: Array, o: Array, gate_up: Array,
-    down: Array, head_weights: Array, vocabulary: int, hidden: int, layers: int, heads: int, capacity: int, x: Array,
-    n: Array, act: Array, out: Array, row: Array, keys: Array, values: Array, chosen: NDArray[np.int32], least: Array,
-    total: Array,
+    prompts: NDArray[np.int32], bounds: NDArray[np.int64], weights: Packed, capacity: int, buffers: Arrays,
+    chosen: NDArray[np.int32], least: Array, total: Array,
 ) -> None:  # fmt: skip
     """Answer up to as many prompts as the buffers hold rows; all arrays of floats are seen as one row."""
+    embedding, qkv, o, gate_up, down, head_weights, vocabulary, width, hidden, layers, heads = weights
+    x, n, act, out, row, keys, values = buffers
     count, length = prompts.shape
-    width = embedding.size // vocabulary
     head = width // heads
     three, two, last = 3 * width, 2 * hidden, head_weights.size // width
     active = np.arange(count)

@@ -1,9 +1,7 @@
 """What stands between the matrix products of a block, each as one pass over its memory.
 
-Torch computes these in many small operations, which at laptop widths take more time than the products themselves
-(LOG.md, 2026-11-25). In float32 each is one loop that numba compiles on its first use and keeps on disk; it holds no
-interpreter lock, so members in threads do not wait for each other. In float64, and for sizes that the loops do not
-take, the same formulas run as torch writes them. tests/engines/cpu/test_kernels.py holds the two equal.
+Each is one float32 loop that numba compiles on its first use and keeps on disk. It holds no interpreter lock, so that
+members in threads do not wait for each other.
 """
 
 from collections.abc import Callable
@@ -15,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from easy2hard.engines.cpu.simd import LANES, exp, load, over, plus, spread, store, times
+from easy2hard.engines.cpu.simd import exp, load, over, plus, spread, store, times
 from easy2hard.models.transformer import NORM_EPS
 
 Array = NDArray[np.float32]
@@ -34,11 +32,6 @@ def compiled(function: _F) -> _F:
     return cast(_F, numba.njit(**options)(function))
 
 
-def fused(*tensors: Tensor) -> bool:
-    """Return whether compiled loops take these tensors."""
-    return all(each.device.type == "cpu" and each.dtype == torch.float32 for each in tensors)
-
-
 def flat(tensor: Tensor) -> Array:
     """Return a tensor as one row of memory, shared with it."""
     return cast(Array, tensor.detach().contiguous().view(-1).numpy())
@@ -48,17 +41,11 @@ def _array(tensor: Tensor) -> Array:
     return cast(Array, tensor.detach().contiguous().numpy())
 
 
-# Norm
-
-
 def normed(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return (rows, width) ``x`` with a mean square of one in each row, and the (rows,) factors that did it."""
-    if fused(x):
-        n, r = torch.empty_like(x), x.new_empty(len(x))
-        normed_loop(_array(x), n.numpy(), r.numpy())
-        return n, r
-    r = (x.square().mean(dim=-1) + NORM_EPS).rsqrt()
-    return x * r[:, None], r
+    n, r = torch.empty_like(x), x.new_empty(len(x))
+    normed_loop(_array(x), n.numpy(), r.numpy())
+    return n, r
 
 
 @compiled
@@ -84,18 +71,10 @@ def norm_backward(dn: Tensor, n: Tensor, r: Tensor, straight: Tensor, common: in
         r: their factors.
         straight: gradient that reaches x past the norm, by the residual connection: of the rows after the first
             ``common``, those that stand at ``first`` or later among each ``time``.
-        common: see ``straight``.
-        time: see ``straight``.
-        first: see ``straight``.
+        common: see ``straight``; so are ``time`` and ``first``.
     """
-    if fused(dn, n, r, straight):
-        dx = torch.empty_like(dn)
-        norm_backward_loop(_array(dn), _array(n), _array(r), _array(straight), common, time, first, dx.numpy())
-        return dx
-    along = (dn * n).mean(dim=-1, keepdim=True)
-    dx = torch.addcmul(dn, n, along, value=-1).mul_(r[:, None])
-    width = dx.shape[1]
-    dx[common:].view(-1, time, width)[:, first:] += straight.view(-1, time - first, width)
+    dx = torch.empty_like(dn)
+    norm_backward_loop(_array(dn), _array(n), _array(r), _array(straight), common, time, first, dx.numpy())
     return dx
 
 
@@ -121,17 +100,11 @@ def norm_backward_loop(
             below += 1
 
 
-# SwiGLU
-
-
 def swiglu(gate_up: Tensor) -> Tensor:
-    """Return (rows, hidden) silu(gate) * up of (rows, 2 * hidden) gates and ups side by side."""
-    if fused(gate_up) and gate_up.shape[1] % (2 * LANES) == 0:
-        out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
-        swiglu_loop(flat(gate_up), flat(out), *out.shape)
-        return out
-    gate, up = gate_up.chunk(2, dim=-1)
-    return torch.nn.functional.silu(gate) * up
+    """Return (rows, hidden) silu(gate) * up of (rows, 2 * hidden) gates and ups; hidden is a multiple of 16."""
+    out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
+    swiglu_loop(flat(gate_up), flat(out), *out.shape)
+    return out
 
 
 @compiled
@@ -147,15 +120,9 @@ def swiglu_loop(gate_up: Array, out: Array, rows: int, hidden: int) -> None:
 
 def swiglu_backward(gate_up: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradient of ``gate_up`` from that of :func:`swiglu`, and what swiglu gave."""
-    if fused(gate_up, d) and d.shape[1] % LANES == 0:
-        d_gate_up, out = torch.empty_like(gate_up), torch.empty_like(d)
-        swiglu_backward_loop(flat(gate_up), flat(d), flat(d_gate_up), flat(out), *out.shape)
-        return d_gate_up, out
-    gate, up = gate_up.chunk(2, dim=-1)
-    sigmoid = torch.sigmoid(gate)
-    silu = gate * sigmoid
-    # d silu / d gate = sigmoid + silu * (1 - sigmoid)
-    return torch.cat([d * up * (sigmoid + silu * (1 - sigmoid)), d * silu], dim=-1), silu * up
+    d_gate_up, out = torch.empty_like(gate_up), torch.empty_like(d)
+    swiglu_backward_loop(flat(gate_up), flat(d), flat(d_gate_up), flat(out), *out.shape)
+    return d_gate_up, out
 
 
 @compiled
@@ -167,6 +134,7 @@ def swiglu_backward_loop(gate_up: Array, d: Array, d_gate_up: Array, out: Array,
             gate, up = load(gate_up, 2 * i * hidden + j), load(gate_up, (2 * i + 1) * hidden + j)
             sigmoid = over(one, plus(one, exp(times(gate, minus))))
             silu = times(gate, sigmoid)
+            # d silu / d gate = sigmoid + silu * (1 - sigmoid)
             slope = plus(sigmoid, times(silu, plus(one, times(sigmoid, minus))))
             dy = load(d, i * hidden + j)
             store(d_gate_up, 2 * i * hidden + j, times(times(dy, up), slope))

@@ -5,21 +5,20 @@ whatever they do not know, is the reference's (engines/reference.py).
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from easy2hard.engines.cpu import compiled_block
-from easy2hard.engines.cpu.block import BlockFunction, Folded, FoldedCache, Layout, block_forward, fold
+from easy2hard.engines.cpu.block import Blocks, FoldedCache, Kept, WideBlock, folded, is_compiled
+from easy2hard.engines.cpu.compiled_block import CompiledEnds
 from easy2hard.engines.cpu.compiled_decode import answer, pack
-from easy2hard.engines.cpu.kernels import fused
-from easy2hard.engines.cpu.shared_prefixes import own_rows, shared_rows
+from easy2hard.engines.cpu.shared_prefixes import Rows, own_rows, shared_rows
 from easy2hard.engines.cpu.simd import LANES
 from easy2hard.engines.decoding import Whole
 from easy2hard.engines.engine import Group
-from easy2hard.engines.reference import Gradients, Runner
+from easy2hard.engines.reference import Gradients, Runner, answer_loss
 from easy2hard.models.member import KeyValueCache, Member
 from easy2hard.models.transformer import Transformer
 from easy2hard.vocabulary import PAD
@@ -33,109 +32,82 @@ def why_not(member: Member) -> str | None:
         return "loops"
     if member.positions is not None and not member.positions.only_embeds:
         return f"positions ({type(member.positions).__name__.lower()})"
+    if (head := member.size.width // member.size.heads) % LANES or member.size.feed_forward % LANES:
+        hidden = member.size.feed_forward
+        return f"heads {head} wide, feed-forward layers {hidden} wide (not multiples of {LANES} both)"
+    if (dtype := member.lm_head.weight.dtype) != torch.float32:
+        return f"weights of {dtype}"
     return None
 
 
-def folded(member: Transformer) -> list[Folded]:
-    """Return the blocks' weights ready for their products."""
-    return [fold(tuple(block.parameters()), block.heads) for block in member.blocks]  # in the order of their definition
-
-
-def logits(
-    member: Transformer,
-    tokens: Tensor,
-    first: int = 0,
-    cache: FoldedCache | None = None,
-    weights: Sequence[Folded] | None = None,
-    positions: Tensor | None = None,
-) -> Tensor:
-    """Return the logits of the positions from ``first`` on, as the member's ``forward``.
+def embedded(
+    member: Transformer, tokens: Tensor, first: int, positions: Tensor | None = None, shared: bool = True
+) -> tuple[Rows, Tensor]:
+    """Return the rows of (batch, time) tokens and their (rows, width) embeddings.
 
     Args:
         member: has no scheme that changes the attention, and no loops.
         tokens: (batch, time).
         first: first position whose next token is wanted.
-        cache: keys and values of earlier tokens.
-        weights: the blocks' weights where they have been folded already.
         positions: (batch, time) numbers of places that were drawn for training.
+        shared: compute equal beginnings once, where places do not set them apart.
     """
-    batch, time = tokens.shape
-    head = member.lm_head.weight
-    own = cache is not None or (member.size.width // member.size.heads) % LANES or member.positions is not None
-    rows = own_rows(tokens) if own or not fused(head) else shared_rows(tokens, first)
-    low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else head.dtype
-    x = member.embed_tokens(rows.tokens)
-    if member.positions is not None:
+    scheme = member.positions
+    rows = shared_rows(tokens, first) if shared and scheme is None else own_rows(tokens)
+    x: Tensor = member.embed_tokens(rows.tokens)
+    if scheme is not None:
         ids = member.place_ids(tokens, first + 1) if positions is None else positions
-        x = member.positions.embed(x.view(batch, time, -1), ids).flatten(0, 1)
-    for index, block in enumerate(member.blocks):
-        layout = Layout(block.heads, rows, first if index == len(member.layers) - 1 else 0, low)
-        with torch.autocast("cpu", enabled=False):
-            if cache is not None:
-                if index == len(cache.folded):
-                    cache.folded.append(
-                        Folded(*(each.to(low) for each in fold(tuple(block.parameters()), block.heads)))
-                    )
-                x = block_forward(x, layout, cache.folded[index], cache, index)[0]
-                continue
-            own_weights = weights[index] if weights else fold(tuple(block.parameters()), block.heads)
-            if torch.is_grad_enabled():
-                x = cast(Tensor, BlockFunction.apply(x, layout, *own_weights))  # type: ignore[no-untyped-call]
-            else:
-                x = block_forward(x, layout, own_weights)[0]
-    if cache is not None:
-        cache.length += time
-    return cast(Tensor, member.lm_head(member.norm(x))).view(batch, time - first, -1)
+        x = scheme.embed(x.view(*tokens.shape, -1), ids).flatten(0, 1)
+    return rows, x
 
 
 class FoldedGradients(Gradients):
-    """Gradients with weights that are folded once for all examples of a step."""
+    """Gradients by passes over weights that are folded once for all examples of a step."""
 
     def __init__(self, model: Transformer, precision: str) -> None:
         super().__init__(model, precision)
-        with torch.enable_grad():
-            self._blocks = folded(model)
-        self._leaves = [Folded(*(each.detach().requires_grad_() for each in block)) for block in self._blocks]
-        ends = [model.embed_tokens.weight, model.norm.weight, model.lm_head.weight]
-        self._rest = [*ends, *(model.positions.parameters() if model.positions is not None else [])]
-
-    @override
-    def logits(self, tokens: Tensor, first: int, positions: Tensor | None) -> Tensor:
-        return logits(cast(Transformer, self.model), tokens, first, weights=self._leaves, positions=positions)
-
-    @override
-    def wanted(self) -> Sequence[Tensor]:
-        return [*self._rest, *(each for block in self._leaves for each in block)]
-
-    @override
-    def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
-        (embedding, norm, head, *table), of_blocks = sums[: len(self._rest)], sums[len(self._rest) :]
-        blocks = [each for block in self._blocks for each in block]
-        # Parameters in the order of their definition: the embedding, the blocks, norm and head, the scheme's.
-        gradients = torch.autograd.grad(blocks, self.parameters[1 : 1 - len(self._rest)], of_blocks)
-        return [embedding, *gradients, norm, head, *table]
-
-
-class WholeGradients(Gradients):
-    """Gradients by compiled passes over the folded weights (engines/cpu/compiled_block.py)."""
-
-    def __init__(self, model: Transformer) -> None:
-        super().__init__(model, "float32")
-        with torch.enable_grad():
-            blocks, head = folded(model), model.lm_head.weight * model.norm.weight
-        self._folded = [each for block in blocks for each in block] + [head]
-        self._pass = compiled_block.Pass(model.embed_tokens.weight, blocks, head, model.size.heads)
+        self.transformer = model
+        dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        weights, embedding, norm, head = (
+            folded(model),
+            model.embed_tokens.weight,
+            model.norm.weight,
+            model.lm_head.weight,
+        )
+        self._blocks = Blocks(weights, model.size.heads, dtype)
+        self._ends = None
+        self._roots = [embedding, norm, head, *(model.positions.parameters() if model.positions else [])]
+        if model.positions is None and is_compiled(model.size.width, dtype):
+            self._roots = [embedding, head * norm]
+            self._ends = CompiledEnds(*self._roots)
+        self._of_ends = len(self._roots)
+        self._roots += [each for block in weights for each in block]
 
     @override
     def of(self, group: Group, scale: float) -> tuple[float, Sequence[Tensor]]:
-        return self._pass(torch.from_numpy(group.tokens).to(torch.int64), group.prompt_length, scale)
+        tokens, positions = self.placed(group)
+        targets, first = tokens[:, group.prompt_length :], group.prompt_length - 1
+        kept: list[Kept] = []
+        if self._ends is not None:
+            rows = shared_rows(tokens[:, :-1], first)
+            y = self._blocks.forward(self._ends.embedding[rows.tokens], rows, first, kept)
+            found, dy, d_head = self._ends.loss(y, targets.contiguous().view(-1), scale)
+            dx, of_blocks = self._blocks.backward(dy, rows, first, kept)
+            return found, [self._ends.backward(rows.tokens, dx), d_head, *of_blocks]
+        (embedding, *rest), table = self._roots[:3], self._roots[3 : self._of_ends]
+        rows, x = embedded(self.transformer, tokens[:, :-1], first, positions)
+        y = self._blocks.forward(x.detach(), rows, first, kept).requires_grad_()
+        with self.products():
+            logits = self.transformer.lm_head(self.transformer.norm(y)).view(*targets.shape, -1)
+            loss = answer_loss(logits, targets) * scale
+        dy, *of_rest = torch.autograd.grad(loss, [y, *rest])
+        dx, of_blocks = self._blocks.backward(dy, rows, first, kept)
+        of_embedding, *of_table = torch.autograd.grad(x, [embedding, *table], dx)
+        return float(loss.detach()), [of_embedding, *of_rest, *of_table, *of_blocks]
 
     @override
     def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
-        rest = self.parameters[1:]  # all but the embedding, which is the first to be defined
-        gradients = torch.autograd.grad(self._folded, rest, list(sums[1:]))
-        # Fused AdamW reads a gradient as if it lay in memory as its parameter does.
-        return [sums[0], *(each.contiguous() for each in gradients)]
+        return torch.autograd.grad(self._roots, self.parameters, list(sums))
 
 
 class CpuRunner(Runner):
@@ -149,23 +121,33 @@ class CpuRunner(Runner):
         super().__init__(member)
         assert isinstance(member, Transformer)
         self.transformer = member
-        size, weight = member.size, member.lm_head.weight
-        self._whole = compiled_block.applies(size.width, size.feed_forward, size.heads, weight)
 
     @override
     def logits(self, tokens: Tensor, first: int = 0, cache: Any | None = None) -> Tensor:
+        member, (batch, time) = self.transformer, tokens.shape
         if cache is not None and not isinstance(cache, FoldedCache):
             return super().logits(tokens, first, cache)
-        return logits(self.transformer, tokens, first, cache)
+        rows, x = embedded(member, tokens, first, shared=cache is None)
+        if cache is None:
+            x = Blocks(folded(member), member.size.heads).forward(x, rows, first)
+        else:
+            for index, block in enumerate(cache.blocks):
+                x = block.decode(x, rows, first if index == len(cache.blocks) - 1 else 0, cache, index)
+            cache.length += time
+        logits: Tensor = member.lm_head(member.norm(x))
+        return logits.view(batch, time - first, -1)
 
     @override
     def make_cache(self, capacity: int) -> KeyValueCache:
-        return FoldedCache(capacity) if self.transformer.positions is None else super().make_cache(capacity)
+        member = self.transformer
+        if member.positions is not None:
+            return super().make_cache(capacity)
+        return FoldedCache(capacity, blocks=[WideBlock(each, member.size.heads) for each in folded(member)])
 
     @override
     def whole(self) -> Whole | None:
         member = self.transformer
-        if not self._whole or member.positions is not None:
+        if member.positions is not None or not is_compiled(member.size.width, torch.float32):
             return None
         head = member.lm_head.weight * member.norm.weight
         packed = pack(member.embed_tokens.weight, folded(member), head, member.size.heads)
@@ -175,6 +157,4 @@ class CpuRunner(Runner):
     def gradients(self, precision: str) -> Gradients:
         if self.transformer.second is not None:  # the loops know one target
             return super().gradients(precision)
-        if self._whole and precision == "float32" and self.transformer.positions is None:
-            return WholeGradients(self.transformer)
         return FoldedGradients(self.transformer, precision)

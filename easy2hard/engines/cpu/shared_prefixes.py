@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+Places = tuple[NDArray[np.int64], NDArray[np.int64], int, int]
+"""``index``, ``owner``, ``common`` and ``shared`` of :class:`Rows`."""
 MOST = 3
 """Positions that may be shared; later ones hardly ever are."""
 WORTH = 0.8
@@ -44,6 +46,11 @@ class Rows:
     def time(self) -> int:
         """Positions of each example."""
         return int(self.index.shape[1])
+
+    @property
+    def places(self) -> Places:
+        """What compiled loops need to know."""
+        return self.index, self.owner, self.common, self.shared
 
     def asked(self, flat: Tensor, first: int) -> Tensor:
         """Return the rows of (rows, width) that belong to positions from ``first`` on, which is 0 or not shared."""

@@ -5,8 +5,9 @@ for the short rows of attention it cannot. These few functions say what is meant
 narrow, carry it out. For use in functions that numba compiles, on contiguous float32 arrays seen as one row.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -32,17 +33,40 @@ class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, kind, _VECTOR)
 
 
-Emit = Callable[[Any, Any, Any, Any], Any]
+Operation = Callable[..., Any]
+"""For compiled loops, where what writes its instructions, the first argument of its definition, is left out."""
 
 
-def _operation(definition: Callable[..., tuple[Any, Emit]]) -> Callable[..., Any]:
-    """Make a function for compiled loops; in them it is called without its first argument."""
-    return cast(Callable[..., Any], intrinsic(definition))
+def _operation(result: Any, *kinds: Any) -> Callable[[Operation], Operation]:
+    """Make a function for compiled loops of one that writes its instructions.
+
+    Args:
+        result: kind of what it returns.
+        kinds: of its arguments; None for an array, which comes as the address of its first element.
+    """
+
+    def make(emit: Operation) -> Operation:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            each = [
+                cgutils.create_struct_proxy(given)(context, builder, value).data if kind is None else value
+                for kind, given, value in zip(kinds, signature.args, values, strict=True)
+            ]
+            found = emit(builder, *each)
+            return context.get_dummy_value() if result is types.void else found
+
+        @functools.wraps(emit)  # numba goes by its name, and by how many arguments it has
+        def definition(typing: Any, *given: Any) -> Any:
+            taken = (own if kind is None else kind for kind, own in zip(kinds, given, strict=True))
+            return result(*taken), generate
+
+        made: Operation = intrinsic(definition)
+        return made
+
+    return make
 
 
-def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    data = cgutils.create_struct_proxy(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
+def _address(builder: Any, array: Any, index: Any) -> Any:
+    return builder.bitcast(builder.gep(array, [index]), _VECTOR.as_pointer())
 
 
 def _spread(builder: Any, scalar: Any) -> Any:
@@ -51,108 +75,12 @@ def _spread(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(one, one, mask)
 
 
-@_operation
-def load(typing: Any, array: Any, index: Any) -> tuple[Any, Emit]:
-    """Return ``array[index : index + 16]``."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address = _address(context, builder, signature.args[0], arguments[0], arguments[1])
-        value = builder.load(address)
-        value.align = 4
-        return value
-
-    return _vector(array, types.int64), emit
-
-
-@_operation
-def store(typing: Any, array: Any, index: Any, vector: Any) -> tuple[Any, Emit]:
-    """Set ``array[index : index + 16]``."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address = _address(context, builder, signature.args[0], arguments[0], arguments[1])
-        builder.store(arguments[2], address, align=4)
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, _vector), emit
-
-
-@_operation
-def spread(typing: Any, scalar: Any) -> tuple[Any, Emit]:
-    """Return sixteen times ``scalar``."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _spread(builder, arguments[0])
-
-    return _vector(types.float32), emit
-
-
-@_operation
-def spread_at(typing: Any, array: Any, index: Any) -> tuple[Any, Emit]:
-    """Return sixteen times ``array[index]``."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0]).data
-        return _spread(builder, builder.load(builder.gep(data, [arguments[1]])))
-
-    return _vector(array, types.int64), emit
-
-
-@_operation
-def fma(typing: Any, vector: Any, one: Any, other: Any) -> tuple[Any, Emit]:
-    """Return ``vector + one * other``."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _added(builder, *arguments)
-
-    return _vector(_vector, _vector, _vector), emit
-
-
 def _added(builder: Any, x: Any, y: Any, z: Any) -> Any:
     return builder.fadd(x, builder.fmul(y, z, flags=("contract",)), flags=("contract",))
 
 
 def _greater(builder: Any, x: Any, y: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", x, y), x, y)
-
-
-@_operation
-def plus(typing: Any, vector: Any, other: Any) -> tuple[Any, Emit]:
-    """Return ``vector + other``."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.fadd(*arguments)
-
-    return _vector(_vector, _vector), emit
-
-
-@_operation
-def times(typing: Any, vector: Any, other: Any) -> tuple[Any, Emit]:
-    """Return ``vector * other``."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.fmul(*arguments)
-
-    return _vector(_vector, _vector), emit
-
-
-@_operation
-def over(typing: Any, vector: Any, other: Any) -> tuple[Any, Emit]:
-    """Return ``vector / other``."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.fdiv(*arguments)
-
-    return _vector(_vector, _vector), emit
-
-
-@_operation
-def greater(typing: Any, vector: Any, other: Any) -> tuple[Any, Emit]:
-    """Return the greater of each pair of lanes."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _greater(builder, *arguments)
-
-    return _vector(_vector, _vector), emit
 
 
 def _folded(builder: Any, vector: Any, operation: Callable[[Any, Any, Any], Any]) -> Any:
@@ -169,69 +97,110 @@ def _folded(builder: Any, vector: Any, operation: Callable[[Any, Any, Any], Any]
     return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
 
-@_operation
-def total(typing: Any, vector: Any) -> tuple[Any, Emit]:
+@_operation(_vector, None, types.int64)
+def load(builder: Any, array: Any, index: Any) -> Any:
+    """Return ``array[index : index + 16]``."""
+    value = builder.load(_address(builder, array, index))
+    value.align = 4
+    return value
+
+
+@_operation(types.void, None, types.int64, _vector)
+def store(builder: Any, array: Any, index: Any, vector: Any) -> Any:
+    """Set ``array[index : index + 16]``."""
+    builder.store(vector, _address(builder, array, index), align=4)
+
+
+@_operation(_vector, types.float32)
+def spread(builder: Any, scalar: Any) -> Any:
+    """Return sixteen times ``scalar``."""
+    return _spread(builder, scalar)
+
+
+@_operation(_vector, None, types.int64)
+def spread_at(builder: Any, array: Any, index: Any) -> Any:
+    """Return sixteen times ``array[index]``."""
+    return _spread(builder, builder.load(builder.gep(array, [index])))
+
+
+@_operation(_vector)
+def zero(builder: Any) -> Any:
+    """Return sixteen zeros."""
+    return ir.Constant(_VECTOR, [0.0] * LANES)
+
+
+@_operation(_vector, _vector, _vector, _vector)
+def fma(builder: Any, vector: Any, one: Any, other: Any) -> Any:
+    """Return ``vector + one * other``."""
+    return _added(builder, vector, one, other)
+
+
+@_operation(_vector, _vector, _vector)
+def plus(builder: Any, vector: Any, other: Any) -> Any:
+    """Return ``vector + other``."""
+    return builder.fadd(vector, other)
+
+
+@_operation(_vector, _vector, _vector)
+def times(builder: Any, vector: Any, other: Any) -> Any:
+    """Return ``vector * other``."""
+    return builder.fmul(vector, other)
+
+
+@_operation(_vector, _vector, _vector)
+def over(builder: Any, vector: Any, other: Any) -> Any:
+    """Return ``vector / other``."""
+    return builder.fdiv(vector, other)
+
+
+@_operation(_vector, _vector, _vector)
+def greater(builder: Any, vector: Any, other: Any) -> Any:
+    """Return the greater of each pair of lanes."""
+    return _greater(builder, vector, other)
+
+
+@_operation(types.float32, _vector)
+def total(builder: Any, vector: Any) -> Any:
     """Return the sum of the lanes."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _folded(builder, arguments[0], lambda build, x, y: build.fadd(x, y))
-
-    return types.float32(_vector), emit
+    return _folded(builder, vector, lambda build, x, y: build.fadd(x, y))
 
 
-@_operation
-def greatest(typing: Any, vector: Any) -> tuple[Any, Emit]:
+@_operation(types.float32, _vector)
+def greatest(builder: Any, vector: Any) -> Any:
     """Return the greatest lane."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _folded(builder, arguments[0], _greater)
-
-    return types.float32(_vector), emit
+    return _folded(builder, vector, _greater)
 
 
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 
 
-@_operation
-def exp(typing: Any, vector: Any) -> tuple[Any, Emit]:
+@_operation(_vector, _vector)
+def exp(builder: Any, vector: Any) -> Any:
     """Return e to the power of lanes between -80 and 88, to one unit in the last place; 0 below, e**88 above.
 
     The polynomial is that of expf in S. Moshier's Cephes library. Results below e**-80 would make products so small
     that the processor computes them a hundred times slower.
     """
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def constant(value: float) -> Any:
-            return ir.Constant(_VECTOR, [value] * LANES)
+    def constant(value: float) -> Any:
+        return ir.Constant(_VECTOR, [value] * LANES)
 
-        integers = ir.VectorType(ir.IntType(32), LANES)
-        seen = builder.fcmp_ordered(">", arguments[0], constant(-80.0))
-        x = builder.select(seen, arguments[0], constant(-80.0))
-        x = builder.select(builder.fcmp_ordered("<", x, constant(88.0)), x, constant(88.0))
-        # To the nearest integer, by way of one: adding and taking away a great number is "simplified" by fastmath.
-        half = builder.select(builder.fcmp_ordered("<", x, constant(0.0)), constant(-0.5), constant(0.5))
-        integer = builder.fptosi(_added(builder, half, x, constant(1.44269504)), integers)
-        n = builder.sitofp(integer, _VECTOR)
-        r = _added(builder, x, n, constant(-0.693359375))
-        r = _added(builder, r, n, constant(2.12194440e-4))
-        y = constant(_EXP[0])
-        for coefficient in _EXP[1:]:
-            y = _added(builder, constant(coefficient), y, r)
-        y = _added(builder, r, builder.fmul(r, r), y)
-        y = builder.fadd(y, constant(1.0))
-        # 2**n, by writing n into the exponent
-        power = builder.shl(integer, ir.Constant(integers, [23] * LANES))
-        power = builder.add(power, ir.Constant(integers, [127 << 23] * LANES))
-        return builder.select(seen, builder.fmul(y, builder.bitcast(power, _VECTOR)), constant(0.0))
-
-    return _vector(_vector), emit
-
-
-@_operation
-def zero(typing: Any) -> tuple[Any, Emit]:
-    """Return sixteen zeros."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return ir.Constant(_VECTOR, [0.0] * LANES)
-
-    return _vector(), emit
+    integers = ir.VectorType(ir.IntType(32), LANES)
+    seen = builder.fcmp_ordered(">", vector, constant(-80.0))
+    x = builder.select(seen, vector, constant(-80.0))
+    x = builder.select(builder.fcmp_ordered("<", x, constant(88.0)), x, constant(88.0))
+    # To the nearest integer, by way of one: adding and taking away a great number is "simplified" by fastmath.
+    half = builder.select(builder.fcmp_ordered("<", x, constant(0.0)), constant(-0.5), constant(0.5))
+    integer = builder.fptosi(_added(builder, half, x, constant(1.44269504)), integers)
+    n = builder.sitofp(integer, _VECTOR)
+    r = _added(builder, x, n, constant(-0.693359375))
+    r = _added(builder, r, n, constant(2.12194440e-4))
+    y = constant(_EXP[0])
+    for coefficient in _EXP[1:]:
+        y = _added(builder, constant(coefficient), y, r)
+    y = _added(builder, r, builder.fmul(r, r), y)
+    y = builder.fadd(y, constant(1.0))
+    # 2**n, by writing n into the exponent
+    power = builder.shl(integer, ir.Constant(integers, [23] * LANES))
+    power = builder.add(power, ir.Constant(integers, [127 << 23] * LANES))
+    return builder.select(seen, builder.fmul(y, builder.bitcast(power, _VECTOR)), constant(0.0))

@@ -14,27 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from easy2hard.engines.decoding import ODD, mixed, uniform
 from easy2hard.engines.engine import Batches, Group, Part
 from easy2hard.vocabulary import PAD
 
-ODD = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed number
-_FIRST, _SECOND = -4658895280553007687, -7723592293110705685  # those of SplitMix64
 BUCKETS = 4
 """Of a part, at most: more waste less padding, and launch more."""
 FEWEST_ROWS = 32
 """Of a bucket, about."""
-
-
-def mixed(values: Tensor) -> Tensor:
-    """Return well mixed bits of int64, one to one: SplitMix64, as in engines/decoding.py."""
-    values = (values ^ ((values >> 30) & (1 << 34) - 1)) * _FIRST
-    values = (values ^ ((values >> 27) & (1 << 37) - 1)) * _SECOND
-    return values ^ ((values >> 31) & (1 << 33) - 1)
-
-
-def uniform(hashes: Tensor) -> Tensor:
-    """Return float64 between 0 and 1, neither of them."""
-    return (((hashes >> 11) & (1 << 53) - 1).double() + 0.5) * 2.0**-53
 
 
 class Arena:

@@ -5,6 +5,7 @@ ended stay too; the host looks only now and then whether any is left.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,9 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from easy2hard.engines.cuda.batches import ODD, mixed, uniform
 from easy2hard.engines.cuda.stack import Captured, Stack, Stacked
-from easy2hard.engines.decoding import Answers, Sampling
+from easy2hard.engines.decoding import ODD, Answers, Sampling, fill_in, mixed, no_answers, uniform
 from easy2hard.models.transformer import Weights, apply_block, embed, in_heads, in_rows, logits_of
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
@@ -94,10 +94,8 @@ class Decoder:
         self.step.zero_()
         self.position.fill_(prompts.shape[1])
         if samplings is not None:
-            keys = np.zeros((self.stack.count, self.rows), dtype=np.int64)
-            for own, sampling in zip(keys, samplings, strict=True):
-                own[:count] = sampling.keys(prompts).view(np.int64)
-            self.seeds.copy_(torch.from_numpy(keys))
+            self.seeds.zero_()
+            self.seeds[:, :count] = torch.stack([each.keys(prompts) for each in samplings])
             self.temperature.copy_(torch.tensor([each.temperature for each in samplings])[:, None, None])
         longest = int(bounds.max())
         self.written[:, :, :longest] = PAD
@@ -183,10 +181,6 @@ def as_answers(
     chosen: NDArray[np.int32], least: NDArray[np.float32], total: NDArray[np.float32], length: int, seconds: float
 ) -> Answers:
     """Return one member's (count, any) answers, padded to a length."""
-    return Answers(
-        np.pad(chosen, ((0, 0), (0, length - chosen.shape[1])), constant_values=PAD),
-        (chosen == EOS).any(axis=1),
-        np.exp(least),
-        (total / np.maximum(1, (chosen != PAD).sum(axis=1))).astype(np.float32),
-        seconds,
-    )
+    answers = no_answers(len(chosen), length)
+    fill_in(answers, np.arange(len(chosen)), chosen, least, total)
+    return replace(answers, seconds=seconds)

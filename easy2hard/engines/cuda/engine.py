@@ -1,8 +1,8 @@
 """The engine for GPUs. Its mathematics runs on a processor too, uncaptured: so it is tested everywhere."""
 
 import time
-from collections.abc import Callable, Generator, Sequence
-from typing import TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,21 +13,19 @@ from typing_extensions import override
 
 from easy2hard.engines.cuda.batches import Arena
 from easy2hard.engines.cuda.decoding import ROWS, TOKENS, Decoder, as_answers, passed_rows, rows_at_a_time, up
-from easy2hard.engines.cuda.stack import MATRICES, Stack
-from easy2hard.engines.cuda.training import GradientsOf, StackedCrew, Update
-from easy2hard.engines.decoding import Answers, Sampling, greedy
+from easy2hard.engines.cuda.stack import MATRICES, Newest, Stack
+from easy2hard.engines.cuda.training import Gradients, StackedCrew, Update
+from easy2hard.engines.decoding import Answers, Sampling, greedy, no_answers
 from easy2hard.engines.engine import ANSWERING, TRAINING, Batches, Crew, Engine, Examples, lowered_by
 from easy2hard.engines.reference import joined
-from easy2hard.engines.threads import map_chunks, side_by_side
+from easy2hard.engines.threads import map_chunks
 from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer, Weights, apply_block, embed, in_heads, in_rows, logits_of
 from easy2hard.settings.training import OptimiserSettings
 from easy2hard.vocabulary import PAD, Tokens
 
-T = TypeVar("T")
-
-DECODERS = 2
-"""Decoders that are kept for the next prompts of their shapes."""
+DECODERS, BATCHES = 2, 2
+"""Decoders, and shapes of training batches, that are kept for the next ones of their shapes."""
 BLOCK = 4
 """Portions of prompts answered in one go, where answers are kept."""
 
@@ -59,29 +57,27 @@ class CudaEngine(Engine):
         self._stack = Stack(cast(Sequence[Transformer], members))
         self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         self._arena = Arena(self._stack.device, self._stack.vocabulary)
-        self._update: tuple[OptimiserSettings, Update, GradientsOf] | None = None
+        self._update: tuple[OptimiserSettings, Update, Newest[Gradients]] | None = None
         self._low = {
             name: each.detach().to(self._dtype)
             for name, each in self._stack.tensors.items()
             if name in (*MATRICES, "head") and self._dtype != torch.float32
         }
-        self._decoders: dict[tuple[int, int, bool], Decoder] = {}
+        stack, dtype, tensors = self._stack, self._dtype, {**self._stack.tensors, **self._low}
+        # It must not know this engine: in a circle the device's memory would be given back late.
+        self._decoders = Newest(DECODERS, lambda *shape: Decoder(stack, tensors, dtype, *shape))
 
     @override
     @lowered_by(TRAINING)
     def crews(self, batches: Sequence[Batches], optimiser: OptimiserSettings) -> Sequence[Crew]:
         self._decoders.clear()  # their memory is for training now
         if self._update is None or self._update[0] != optimiser:
-            update = Update(self._stack, optimiser, self._dtype)
-            self._update = optimiser, update, GradientsOf(self._stack, self._dtype, update)
+            stack, dtype = self._stack, self._dtype
+            update = Update(stack, optimiser, dtype)
+            made = Newest(BATCHES, lambda *shapes: Gradients(stack, shapes, dtype, update.gradients, update.sums))
+            self._update = optimiser, update, made
         _, update, gradients = self._update
         return [StackedCrew(self._stack, update, batches, self._arena, gradients)]
-
-    @override
-    def side_by_side(
-        self, works: Sequence[Generator[T, None, None]], told: Callable[[T], None], stop: Callable[[], None]
-    ) -> None:
-        side_by_side(works, told, stop)
 
     @override
     def answer(
@@ -117,16 +113,15 @@ class CudaEngine(Engine):
     ) -> list[Answers]:
         longest = int(bounds.max(initial=0))
         if not len(prompts):
-            empty = np.zeros((0, 0), dtype=np.int32)
-            none = np.zeros(0, dtype=np.float32)
-            return [as_answers(empty, none, none, longest, 0.0) for _ in self.members]
+            return [no_answers(0, longest) for _ in self.members]
         for name, low in self._low.items():
             low.copy_(self._stack.tensors[name])
         parts = self._parts(prompts, bounds)
 
         def work(part: slice) -> list[Answers]:
             begin = time.perf_counter()
-            decoder = self._decoder(parts[0], prompts.shape[1] + longest, samplings is not None)
+            rows, tokens = parts[0].stop - parts[0].start, prompts.shape[1] + longest
+            decoder = self._decoders(up(rows, ROWS), up(tokens, TOKENS), samplings is not None)
             found = decoder(prompts[part], bounds[part], samplings)
             seconds = (time.perf_counter() - begin) / len(self.members)
             return [as_answers(*each, longest, seconds) for each in zip(*found, strict=True)]
@@ -139,17 +134,6 @@ class CudaEngine(Engine):
         count = -(-len(prompts) // together)
         rows = -(-len(prompts) // max(1, count))
         return [slice(start, min(start + rows, len(prompts))) for start in range(0, len(prompts), max(1, rows))]
-
-    def _decoder(self, part: slice, tokens: int, sampled: bool) -> Decoder:
-        key = (up(part.stop - part.start, ROWS), up(tokens, TOKENS), sampled)
-        found = self._decoders.pop(key, None)
-        if found is None:
-            while len(self._decoders) >= DECODERS:
-                del self._decoders[next(iter(self._decoders))]
-            tensors = {**self._stack.tensors, **self._low}
-            found = Decoder(self._stack, tensors, self._dtype, *key)
-        self._decoders[key] = found
-        return found
 
     @override
     def blocks(self, prompts: Tokens, bounds: NDArray[np.int64]) -> list[slice]:
@@ -232,7 +216,3 @@ class CudaEngine(Engine):
         targets = tokens[:, 1:]
         of_prompt = torch.arange(1, width, device=tokens.device) < begins[:, None]
         return ((predicted == targets) | (targets == PAD) | of_prompt).all(dim=-1)
-
-    @override
-    def rest(self) -> None:
-        pass

@@ -7,12 +7,14 @@ so in place, and nothing has to be kept in step.
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from easy2hard.models.transformer import BlockWeights, Transformer, Weights
+
+T = TypeVar("T")
 
 # The matrix library gives the same bits in every run only with workspaces of fixed sizes, set before its first call.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -128,6 +130,33 @@ class Captured:
             return
         with torch.cuda.device(self._device):
             self._graph.replay()
+
+
+class Newest(Generic[T]):
+    """Makes things for shapes, or finds them; the newest are kept, since shapes are often those of the time before.
+
+    Args:
+        count: how many are kept.
+        make: makes one.
+    """
+
+    def __init__(self, count: int, make: Callable[..., T]) -> None:
+        self._count, self._make = count, make
+        self._made: dict[tuple[object, ...], T] = {}
+
+    def __call__(self, *shape: object) -> T:
+        """Return the thing for a shape."""
+        found = self._made.pop(shape, None)
+        if found is None:
+            while len(self._made) >= self._count:  # first, for its memory
+                del self._made[next(iter(self._made))]
+            found = self._make(*shape)
+        self._made[shape] = found
+        return found
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._made.clear()
 
 
 @contextmanager

@@ -14,11 +14,11 @@ from torch import Tensor
 from typing_extensions import override
 
 from easy2hard import processes
-from easy2hard.engines.cuda.batches import ODD, Arena, mixed, parts_of
-from easy2hard.engines.cuda.stack import MATRICES, Captured, Stack, Stacked, repeatable
+from easy2hard.engines.cuda.batches import Arena, parts_of
+from easy2hard.engines.cuda.stack import MATRICES, Captured, Newest, Stack, Stacked, repeatable
+from easy2hard.engines.decoding import ODD, mixed
 from easy2hard.engines.engine import TRAINING, Batches, Crew, Taken, lowered_by
 from easy2hard.engines.optimisers import MOMENTUM, orthogonalise
-from easy2hard.engines.reference import part
 from easy2hard.models.transformer import apply_block, embed, in_heads, in_rows, logits_of
 from easy2hard.settings.training import OptimiserSettings
 from easy2hard.vocabulary import PAD
@@ -201,14 +201,17 @@ class Update:
         found = orthogonalise((matrices.mT if tall else matrices).to(self.dtype)).float()
         return found.mT if tall else found
 
-    def states(self, number: int) -> list[dict[int, dict[str, Tensor]]]:
-        """Return a member's part of what is remembered, as its optimisers in engines/optimisers.py have it."""
-        momentum, mean, square = (
-            list(self.stack.of_member(each, number).values()) for each in (self.momentum, self.mean, self.square)
-        )
-        muon = [{"momentum_buffer": each} for each in momentum]
-        adamw = [{"step": self.steps, "exp_avg": one, "exp_avg_sq": two} for one, two in zip(mean, square, strict=True)]
-        return [dict(enumerate(each)) for each in ([muon, adamw] if self.muon else [adamw])]
+    def state(self, number: int) -> Stacked:
+        """Return a member's part of weights and of what is remembered, by the names of :meth:`Crew.state`."""
+        own = {f"model.{name}": each for name, each in self.stack.of_member(self.stack.tensors, number).items()}
+        kinds = {"momentum_buffer": (0, self.momentum)} if self.muon else {}
+        kinds |= {"exp_avg": (len(kinds), self.mean), "exp_avg_sq": (len(kinds), self.square)}
+        for kind, (index, stacked) in kinds.items():
+            for parameter, each in enumerate(self.stack.of_member(stacked, number).values()):
+                own[f"optimiser.{index}.{parameter}.{kind}"] = each
+                if kind == "exp_avg":
+                    own[f"optimiser.{index}.{parameter}.step"] = self.steps
+        return own
 
 
 class StackedCrew(Crew):
@@ -219,7 +222,7 @@ class StackedCrew(Crew):
         update: what changes them; it is reset.
         batches: of each member.
         arena: where examples lie.
-        gradients: makes :class:`Gradients` for shapes, or finds those it has made.
+        gradients: makes :class:`Gradients` for shapes.
     """
 
     def __init__(
@@ -228,7 +231,7 @@ class StackedCrew(Crew):
         update: Update,
         batches: Sequence[Batches],
         arena: Arena,
-        gradients: "GradientsOf",
+        gradients: Newest[Gradients],
     ) -> None:
         self.members = range(stack.count)
         self.stack, self.update, self.batches = stack, update, batches
@@ -239,7 +242,7 @@ class StackedCrew(Crew):
         drawn = [bucket for each in self.parts for bucket in each.buckets]
         own = [len(range(bucket.rows.start + world.rank, bucket.rows.stop, world.count)) for bucket in drawn]
         shapes = [Shape(rows, bucket.width) for rows, bucket in zip(own, drawn, strict=True)]
-        self.gradients = gradients(shapes)
+        self.gradients = gradients(*shapes)
         self.keys = torch.zeros(stack.count, dtype=torch.int64, device=stack.device)
         self._seeds = np.array([each.key & (1 << 63) - 1 for each in batches], dtype=np.int64)
         self.draw = Captured(self._draw, stack.device)
@@ -286,45 +289,11 @@ class StackedCrew(Crew):
 
     @override
     def state(self, member: int) -> Iterator[tuple[str, Tensor]]:
-        parts = {f"model.{name}": each for name, each in self.stack.of_member(self.stack.tensors, member).items()}
-        for index, states in enumerate(self.update.states(member)):
-            for parameter, state in states.items():
-                parts |= {f"optimiser.{index}.{parameter}.{key}": each for key, each in state.items()}
-        for name in sorted(parts):
-            yield name, parts[name].detach().clone().cpu()
+        for name, tensor in sorted(self.update.state(member).items()):
+            yield name, tensor.detach().clone().cpu()
 
     @override
     def load(self, member: int, state: Mapping[str, Tensor]) -> None:
-        for name, tensor in self.stack.of_member(self.stack.tensors, member).items():
-            tensor.copy_(state[f"model.{name}"])
-        for index, states in enumerate(self.update.states(member)):
-            for parameter, own in states.items():
-                for key, tensor in part(state, f"optimiser.{index}.{parameter}.").items():
-                    own[key].copy_(tensor)
-
-
-class GradientsOf:
-    """Makes gradients for shapes; the newest are kept, since a round's shapes are often those of the one before.
-
-    Args:
-        stack: the weights.
-        dtype: of the matrix products.
-        update: takes the gradients.
-    """
-
-    KEPT = 2
-
-    def __init__(self, stack: Stack, dtype: torch.dtype, update: Update) -> None:
-        self._stack, self._dtype, self._update = stack, dtype, update
-        self._made: dict[tuple[Shape, ...], Gradients] = {}
-
-    def __call__(self, shapes: Sequence[Shape]) -> Gradients:
-        """Return the gradients for a batch of these shapes."""
-        key = tuple(shapes)
-        found = self._made.pop(key, None)
-        if found is None:
-            while len(self._made) >= self.KEPT:
-                del self._made[next(iter(self._made))]
-            found = Gradients(self._stack, shapes, self._dtype, self._update.gradients, self._update.sums)
-        self._made[key] = found
-        return found
+        for name, tensor in self.update.state(member).items():
+            if name in state or name.startswith("model."):  # before the first step nothing is remembered
+                tensor.copy_(state[name])

@@ -9,10 +9,12 @@ from helpers import properties
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.engines.cpu import compiled_block
-from easy2hard.engines.cpu.runner import CpuRunner, FoldedGradients, WholeGradients
+from easy2hard.engines.choice import build_runner
+from easy2hard.engines.cpu.block import is_compiled
+from easy2hard.engines.cpu.compiled_block import WIDEST
+from easy2hard.engines.cpu.runner import CpuRunner, why_not
 from easy2hard.engines.engine import Group
-from easy2hard.engines.reference import Gradients
+from easy2hard.engines.reference import Gradients, Runner
 from easy2hard.models.transformer import Transformer
 from easy2hard.seeding import torch_generator
 from easy2hard.settings.model import ModelSize
@@ -47,7 +49,6 @@ def test_loss_and_gradients_are_those_of_torch(batch: int, prompt: int, answer: 
     for row in range(batch // 2):
         tokens[row, prompt + 1 + row % answer :] = PAD
     ours = CpuRunner(model).gradients("float32")
-    assert isinstance(ours, WholeGradients)
     loss, gradients = ours.of(Group(tokens.numpy(), prompt), 0.1)
     plain, expected = Gradients(copy.deepcopy(model).double(), "float32").of(Group(tokens.numpy(), prompt), 0.1)
     assert loss == pytest.approx(plain, rel=1e-5)
@@ -61,25 +62,28 @@ def test_gradients_lie_in_memory_as_their_parameters() -> None:
     model = member()
     ours = CpuRunner(model).gradients("float32")
     _, gradients = ours.of(Group(np.full((3, 6), EOS), 3), 1.0)
-    for weight, gradient in zip(model.parameters(), ours.of_parameters(gradients), strict=True):
+    for weight, gradient in zip(model.parameters(), ours.summed([gradients]), strict=True):
         assert gradient.stride() == weight.stride()
 
 
 @pytest.mark.parametrize(
-    ("width", "heads", "hidden"),
-    [(2 * compiled_block.WIDEST, 2, 32), (24, 2, 32), (32, 2, 24)],
-    ids=["too wide", "odd heads", "odd feed-forward"],
+    ("model", "reason"),
+    [
+        (member(24, 1, 2, 32), "heads 12 wide"),
+        (member(32, 1, 2, 24), "feed-forward layers 24 wide"),
+        (member().double(), "float64"),
+    ],
+    ids=["odd heads", "odd feed-forward", "double"],
 )
-def test_other_sizes_are_left_to_torch(width: int, heads: int, hidden: int) -> None:
-    model = member(width, 1, heads, hidden)
-    assert type(CpuRunner(model).gradients("float32")) is FoldedGradients
-    assert type(CpuRunner(member()).gradients("bfloat16")) is FoldedGradients
-    assert type(CpuRunner(member().double()).gradients("float32")) is FoldedGradients
+def test_other_sizes_are_left_to_the_reference(model: Transformer, reason: str) -> None:
+    assert reason in str(why_not(model))
+    assert type(build_runner(model)) is Runner
+    assert why_not(member()) is None
 
 
-@pytest.mark.parametrize(("width", "heads", "hidden"), [(2 * compiled_block.WIDEST, 2, 64), (24, 2, 32), (48, 3, 40)])
-def test_sizes_that_are_not_compiled_whole_have_the_same_gradients(width: int, heads: int, hidden: int) -> None:
-    model = member(width, 2, heads, hidden)
+def test_wide_members_have_the_same_gradients() -> None:
+    model = member(2 * WIDEST, 2, 2, 64)
+    assert not is_compiled(2 * WIDEST, torch.float32)
     tokens = torch.randint(EOS, SYMBOLS, (40, 9), generator=torch_generator(0, "tokens"))
     ours = CpuRunner(model).gradients("float32")
     loss, gradients = ours.of(Group(tokens.numpy(), 5), 0.1)
