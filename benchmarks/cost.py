@@ -75,7 +75,7 @@ def measured_on(settings: Settings) -> str:
     found = rates(settings)
     each = ", ".join(f"{name} {found[key] / 1e9:,.0f}" for name, key in NAMES.items())
     return (
-        f"Measured machine: {row.get('machine') or 'not noted (RESULTS.md, Speed)'}. Preset {settings.model.preset}, "
+        f"Measured machine: {row.get('machine') or 'not noted (results/speed.md)'}. Preset {settings.model.preset}, "
         f"{settings.training.precision}: {each} GFLOP/s; a large float32 product reaches {row['peer']:,.0f}."
     )
 

@@ -92,7 +92,7 @@ class LaunchedProcesses(Processes):
         try:
             from accelerate import PartialState
         except ImportError as error:
-            raise UserError("several processes need accelerate: pip install 'easy2hard[scale]'") from error
+            raise UserError("several processes need accelerate: pip install '.[scale]'") from error
         for name in ("DEEPSPEED", "MEGATRON_LM"):
             if _asked(name):
                 raise UserError(

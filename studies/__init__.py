@@ -1,1 +1,1 @@
-"""Experiments that take longer than a test; their results are in RESULTS.md, their runs in ``runs/``."""
+"""Experiments that take longer than a test; their results are in docs/results, their runs in ``runs/``."""

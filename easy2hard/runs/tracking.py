@@ -31,8 +31,7 @@ def check_tracking(settings: TrackingSettings) -> None:
     for package in [*settings.trackers, *(["accelerate"] if settings.trackers else [])]:
         if find_spec(package) is None:
             raise UserError(
-                f"tracking.trackers = {settings.trackers}: {package} is not installed: "
-                "pip install 'easy2hard[tracking]'"
+                f"tracking.trackers = {settings.trackers}: {package} is not installed: pip install '.[tracking]'"
             )
 
 

@@ -73,7 +73,7 @@ class TrackingSettings(SettingsModel):
     """Where else a run is shown while it goes; changes nothing about it."""
 
     trackers: list[Literal["tensorboard", "wandb", "trackio", "mlflow"]] = Field(
-        [], description="told about steps and rounds; needs easy2hard[tracking]"
+        [], description="told about steps and rounds; needs pip install '.[tracking]'"
     )
     project: str = Field("easy2hard", min_length=1, description="the trackers' name for runs that belong together")
     every: int = Field(10, ge=1, description="training steps between two entries")

@@ -20,13 +20,13 @@ from easy2hard.cli import main
 from easy2hard.runs import probe
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "RESULTS.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAMS = re.compile(r"(easy2hard|make|pip|git|python3?|torchrun|accelerate|hf|cd|\.|printf|echo)\s")
 
 ELSEWHERE = {
-    r"make (demo|test|check|docs|bench|faults)": "the Makefile's own targets; `.ci/run` runs test and check",
+    r"make (demo|test|check|docs|dist|format|bench|faults)": "the Makefile's own targets; `.ci/run` runs two",
     r"python -m (studies|benchmarks)\.": "hours of work; tests/test_studies.py runs studies small",
-    r"(git|cd|pip|hf|python3 -m venv|\. )": "setting up; `make test` sets up a fresh environment before it runs this",
+    r"(git|cd|pip|hf|python3 -m (venv|pytest)|\. )": "setting up; `make test` does, before it runs this",
     r"(torchrun|accelerate) ": "several processes; tests/test_processes.py launches some",
     r"easy2hard sweep (?!.*--jobs)": "trains for an hour; tests/sweep runs some",
     r"easy2hard .*tracking\.trackers": "what a tracker does is up to it; tests/runs/test_tracking.py",

@@ -220,7 +220,7 @@ def test_a_gated_or_unknown_model_is_told_apart(monkeypatch: pytest.MonkeyPatch,
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch, folders: dict[str, Path]) -> None:
     base = base_of(folders["symbols"], COPY)
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(UserError, match=r"pip install 'easy2hard\[pretrained\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[pretrained\]'"):
         member_of(base, LORA)
 
 

@@ -113,7 +113,7 @@ def test_trackers_change_nothing(run: Store, tmp_path: Path) -> None:
 def test_a_tracker_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tracking, "find_spec", lambda name: None if name == "wandb" else name)
     settings = load_recipe("smoke", ['tracking.trackers=["wandb"]'])
-    with pytest.raises(UserError, match=r"wandb is not installed: pip install 'easy2hard\[tracking\]'"):
+    with pytest.raises(UserError, match=r"wandb is not installed: pip install '\.\[tracking\]'"):
         rounds.start(settings, tmp_path / "run", Silent())
     assert not (tmp_path / "run").exists()
 
