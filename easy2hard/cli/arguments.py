@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have, and what a shell may complete them to."""
+"""Arguments and options that several commands share, with their shell completion."""
 
 import os
 from pathlib import Path
@@ -70,7 +70,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def load_plugins(paths: list[Path] | None) -> None:
-    """Make what files add known, where some are given."""
+    """Load the plug-ins of ``--plugin``, if any are given."""
     if paths:
         from easy2hard import api
 

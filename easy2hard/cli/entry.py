@@ -1,4 +1,4 @@
-"""Where the program begins, and what becomes of its errors."""
+"""The entry point of the program, and how it reports errors."""
 
 import os
 import sys

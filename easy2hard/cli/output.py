@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def say(*lines: str) -> None:
-    """Write lines of a result; nothing where there are none."""
+    """Write the lines of a result."""
     if lines:
         print("\n".join(lines), flush=True)
 
@@ -27,5 +27,5 @@ def say_table(table: "Table") -> None:
 
 
 def warn(line: str) -> None:
-    """Write a line that is no result."""
+    """Write a line to standard error."""
     print(line, file=sys.stderr)

@@ -223,7 +223,7 @@ def _train(work: Any, out: Path) -> None:
 
 
 def _only_main() -> None:
-    """End quietly where it is not this process that reports what all of them know."""
+    """End without a message in every process but the main one, which reports for all of them."""
     if not processes.is_main():
         raise typer.Exit(0)
 

@@ -56,7 +56,7 @@ class Mark:
     x: float
     word: str
     frontier: bool = False
-    """How far the run trained; drawn to be seen."""
+    """How far the run trained; drawn prominently."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Chart:
 
 
 def number(value: float | None) -> str:
-    """Return a figure in few characters; a dash for none."""
+    """Return a number in few characters; a dash where there is none."""
     if value is None:
         return "-"
     if value == int(value) and abs(value) < 1e15:

@@ -223,7 +223,7 @@ def _signal_charts(groups: Groups) -> list[Chart]:
     marks = [
         Mark(each.record.round, each.record.watch.action) for each in groups[0].runs[0].rounds if each.record.watch
     ]
-    note = "What the labels show without a true answer. The collapse watch goes by these; what it did is marked."
+    note = "What the labels show without a true answer. The collapse watch uses these signals; marks show what it did."
     return [Chart("Agreement and confidence", note, ROUND, y, single, marks=marks)]
 
 
@@ -239,10 +239,10 @@ def calibration_chart(groups: Groups) -> Chart:
         else:
             lines.append(spread_line(group.name, style, series))
     note = (
-        "Answers sorted by their least sure token's probability into ten bins: the share that is right. On the thin "
-        "line a model would know exactly how sure it may be; above it, it is too modest."
+        "The share of right answers in ten bins of confidence, the probability of an answer's least certain token. "
+        "On the thin line confidence is exact; below it the members are overconfident, above it underconfident."
     )
-    x = Axis("confidence (probability of the least sure token)", 0, 1)
+    x = Axis("confidence (probability of the least certain token)", 0, 1)
     return Chart("Calibration", note, x, Axis("right answers (share)", 0, 1), lines, diagonal=True)
 
 

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone are one group: its figures are a mean and a range."""
+"""Runs that differ in their seed alone are one group: a chart shows its mean and range."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

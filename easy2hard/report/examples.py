@@ -39,7 +39,7 @@ class Example:
 
     @property
     def right(self) -> bool:
-        """It is known to be right."""
+        """Whether the oracle found it right."""
         return self.verdict == "right"
 
 

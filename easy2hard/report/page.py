@@ -226,7 +226,7 @@ def _run_row(group: RunGroup, run: RunData) -> list[str]:
 
 
 def _all_notes(runs: Sequence[RunData]) -> list[tuple[str, str]]:
-    """Return the notes of all runs; what several have in common is said once."""
+    """Return the notes of all runs; a note that several runs share appears once."""
     of: dict[tuple[str, str], list[str]] = {}
     for run in runs:
         for note in _notes(run):
@@ -240,7 +240,7 @@ def _all_notes(runs: Sequence[RunData]) -> list[tuple[str, str]]:
 
 
 def _notes(run: RunData) -> list[tuple[str, str]]:
-    """Return what one should know before trusting a run: (class, text), the gravest first."""
+    """Return what one should know before trusting a run: (class, text), the most serious first."""
     notes = [("bad", mark) for mark in run.manifest.marks]
     notes += [("bad", f"Damaged: {line}") for line in run.problems]
     notes += [("", f"{remark[:1].upper()}{remark[1:]}.") for remark in run.manifest.remarks]

@@ -46,7 +46,7 @@ _WITHIN = 4
 
 
 def plain(text: str) -> str:
-    """Return a text as matplotlib shows it as it is: a dollar would begin a formula."""
+    """Return a text that matplotlib draws unchanged: a dollar sign would begin a formula."""
     return text.replace("$", r"\$")
 
 

@@ -18,7 +18,7 @@ def scores_by_difficulty(record: RoundRecord) -> dict[float, float]:
 
 
 def baseline_by_difficulty(run: RunData) -> dict[float, float]:
-    """Return the exact match of the task's baseline likewise; nothing where it names none."""
+    """Return the exact match of the task's baseline by difficulty, averaged alike; empty where it has none."""
     return _by_greater_number({text: value for each in run.rounds for text, value in each.record.baseline.items()})
 
 

@@ -100,7 +100,7 @@ def list_table(runs: Sequence[Listed]) -> Table:
 
 
 def watch(path: Path, console: Console, every: float, once: bool) -> None:
-    """Show a run until it ends or the reader has had enough; once where it is over, or no terminal is there.
+    """Show a run until it ends or Ctrl-C is pressed; only once where the run has ended or there is no terminal.
 
     Args:
         path: the run directory.

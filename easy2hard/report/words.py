@@ -1,4 +1,4 @@
-"""Figures in words, the same on the page and on the terminal."""
+"""Numbers as text, in one form for the page and the terminal."""
 
 
 def duration(seconds: float) -> str:

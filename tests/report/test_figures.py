@@ -75,7 +75,7 @@ def test_every_axis_is_named_with_its_unit(tmp_path: Path, figure: str, monkeypa
     labels = {name for pair in named for name in pair if name}
     assert labels <= {
         "round", "difficulty (digits)", "exact match (share)", "label precision (share)", "labels kept (share)",
-        "right answers (share)", "confidence (probability of the least sure token)", "optimiser step",
+        "right answers (share)", "confidence (probability of the least certain token)", "optimiser step",
         "loss (nats per token)",
     }  # fmt: skip
     assert len(labels) >= 2
