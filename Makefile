@@ -72,7 +72,7 @@ clean:
 
 # What easy2hard itself needs, and its loops compiled.
 $(VENV)/.base: pyproject.toml constraints.txt
-	@echo "== Installing easy2hard and what it needs into $(VENV); torch is the largest download"
+	@echo "== Installing easy2hard and what it needs into $(VENV); torch is the largest download, and unpacking takes a minute"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable .
 	@echo "== Compiling the training loops, once, for about half a minute (a run of the recipe smoke)"

@@ -33,7 +33,7 @@ class Grouped(TyperGroup):
 
 app = typer.Typer(
     cls=Grouped,
-    help="Transformers that teach themselves harder instances than they were taught.",
+    help="Transformers that teach themselves harder problems than they were taught.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

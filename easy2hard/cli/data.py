@@ -45,7 +45,7 @@ def tasks(
 
 @app.command("plugins", rich_help_panel=DATA)
 def list_plugins(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="what is called so; default: all")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="one name; default: all")] = None,
     check: Annotated[bool, typer.Option("--check", help="check the contracts of docs/extending.md")] = False,
     plugins: PluginOption = None,
 ) -> None:
@@ -149,7 +149,7 @@ def _parse_options(options: list[str]) -> dict[str, int]:
 
 @app.command(rich_help_panel=DATA)
 def oracle(task: TaskArgument, plugins: PluginOption = None) -> None:
-    """Answer prompts of standard input truly, one a line.
+    """Print the true answers to prompts on standard input, one a line.
 
     Example: echo '1368+9661=' | easy2hard oracle reverse-addition
     """

@@ -15,7 +15,7 @@ def list_runs(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to look, in all folders below")] = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
-    """List runs, and how far each of them came.
+    """List runs, and how far each of them climbed.
 
     Task, state, rounds done, how far they answer at least 99 %, age since the last change.
 

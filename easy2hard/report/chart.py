@@ -1,4 +1,4 @@
-"""What a chart shows, described once. How it looks is up to the page (``svg.py``) and to paper (``paper.py``)."""
+"""What a chart shows, described once. ``svg.py`` draws it for the page, ``paper.py`` for print."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Axis:
     high: float | None = None
     log: bool = False
     integers: bool = False
-    """Only integers are written."""
+    """Whether ticks are integers only."""
 
     def ends(self, values: Sequence[float]) -> Point:
-        """Return the lowest and the highest place of an axis that shows these values."""
+        """Return the lowest and the highest value that an axis needs for these values."""
         shown = [value for value in values if not self.log or value > 0] or [0.1, 1.0]
         return (
             min(shown) if self.low is None else self.low,
@@ -46,12 +46,12 @@ class Line:
     round: int | None = None
     """The round it belongs to; a reader may choose one."""
     dots: bool = True
-    """A dot on every point."""
+    """Whether every point has a dot."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A vertical line with a word."""
+    """A vertical line with a label."""
 
     x: float
     word: str
@@ -83,13 +83,13 @@ class Map:
 
     @cached_property
     def difficulties(self) -> list[Difficulty]:
-        """All of them in order, of pairs the one with the greater number further on."""
+        """All difficulties in order; pairs by their greater number."""
         found = {difficulty for row in self.rows.values() for difficulty in row}
         return sorted(found, key=lambda d: (hardest(d), d if isinstance(d, tuple) else ()))
 
     @property
     def pairs(self) -> bool:
-        """Difficulties are pairs."""
+        """Whether difficulties are pairs."""
         return any(isinstance(difficulty, tuple) for difficulty in self.difficulties)
 
 
@@ -130,7 +130,7 @@ class Chart:
 
     @property
     def empty(self) -> bool:
-        """There is nothing to draw."""
+        """Whether the chart has no data."""
         return not (self.lines or (self.bars and self.bars.parts) or (self.map and self.map.rows))
 
     @cached_property
@@ -151,7 +151,7 @@ class Chart:
         return sorted({line.round for line in self.lines if line.round is not None})
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Return the data as text: the head, and rows of as many cells; of many rows only some."""
+        """Return the data as text: the head, and rows with as many cells; a sample where there are many rows."""
         if self.bars:
             parts = self.bars.parts
             rows = [

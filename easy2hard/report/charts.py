@@ -41,7 +41,7 @@ def _rounds(groups: Groups) -> list[RoundData]:
 
 
 def accuracy_charts(groups: Groups) -> list[Chart]:
-    """Return what was learned: accuracy by difficulty, as a map, and how far each round came."""
+    """Return what was learned: accuracy by difficulty, as a map, and the reach of each round."""
     if not any(each.record.accuracy for each in _rounds(groups)):
         return []
     evaluated = [group for group in groups if any(each.record.accuracy for each in group.runs[0].rounds)]

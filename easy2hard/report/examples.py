@@ -1,4 +1,4 @@
-"""Labels worth looking at: right, wrong with the first wrong token, dropped and why."""
+"""Examples of labels: right ones, wrong ones with their first wrong token, and dropped ones with the reason."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -32,7 +32,7 @@ class Example:
     truth: str | None
     """The true answer, of wrong answers alone."""
     verdict: str | None
-    """``right``, or what is wrong; None where nobody knows."""
+    """``right``, or what is wrong; None where no oracle is known."""
     why: str
     votes: str
     confidence: float

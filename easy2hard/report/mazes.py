@@ -68,7 +68,7 @@ def _places(neighbours: dict[str, list[str]], start: str) -> dict[str, Place]:
 
 
 def _arc(places: dict[str, Place], a: str, b: str) -> str:
-    """Return a bow from a to b: a straight line could lie on edges that are there."""
+    """Return a bow from a to b: a straight line could cover edges of the tree."""
     (x1, y1), (x2, y2) = places[a], places[b]
     return f"M{x1:g} {y1:g}Q{(x1 + x2) / 2 - (y2 - y1) / 5:g} {(y1 + y2) / 2 + (x2 - x1) / 5:g} {x2:g} {y2:g}"
 

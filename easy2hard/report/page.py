@@ -50,7 +50,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table of what was compared, and what must be said beside it."""
+    """A table of what was compared, and the notes beside it."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -136,7 +136,7 @@ def _sections(groups: Sequence[RunGroup], runs: Sequence[RunData]) -> list[Secti
 
 
 def _headline(group: RunGroup) -> str:
-    """Return how far the runs of a group came, in a sentence."""
+    """Return the reach of a group's runs, in a sentence."""
     run = group.runs[0]
     taught = f"{run.manifest.task}: supervised to {run.extent(run.supervised)}" if run.supervised else run.manifest.task
     measured = [each for each in group.runs if each.newest and each.newest.accuracy]

@@ -1,4 +1,4 @@
-"""What a report knows of a run: its manifest, training logs and ledgers, with whatever damage there is named.
+"""What a report reads of a run: its manifest, training logs and ledgers, and a line for each damage it finds.
 
 Nothing here fails for a damaged file: the rest is read and the damage is a line of ``problems``.
 """
@@ -40,7 +40,7 @@ class RoundData:
     audit: dict[str, Any] | None = None
     """Label quality (evaluation/audit.py); None without labels or without an oracle."""
     label_tokens: int | None = None
-    """Tokens of the round's prompts and labels, as often as there are members; None where they cannot be counted."""
+    """Tokens of the round's prompts and labels, times the number of members; None where they cannot be counted."""
     picked: list[Example] = field(default_factory=list)
 
 
@@ -58,18 +58,18 @@ class RunData:
     judged: str | None
     """Why there is no label quality; None where there is."""
     sampled: bool
-    """Not all labels were judged."""
+    """Whether only a sample of the labels was judged."""
     state: str
     """The manifest's status; ``killed`` where it says ``running`` and no process is."""
 
     @property
     def name(self) -> str:
-        """What the run's directory is called."""
+        """The name of the run's directory."""
         return self.path.resolve().name
 
     @property
     def unit(self) -> str:
-        """What the difficulty counts."""
+        """The unit of a difficulty, such as ``digits``."""
         return self.task.unit if self.task else "level"
 
     @property
@@ -87,12 +87,12 @@ class RunData:
 
     @property
     def reach(self) -> int:
-        """What the last round reached (``RoundRecord.reach``)."""
+        """The reach of the last round (``RoundRecord.reach``)."""
         return self.newest.reach if self.newest else 0
 
     @property
     def pairs(self) -> bool:
-        """Difficulties are pairs."""
+        """Whether difficulties are pairs."""
         return any("x" in text for each in self.rounds for text in each.record.accuracy)
 
     def extent(self, hardest: int) -> str:
@@ -167,7 +167,7 @@ def _manifest(path: Path, settings: Settings | None, problems: list[str]) -> Man
 
 
 def _salvaged(path: Path, settings: Settings | None, problems: list[str]) -> Manifest:
-    """Return what is left of a damaged manifest; without any record of rounds, what their files say."""
+    """Return what can be read of a damaged manifest; where it has no rounds, take them from their files."""
     try:
         content = json.loads((path / "manifest.json").read_bytes())
         if not isinstance(content, dict):
@@ -234,7 +234,7 @@ def _rounds_from_files(path: Path, problems: list[str]) -> list[RoundRecord]:
 
 
 def _oracle(manifest: Manifest, settings: Settings | None) -> tuple[Task | None, Oracle | None, str | None]:
-    """Return the task and its oracle, and why there is none."""
+    """Return the task and its oracle, or the reason why it has none."""
     options = settings.task.options if settings else {}
     try:
         task = load_task(manifest.task, options, reading=True)
@@ -281,7 +281,7 @@ _COLUMNS = ["difficulty", "prompt", "answer", "finished", "kept", "why", "votes"
 
 
 def _judge(data: RoundData, table: pa.Table, every: int, task: Task | None, oracle: Oracle | None) -> str | None:
-    """Fill in what a round's labels tell; return why they cannot be judged, or None.
+    """Fill in the label quality of a round; return why it cannot be judged, or None.
 
     Args:
         data: the round.

@@ -44,7 +44,7 @@ def picture(chart: Chart) -> tuple[Markup, Legend]:
 
 
 class _Scale:
-    """Data to a place on an axis of so many units."""
+    """Maps data to positions on an axis of a given length."""
 
     def __init__(self, ends: Point, begin: float, end: float, log: bool = False) -> None:
         self.log = log
@@ -80,14 +80,14 @@ def _text(x: float, y: float, text: str, anchor: str = "middle", extra: str = ""
 
 
 def _svg(body: str, label: str, width: float = WIDTH, height: float = HEIGHT, style: str = "") -> Markup:
-    """Return the picture; ``label`` is what a screen reader says, the table of its data follows it in the page."""
+    """Return the picture; ``label`` is for screen readers; the page has the table of its data below."""
     return Markup(
         f'<svg viewBox="0 0 {width:g} {height:g}"{style} role="img" aria-label="{escape(label)}">{body}</svg>'
     )
 
 
 def _axes(chart: Chart, xs: _Scale, ys: _Scale, names: Mapping[float, str] | None = None) -> str:
-    """Return axes with their ticks and labels; ``names`` are of places on the x axis that are no numbers."""
+    """Return axes with their ticks and labels; ``names`` label the x axis where it has no numbers."""
     lines = not chart.map
     body = [
         (f'<path class="grid" d="M{LEFT} {ys(v):g}H{RIGHT}"/>' if lines else "")

@@ -21,7 +21,7 @@ def exact_match_json(columns: Scores) -> dict[str, dict[str, float]]:
 
 
 def exact_match_lines(columns: Scores, task: Task, manifest: Manifest) -> list[str]:
-    """Return scores as a table, a line a difficulty, and below it what must be known of them."""
+    """Return scores as a table, a line a difficulty, and notes below it."""
     lines = ["  ".join(f"{name:>{max(6, len(name))}}" for name in ["difficulty", *columns])]
     measured = columns["exact match"]
     for difficulty in measured:

@@ -25,7 +25,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 @dataclass(frozen=True)
 class Listed:
-    """A run in a few words."""
+    """A run in one row of the list."""
 
     run: str
     """Its directory."""
@@ -44,7 +44,7 @@ class Listed:
 
 
 def listed(path: Path) -> Listed:
-    """Return a run in a few words; a damaged one, too."""
+    """Return the row of a run, also of a damaged one."""
     age = time.time() - (path / "manifest.json").stat().st_mtime
     try:
         run = RunDirectory(path)
