@@ -1,4 +1,4 @@
-"""easy2hard: transformers that teach themselves harder instances of a task than they were taught.
+"""easy2hard: transformers that teach themselves harder problems than they were taught.
 
 What is in ``__all__`` is here once it is asked for: importing the package itself imports nothing.
 """
