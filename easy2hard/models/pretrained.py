@@ -324,7 +324,9 @@ def load_library(name: str) -> Any:
     try:
         library = importlib.import_module(name)
     except ImportError as error:
-        raise UserError(f"model.pretrained needs the package {name}: pip install '.[pretrained]' ({error})") from error
+        raise UserError(
+            f"model.pretrained and export need the package {name}: pip install '.[pretrained]' ({error})"
+        ) from error
     if name == "transformers":
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
