@@ -104,7 +104,7 @@ def test_a_run_remembers_its_plug_ins_and_computing_finds_them(cli: CommandLine)
     plugins._loaded.clear()
     assert cli("eval", "run", "--examples", "5").returncode == 0
     plugins._loaded.clear()
-    again = cli("resume", "run", "--from-round", "1", "--out", "branch")
+    again = cli("branch", "run", "--from-round", "1", "--out", "branch")
     assert (again.returncode, again.stderr) == (0, "")
     branch = RunDirectory(Path("branch")).manifest
     assert branch.rounds[-1].weights_sha256 == run.manifest.rounds[-1].weights_sha256
@@ -134,12 +134,13 @@ def test_a_plug_in_that_is_gone_or_changed_is_named_and_readers_do_not_care(cli:
     for out, change, problem in (("first", None, "has changed since"), ("again", file.unlink, "is missing")):
         if change:
             change()
-        result = cli("resume", "run", "--from-round", "1", "--out", out)
+        result = cli("branch", "run", "--from-round", "1", "--out", out)
         assert (result.returncode, result.stderr.count("\n")) == (2, 1)
-        assert f"filter repeats of {file}, which {out} uses: {file} {problem}" in result.stderr
+        assert f"filter repeats of {file}, which run uses: {file} {problem}" in result.stderr
+        assert not Path(out).exists()
     other = tmp_path / "elsewhere.py"
     other.write_text((EXAMPLES / "repeats.py").read_text() + "\n")
-    assert cli("resume", "again", f"--plugin={other}").returncode == 0
+    assert cli("branch", "run", "--from-round", "1", "--out", "again", f"--plugin={other}").returncode == 0
     sources = [origin.file for origin in RunDirectory(Path("again")).manifest.plugins]
     assert sources == [str(file), str(other)]
 

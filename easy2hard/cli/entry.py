@@ -14,6 +14,7 @@ from easy2hard.errors import UserError
 from easy2hard.plugins import fenced
 
 # Typer carries its own copy of click in newer versions; this is the base of its usage errors in all of them.
+RENAMED = {"--task-file": "--plugin", "--from-round": "`easy2hard branch`"}
 _UsageError: Any = typer.BadParameter.__mro__[1]
 
 
@@ -35,8 +36,8 @@ def _main() -> None:
     except UserError as error:
         _fail(str(error))
     except _UsageError as error:
-        new = "; it is --plugin now" if "--task-file" in error.format_message() else ""
-        _fail(f"{error.format_message()}{new}")
+        message = error.format_message()
+        _fail(message + next((f"; it is {new} now" for old, new in RENAMED.items() if old in message), ""))
     except typer.Abort:
         sys.exit(130)
     except UnicodeDecodeError as error:

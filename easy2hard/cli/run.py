@@ -1,4 +1,4 @@
-"""Commands that train: init, estimate, run, resume."""
+"""Commands that train: init, estimate, run, resume, branch."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -157,30 +157,49 @@ def run(
 
 @app.command(rich_help_panel=TRAIN)
 def resume(
+    run: RunArgument, overrides: SetOption = None, device: DeviceOption = "auto", plugins: PluginOption = None
+) -> None:
+    """Continue a run from where it was stopped, or with more rounds.
+
+    With --set, go on with other values of rounds.count, budget, storage, tracking or description. Everything else stays
+    as it was, since rounds are there that were made with it; `branch` changes more.
+
+    Example: easy2hard resume runs/copy-cpu-seed0 --set rounds.count=40
+    """
+    load_plugins(plugins)
+
+    from easy2hard.runs import going_on, rounds, store
+
+    opened = store.Store(run)
+    before = opened.manifest
+    if overrides:
+        going_on.go_on(opened, overrides)
+    _train(lambda listener: rounds.resume(opened, listener, device), run)
+    if before.status == "finished" and len(opened.manifest.rounds) == len(before.rounds) and processes.is_main():
+        say(going_on.ended(opened))
+
+
+@app.command(rich_help_panel=TRAIN)
+def branch(
     run: RunArgument,
-    from_round: Annotated[
-        int | None, typer.Option(metavar="R", min=0, help="go on from this round instead of the last, in a copy")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="the copy, with --from-round")] = None,
+    from_round: Annotated[int, typer.Option(metavar="R", min=0, help="the last round that both runs have")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="the new run directory")],
+    overrides: SetOption = None,
     device: DeviceOption = "auto",
     plugins: PluginOption = None,
 ) -> None:
-    """Continue a run from where it was stopped.
+    """Continue from a round of a run, in a copy, with other settings.
 
-    With --from-round, continue from an earlier round, in a copy.
+    So variants that differ after the supervised phase pay for it once. Task, model, seed and supervised phase stay.
 
-    Example: easy2hard resume runs/copy-cpu-seed0 --from-round 3 --out runs/again
+    Example: easy2hard branch runs/copy-cpu-seed0 --from-round 0 --out runs/none --set labels.filters='[{name="none"}]'
     """
     load_plugins(plugins)
-    if (from_round is None) != (out is None):
-        raise UserError("--from-round and --out: one is given without the other; the copy needs both")
 
-    from easy2hard.runs import rounds, store
+    from easy2hard.runs import going_on, rounds, store
 
-    opened = store.Store(run)
-    if from_round is not None and out is not None:
-        opened = opened.branch(out, from_round, opened.settings)
-    _train(lambda listener: rounds.resume(opened, listener, device), opened.path)
+    opened = going_on.branch(store.Store(run), out, from_round, overrides or [])
+    _train(lambda listener: rounds.resume(opened, listener, device), out)
 
 
 def _train(work: Any, out: Path) -> None:

@@ -49,7 +49,7 @@ def check_intact(run: RunDirectory) -> None:
     worst = min(found)
     message = f"{run.path}: damaged: {found[worst][0]}; `easy2hard verify {run.path}` names everything"
     if worst > 0:
-        message += f", `easy2hard resume {run.path} --from-round {worst - 1} --out DIR` goes on before the damage"
+        message += f", `easy2hard branch {run.path} --from-round {worst - 1} --out DIR` goes on before the damage"
     raise UserError(message)
 
 

@@ -76,6 +76,8 @@ def resume(store: Store, listener: Listener, device: str = "auto") -> None:
         CollapseError: the collapse watch stopped the run (attempts.py).
         DiskFullError: the disk is full; what was kept is on it.
     """
+    world = processes.current()
+    world.from_main(store.settle_settings)
     restore(store)
     experiment = Experiment(store.settings, device, store.manifest.blindfold)
     check_sharding(experiment.settings.model)

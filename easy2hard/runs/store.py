@@ -22,7 +22,7 @@ import torch
 
 from easy2hard.engines.choice import cores
 from easy2hard.errors import UserError
-from easy2hard.runs.manifest import LAYOUT, Manifest, RunDirectory, environment, manifest_text
+from easy2hard.runs.manifest import LAYOUT, Manifest, RunDirectory, environment, file_digest, manifest_text
 from easy2hard.runs.origins import origins_of
 from easy2hard.runs.records import LabelCheckpoint, RestartsCheckpoint
 from easy2hard.settings.renamed import SINCE
@@ -101,6 +101,37 @@ class Store(RunDirectory):
                     shutil.copy2(source, begun / source.parent.name)
             _write_settings(begun, settings, manifest)
         return type(self)(path)
+
+    def replace_settings(self, settings: Settings) -> None:
+        """Put settings in the place of those that are there, with the lock held.
+
+        The manifest commits them; where a process dies before they have their name, :meth:`settle_settings` gives it.
+        """
+        content = settings.to_toml().encode()
+        write_file(self._coming_settings, content)
+        self.save(self.manifest.model_copy(update={"settings_sha256": hashlib.sha256(content).hexdigest()}))
+        self._settle()
+
+    def settle_settings(self) -> None:
+        """Give settings that the manifest has committed their name, where a process died before it could.
+
+        Raises:
+            UserError: another process is giving it right now.
+        """
+        if self._coming_settings.exists():
+            with self.lock():
+                self._settle()
+
+    def _settle(self) -> None:
+        coming = self._coming_settings
+        if coming.exists() and file_digest(coming) == self.manifest.settings_sha256:
+            coming.replace(self.path / "settings.toml")
+            _flush_folder(self.path)
+        coming.unlink(missing_ok=True)
+
+    @property
+    def _coming_settings(self) -> Path:
+        return self.path / "settings.toml.new"
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -79,6 +79,18 @@ def load_recipe(
     return parse_settings(values)
 
 
+def replaced(settings: Settings, overrides: Sequence[str]) -> Settings:
+    """Return settings with some replaced, as :func:`load_recipe` replaces those of a recipe.
+
+    Raises:
+        UserError: a setting is not allowed.
+    """
+    values = settings.model_dump(exclude_none=True)
+    for override in overrides:
+        _override(values, override)
+    return parse_settings(values)
+
+
 def settings_of_run(path: Path) -> Settings:
     """Return the settings of a run that is there, from its ``settings.toml``.
 

@@ -115,6 +115,8 @@ def tiny(arguments: list[str]) -> list[str]:
     if arguments[0] in ("run", "estimate") and len(arguments) > 1 and not arguments[1].startswith("-"):
         own = [each for each in TINY if each.partition("=")[0] not in " ".join(arguments)]
         return [*arguments[:2], *(part for each in own for part in ("--set", each)), *arguments[2:]]
+    if arguments[0] == "resume" and any(each.startswith("rounds.count=") for each in arguments):
+        return [*arguments, "--set", "rounds.count=3"]  # of a setting that is there twice the last one holds
     return arguments
 
 

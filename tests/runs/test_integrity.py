@@ -171,8 +171,8 @@ def test_resume_offers_the_round_before_the_damage(
     path.write_bytes(path.read_bytes()[:-1])
     result = cli("resume", str(copy))
     assert result.returncode == 2
-    assert f"easy2hard resume {copy} --from-round 0 --out DIR" in result.stderr
-    again = cli("resume", str(copy), "--from-round", "0", "--out", "again")
+    assert f"easy2hard branch {copy} --from-round 0 --out DIR" in result.stderr
+    again = cli("branch", str(copy), "--from-round", "0", "--out", "again")
     assert again.returncode == 0
     assert Store(Path("again")).manifest.rounds[1].weights_sha256 == whole.manifest.rounds[1].weights_sha256
     assert path.stat().st_size > 0
@@ -182,9 +182,10 @@ def test_resume_offers_the_round_before_the_damage(
 def test_a_copy_needs_a_round_and_a_place(
     arguments: list[str], whole: Store, cli: Callable[..., CompletedProcess[str]]
 ) -> None:
-    result = cli("resume", str(whole.path), *arguments)
+    result = cli("branch", str(whole.path), *arguments)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
-    assert "--from-round and --out" in result.stderr
+    assert "Missing option" in result.stderr
+    assert "--from-round; it is `easy2hard branch` now" in cli("resume", str(whole.path), "--from-round", "0").stderr
 
 
 class Evil:
