@@ -53,7 +53,7 @@ class VoteFilter(Filter):
             return taught
         if self.weights:
             return accepted(proposals, self._weights(proposals), self.threshold)
-        # Whole votes are compared, not shares: 7 of 10 must reach a threshold of 0.7 whatever 0.7 * 10 rounds to.
+        # Votes are compared, not shares: 7 of 10 must reach a threshold of 0.7 whatever 0.7 * 10 rounds to.
         needed = np.ceil(self.threshold * proposals.members - 1e-9)
         passed: Mask = (proposals.votes >= needed) & (proposals.votes > proposals.runner_up)
         return passed
