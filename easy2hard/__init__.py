@@ -7,26 +7,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from easy2hard.api import Answer, Run, run
+    from easy2hard.api.asked import Answer
+    from easy2hard.api.calls import frame, labels, run
+    from easy2hard.api.opened import Run
     from easy2hard.errors import UserError
     from easy2hard.improvement.schedules import Schedule
     from easy2hard.models.positions import Positions
     from easy2hard.settings.filters import Filter, LearnedFilter
+    from easy2hard.settings.recipes import load_recipe
     from easy2hard.tasks.base import Task
     from easy2hard.tasks.oracle import Oracle
 
 __version__ = "0.2.0.dev0"
 _HOMES = {
-    "Answer": "api",
+    "Answer": "api.asked",
     "Filter": "settings.filters",
     "LearnedFilter": "settings.filters",
     "Oracle": "tasks.oracle",
     "Positions": "models.positions",
-    "Run": "api",
+    "Run": "api.opened",
     "Schedule": "improvement.schedules",
     "Task": "tasks.base",
     "UserError": "errors",
-    "run": "api",
+    "frame": "api.calls",
+    "labels": "api.calls",
+    "load_recipe": "settings.recipes",
+    "run": "api.calls",
 }
 __all__ = [
     "Answer",
@@ -39,6 +45,9 @@ __all__ = [
     "Task",
     "UserError",
     "__version__",
+    "frame",
+    "labels",
+    "load_recipe",
     "run",
 ]
 

@@ -1,6 +1,7 @@
 """What a run shows while it goes: live on a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from easy2hard.tasks.base import hardest, parse_difficulty, span
 
 if TYPE_CHECKING:
     from easy2hard.learning.trainer import Step
+    from easy2hard.runs.listener import Listener
 
 PLAIN_SECONDS = 15.0
 """How often a phase says where it is when the output is no terminal."""
@@ -106,3 +108,9 @@ def round_line(manifest: Manifest) -> str:
         shown = [d for d in shown if len(set(d.split("x"))) == 1]
     scores = "  ".join(f"{d}: {record.accuracy[d]:.3f}" for d in shown)
     return f"round {record.round}  difficulty {what}  {kept}  exact match {scores}  ({record.seconds:.0f} s)"
+
+
+def listening(progress: bool, work: "Callable[[Listener], object]") -> None:
+    """Do work that tells a listener what happens, and show it where the user wants to see it."""
+    with ProgressListener(Console(quiet=not progress)) as listener:
+        work(listener)

@@ -1,5 +1,7 @@
 """The Python API: the same as the command line, from Python."""
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,12 +10,14 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import easy2hard
-from easy2hard.api import settings_of
+from easy2hard.api.written import Written
 from easy2hard.evaluation.audit import audit_ledger
 from easy2hard.runs.manifest import RunDirectory
+from easy2hard.runs.request import settings_of
 from easy2hard.settings.recipes import load_recipe
 from easy2hard.tasks.registry import load_oracle, load_task
 
@@ -31,6 +35,13 @@ def test_the_api_itself_waits_with_torch_until_a_run_begins() -> None:
     loaded = "import easy2hard, sys; easy2hard.run, easy2hard.Run; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "pandas", "transformers"} & set(modules)
+
+
+def test_the_names_a_newcomer_needs_are_at_the_top() -> None:
+    from easy2hard import Filter, Oracle, Run, Task, load_recipe
+
+    assert [each.__name__ for each in (Filter, Oracle, Run, Task)] == ["Filter", "Oracle", "Run", "Task"]
+    assert load_recipe("smoke", ["rounds.count=7"]).rounds.count == 7
 
 
 def test_all_names_can_be_had_and_no_others() -> None:
@@ -98,6 +109,85 @@ def test_solve_is_the_command_line_solve(smoke: easy2hard.Run, cli: CommandLine)
         assert all(set(asdict(each)) == {"prompt", "answer", "confidence", "votes"} for each in answers)
 
 
+def test_evaluate_with_the_prompts_of_the_run_measures_what_the_run_measured(smoke: easy2hard.Run) -> None:
+    newest = smoke.metrics[smoke.metrics["round"] == 2]
+    measured = smoke.evaluate(newest["hardest"], smoke.settings.evaluation.examples)
+    assert list(measured.columns) == ["difficulty", "exact_match", "voted"]
+    assert dict(zip(measured["difficulty"], measured["exact_match"], strict=True)) == pytest.approx(
+        dict(zip(newest["difficulty"], newest["exact_match"], strict=True)), abs=1e-4
+    )
+
+
+def test_evaluate_is_the_command_eval(smoke: easy2hard.Run, cli: CommandLine) -> None:
+    options = ("--difficulties", "2-4", "--examples", "20")
+    measured = smoke.evaluate(range(2, 5), 20)
+    for same in ("2-4", measured["difficulty"]):
+        pd.testing.assert_frame_equal(smoke.evaluate(same, 20), measured)
+    printed = json.loads(cli("eval", str(smoke.path), *options, "--json").stdout)
+    assert list(printed) == ["exact_match", "voted"]
+    for name, scores in printed.items():
+        assert scores == dict(zip(measured["difficulty"], measured[name].round(6), strict=True))
+    lines = cli("eval", str(smoke.path), *options).stdout.splitlines()
+    assert lines[:4] == [
+        "difficulty  exact match   voted",
+        *(f"{row.difficulty:>10}  {row.exact_match:>11.4f}  {row.voted:>6.4f}" for row in measured.itertuples()),
+    ]
+    for wrong, named in (({"examples": 0}, "--examples 0"), ({"difficulties": [(2, 3)]}, "--difficulties '2x3'")):
+        with pytest.raises(easy2hard.UserError, match=named):
+            smoke.evaluate(**wrong)
+
+
+def test_the_baseline_and_the_hard_split_are_columns_of_evaluate(tmp_path: Path) -> None:
+    short = {"rounds__count": 0, "supervised__steps": 4, "supervised__warmup": 0, "supervised__decay": 0}
+    for task, column in (("forward-addition", "hard_split"), ("maze-hops", "baseline")):
+        easy = {"task__name": task, "supervised__difficulty": 2, **short}
+        run = easy2hard.run("smoke", tmp_path / task, progress=False, **easy)
+        assert list(run.evaluate([2], 10).columns) == ["difficulty", "exact_match", "voted", column]
+
+
+def test_audit_verify_and_du_are_the_commands(smoke: easy2hard.Run, cli: CommandLine, tmp_path: Path) -> None:
+    assert json.loads(cli("audit", str(smoke.path), "--json").stdout) == json.loads(json.dumps(smoke.audit()))
+    assert [row["kept"] for row in smoke.audit()] == smoke.rounds["kept"].tolist()[1:]
+    assert json.loads(cli("du", str(smoke.path), "--json").stdout) == smoke.du()
+    assert smoke.verify() == []
+    copied = easy2hard.Run(shutil.copytree(smoke.path, tmp_path / "copied"))
+    (copied.path / "ledger" / "round-001.parquet").unlink()
+    assert copied.verify() == cli("verify", str(copied.path)).stdout.splitlines() != []
+
+
+def test_pages_and_charts_of_one_run_or_of_several(smoke: easy2hard.Run, cli: CommandLine, tmp_path: Path) -> None:
+    run, other = (easy2hard.Run(shutil.copytree(smoke.path, tmp_path / name)) for name in ("run", "other"))
+    page = run.report()
+    assert page == run.path / "report.html"
+    text = page.read_text()
+    assert cli("report", str(run.path)).stdout == f"{page}\n"
+    assert page.read_text() == text
+    both = run.report(tmp_path / "both.html", beside=other).read_text()
+    assert "other" in both
+    assert "other" not in text
+    assert run.plot() == Written(run.path / "overview.pdf")
+    assert run.plot("reach", beside=[other]).path == Path("reach.pdf")
+    (other.path / "training" / "round-001.csv").unlink()
+    drawn = run.plot("accuracy", tmp_path / "chart.svg", beside=[str(other.path)])
+    assert drawn == Written(tmp_path / "chart.svg", (f"{other.path}: training/round-001.csv: missing",))
+    assert drawn.path.is_file()
+
+
+def test_export_is_the_command_export(smoke: easy2hard.Run, cli: CommandLine, tmp_path: Path) -> None:
+    written = smoke.export(tmp_path / "labels", labels=True)
+    assert written == Written(tmp_path / "labels", labels=len(smoke.labels()))
+    printed = cli("export", str(smoke.path), str(tmp_path / "again"), "--labels").stdout
+    assert printed == f"{tmp_path / 'again'}: {written.labels:,} labels\n"
+    names = [{path.relative_to(each) for path in each.rglob("*")} for each in (tmp_path / "labels", tmp_path / "again")]
+    assert names[0] == names[1]
+    with pytest.raises(easy2hard.UserError, match="--labels: takes neither"):
+        smoke.export(tmp_path / "third", member=1, labels=True)
+    with pytest.raises(easy2hard.UserError, match="--member 2"):
+        smoke.export(tmp_path / "third", member=2)
+    assert smoke.export(tmp_path / "member", member=1) == Written(tmp_path / "member")
+    assert (tmp_path / "member" / "model.safetensors").is_file()
+
+
 def test_one_text_is_not_a_list_of_prompts(smoke: easy2hard.Run) -> None:
     with pytest.raises(easy2hard.UserError, match="a list of prompts"):
         smoke.solve("24=")
@@ -115,6 +205,11 @@ def test_a_run_goes_on_and_its_new_weights_answer(smoke: easy2hard.Run, tmp_path
     assert run.manifest.rounds[-1].weights_sha256 == smoke.manifest.rounds[-1].weights_sha256
     assert run.solve(PROMPTS) == smoke.solve(PROMPTS) != early
     assert run.resume(progress=False) is run
+    again = run.branch(tmp_path / "again", 1, progress=False)
+    assert (again.path, again.manifest.status) == (tmp_path / "again", "finished")
+    assert again.manifest.rounds[-1].weights_sha256 == run.manifest.rounds[-1].weights_sha256
+    run.resume(progress=False, overrides=["rounds.count=3"])
+    assert (run.settings.rounds.count, len(run.metrics["round"].unique())) == (3, 4)
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -318,6 +318,11 @@ MISTAKES: list[tuple[str, str | bytes, list[str]]] = [
     ("plot run --out picture.bmp", NO_INPUT, ["--out picture.bmp", ".pdf, .svg, .png"]),
     ("plot run --figure pie", NO_INPUT, ["--figure 'pie'", "overview, accuracy, map"]),
     ("plot run --out folder/file/picture.png", NO_INPUT, ["folder/file"]),
+    ("frame folder", NO_INPUT, ["folder", "not a run directory"]),
+    ("frame begun begun", NO_INPUT, ["begun", "given 2 times"]),
+    ("frame begun --out table.xlsx", NO_INPUT, ["--out table.xlsx", ".parquet, .csv"]),
+    ("frame run", NO_INPUT, ["run/ledger/round-001.parquet", "missing", "easy2hard verify run"]),
+    ("frame begun --out folder/file/table.csv", NO_INPUT, ["folder/file"]),
     # arguments
     ("run", NO_INPUT, ["RECIPE"]),
     ("resume", NO_INPUT, ["RUN"]),

@@ -118,6 +118,8 @@ READERS = [
     ["audit", "run"],
     ["plot", "run", "--out", "picture.png"],
     ["du", "run"],
+    ["frame", "run", "--audit"],
+    ["frame", "run", "--labels", "--out", "labels.parquet"],
 ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import tomli_w
 from hypothesis import given
@@ -115,6 +116,12 @@ def test_a_run_of_0_1_is_read_but_not_resumed(cli: Callable[..., CompletedProces
     assert evaluated
     assert [record.kept for record in opened.manifest.rounds[1:]] == [10, 12]
     assert labelled
+    counts = [(row["proposed"], row["kept"]) for row in labelled]
+    lines = read("frame", "run", "--labels", "--audit").splitlines()
+    assert len(lines) == 1 + sum(proposed for proposed, _ in counts)
+    read("frame", "run", "--audit", "--out", "scores.parquet")
+    table = pq.read_table("scores.parquet").to_pandas().groupby("round")[["proposed", "kept"]].sum()
+    assert [tuple(row) for row in table.loc[1:].to_numpy()] == counts
     read("report", "run", "--out", "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "settings renamed" not in page

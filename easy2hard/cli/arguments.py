@@ -72,6 +72,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 def load_plugins(paths: list[Path] | None) -> None:
     """Load the plug-ins of ``--plugin``, if any are given."""
     if paths:
-        from easy2hard import api
+        from easy2hard.runs import request
 
-        api.load_plugins(paths)
+        request.load_plugins(paths)

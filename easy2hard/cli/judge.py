@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from easy2hard.cli.app import JUDGE, app
-from easy2hard.cli.arguments import DeviceOption, JsonOption, PluginOption, RunArgument, load_plugins
+from easy2hard.cli.arguments import DeviceOption, JsonOption, PluginOption, RunArgument
 from easy2hard.cli.output import say, say_json
-from easy2hard.errors import UserError
 
 
 @app.command("eval", rich_help_panel=JUDGE)
@@ -30,40 +29,15 @@ def evaluate(
 
     Example: easy2hard eval runs/copy-cpu-seed0 --difficulties 1-30 --examples 1000
     """
-    from easy2hard.runs.experiment import Experiment
-    from easy2hard.runs.manifest import RunDirectory
-    from easy2hard.runs.origins import restore
-
-    opened = RunDirectory(run)
-    load_plugins(plugins)
-    restore(opened)
-    settings = opened.settings
-    experiment = Experiment(settings, device)
-    task, oracle = experiment.task, experiment.oracle
-    try:
-        asked = None if difficulties is None else task.parse_difficulties(difficulties)
-    except ValueError as error:
-        expected = "expected numbers from 1 up, ranges or pairs such as 1-30, 5,10,20 or 6x5"
-        raise UserError(f"--difficulties {difficulties!r}: {error} ({expected})") from error
-    reserved = settings.evaluation.reserved
-    if examples > reserved:
-        raise UserError(f"--examples {examples}: at most {reserved}; only so many of a difficulty are never labelled")
-
-    from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy, evaluate_run
+    from easy2hard.api.opened import Run
     from easy2hard.report.tables import exact_match_json, exact_match_lines
 
-    wanted = asked or task.evaluated_difficulties(task.capped(opened.manifest.frontier + 5))
-    engine = experiment.load(opened)
-    mean, voted = evaluate_run(engine, task, oracle, settings.seed, wanted, examples)
-    columns = {"exact match": mean, "voted": voted}
-    if task.hard_split:
-        columns["hard split"] = accuracy(engine, task, oracle, settings.seed, wanted, examples, hard=True)
-    if task.baseline:
-        columns["baseline"] = baseline_accuracy(task, oracle, settings.seed, wanted, examples)
+    opened = Run(run, plugins or ())
+    measured = opened.evaluate(difficulties, examples, device)
     if as_json:
-        say_json(exact_match_json(columns))
+        say_json(exact_match_json(measured))
     else:
-        say(*exact_match_lines(columns, task, opened.manifest))
+        say(*exact_match_lines(measured, opened.task, opened.manifest))
 
 
 @app.command(rich_help_panel=JUDGE)
@@ -79,7 +53,7 @@ def solve(
 
     Example: easy2hard solve runs/copy-cpu-seed0 86311669=
     """
-    from easy2hard.api import Run
+    from easy2hard.api.opened import Run
 
     answers = Run(run, plugins or []).solve(prompts, member, device)
     if as_json:
@@ -96,18 +70,15 @@ def audit(run: RunArgument, plugins: PluginOption = None, as_json: JsonOption = 
 
     Example: easy2hard audit runs/copy-cpu-seed0
     """
-    from easy2hard.report.tables import audit_lines, audit_rows
-    from easy2hard.runs.experiment import Experiment
-    from easy2hard.runs.manifest import RunDirectory
+    from easy2hard.api.opened import Run
+    from easy2hard.report.tables import audit_lines
 
-    opened = RunDirectory(run)
-    load_plugins(plugins)
-    oracle = Experiment(opened.settings, reading=True).oracle
-    rows = audit_rows(opened, oracle)
+    opened = Run(run, plugins or ())
+    rows = opened.audit()
     if as_json:
         say_json(rows)
     else:
-        say(*audit_lines(rows, opened, oracle.task.baseline))
+        say(*audit_lines(rows, opened.settings, opened.manifest, opened.task.baseline))
 
 
 @app.command(rich_help_panel=JUDGE)
@@ -118,13 +89,11 @@ def verify(run: RunArgument) -> None:
 
     Example: easy2hard verify runs/copy-cpu-seed0
     """
-    from easy2hard.runs.integrity import problems
-    from easy2hard.runs.manifest import RunDirectory
+    from easy2hard.api.opened import Run
 
-    opened = RunDirectory(run)
-    found = problems(opened, opened.manifest)
-    if found:
-        say(*(line for lines in found.values() for line in lines))
+    opened = Run(run)
+    if found := opened.verify():
+        say(*found)
         raise typer.Exit(1)
     say(f"{run}: intact, {len(opened.manifest.rounds)} rounds")
 
@@ -146,17 +115,10 @@ def export(
 
     Example: easy2hard export runs/copy-cpu-seed0 exported --member 1
     """
-    from easy2hard.runs.manifest import RunDirectory
+    from easy2hard.api.opened import Run
 
-    opened = RunDirectory(run)
-    load_plugins(plugins)
-
-    from easy2hard.runs.export import export_labels, export_model
-
-    if labels:
-        if adapter or member:
-            raise UserError("--labels: takes neither --member nor --adapter; labels are the members' joint answers")
-        say(f"{out}: {export_labels(opened, out):,} labels")
-        return
-    note = export_model(opened, out, member, adapter)
-    say(str(out) if note is None else f"{out} ({note})")
+    written = Run(run, plugins or ()).export(out, member, adapter, labels)
+    if written.labels is not None:
+        say(f"{out}: {written.labels:,} labels")
+    else:
+        say(" ".join([str(out), *(f"({note})" for note in written.notes)]))

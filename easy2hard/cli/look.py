@@ -1,4 +1,4 @@
-"""Commands that show runs: list, watch, report, plot, du."""
+"""Commands that show runs: list, watch, report, plot, frame, du."""
 
 from pathlib import Path
 from typing import Annotated
@@ -98,12 +98,41 @@ def plot(
     """
     load_plugins(plugins)
 
-    from easy2hard.report.figures import plot_runs
+    from easy2hard.report.figures import default_path, plot_runs
 
-    out = out or (runs[0] if len(runs) == 1 else Path()) / f"{figure}.pdf"
+    out = out or default_path(runs, figure)
     for problem in plot_runs(runs, figure, out):
         warn(f"warning: {problem}")
     say(str(out))
+
+
+@app.command(rich_help_panel=LOOK)
+def frame(
+    runs: RunsArgument,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help=".parquet or .csv; default: CSV on standard output")
+    ] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="a row for each label instead of each score")] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="add what the true answers say: precision and recall, or right of a label")
+    ] = False,
+    plugins: PluginOption = None,
+) -> None:
+    """Write runs as one tidy table.
+
+    A row for each run, round and difficulty: scores, labels, signals. For pandas, R or a spreadsheet.
+
+    Example: easy2hard frame runs/copy-cpu-seed0 runs/copy-cpu-seed1 --out copy.parquet
+    """
+    load_plugins(plugins)
+
+    from easy2hard.runs.frames import csv_text, labels_table, opened, rounds_table, writer
+
+    write = writer(out) if out else lambda table: say(csv_text(table).rstrip("\n"))
+    table = (labels_table if labels else rounds_table)(opened(runs), audit)
+    write(table)
+    if out:
+        say(f"{out}: {len(table):,} rows")
 
 
 @app.command(rich_help_panel=LOOK)
@@ -114,10 +143,9 @@ def du(run: RunArgument, as_json: JsonOption = False) -> None:
 
     Example: easy2hard du runs/copy-cpu-seed0
     """
-    from easy2hard.runs.disk_space import usage
-    from easy2hard.runs.manifest import RunDirectory
+    from easy2hard.api.opened import Run
 
-    sizes = usage(RunDirectory(run).path)
+    sizes = Run(run).du()
     if as_json:
         say_json(sizes)
     else:

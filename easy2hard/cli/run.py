@@ -46,10 +46,10 @@ def init(
 
     Example: easy2hard init mine.toml --task reverse --minutes 5 --yes
     """
-    from easy2hard import api
+    from easy2hard.runs import request
     from easy2hard.tasks.registry import task_names
 
-    own = api.load_plugins(plugins or [])
+    own = request.load_plugins(plugins or [])
     task = _asked("task", task, (own or ["copy"])[0], yes, task_names())
     given = _asked("minutes", None if minutes is None else f"{minutes:g}", "10", yes)
     try:
@@ -101,7 +101,7 @@ def estimate(
 
     Example: easy2hard estimate copy-cpu --set rounds.count=12
     """
-    from easy2hard.api import settings_of
+    from easy2hard.runs.request import settings_of
 
     settings = settings_of(recipe, overrides or [], plugins or [], scale=scale)
 
@@ -144,7 +144,7 @@ def run(
 
     Example: easy2hard run copy-cpu --seed 1 --set rounds.count=5
     """
-    from easy2hard.api import default_out, settings_of
+    from easy2hard.runs.request import default_out, settings_of
 
     seeds = [f"seed={seed}"] if seed is not None else []
     settings = settings_of(recipe, [*(overrides or []), *seeds], plugins or [], scale=scale)

@@ -32,33 +32,23 @@ def sweep(
 
     Example: easy2hard sweep filters-copy --processes 2
     """
-    from easy2hard.sweep.plan import load_sweep, planned
-
-    asked = load_sweep(file)
-    out = out or Path("runs") / Path(file).stem
-    runs = planned(asked, overrides or [], plugins or [])
-
     from rich.table import Table
 
-    from easy2hard.sweep.execute import Laboratory
-    from easy2hard.sweep.results import collect
+    from easy2hard.api.opened import Run
 
-    laboratory = Laboratory(asked, runs, out, plugins or [], device)
-    laboratory.check()
     on_interrupt()
     try:
-        if jobs is None:
-            laboratory.bring_to_end(at_once, say)
-        else:
-            say(f"{jobs}: {laboratory.write_jobs(jobs)} command lines")
-        found, written, failed = collect(laboratory)
+        results = Run.sweep(
+            file, out, overrides=overrides or (), processes=at_once, jobs=jobs, device=device, plugins=plugins or ()
+        )
     except KeyboardInterrupt:
         warn("stopped and kept: the same command goes on from here")
         raise typer.Exit(130) from None
+    found = results.comparison
     table = Table(*found.head)
     for line in found.rows:
         table.add_row(*line)
     say_table(table)
-    say(*found.notes, *map(str, written))
-    if jobs is None and failed:
+    say(*found.notes, *map(str, results.written))
+    if jobs is None and results.failed:
         raise typer.Exit(1)

@@ -39,6 +39,11 @@ FIGURES: dict[str, Callable[[Groups], list[Chart]]] = {
 _OF_LABELS = ("labels", "calibration")
 
 
+def default_path(paths: Sequence[Path], figure: str) -> Path:
+    """Return where a figure goes when nobody says: into its run, or here where there are several."""
+    return (paths[0] if len(paths) == 1 else Path()) / f"{figure}.pdf"
+
+
 def plot_runs(paths: Sequence[Path], figure: str, out: Path) -> list[str]:
     """Draw runs into a file whose ending chooses the format, and return what is damaged in them.
 

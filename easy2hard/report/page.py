@@ -13,7 +13,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from easy2hard import __version__
-from easy2hard.errors import UserError
 from easy2hard.evaluation.audit import FALLEN, first_fall
 from easy2hard.report.chart import Chart, number
 from easy2hard.report.charts import accuracy_charts, cost_charts, label_charts, training_charts
@@ -23,7 +22,7 @@ from easy2hard.report.mazes import draw_maze
 from easy2hard.report.rundata import LABELS, RunData, read_run
 from easy2hard.report.svg import picture
 from easy2hard.report.words import duration
-from easy2hard.runs.manifest import REACHED
+from easy2hard.runs.manifest import REACHED, refuse_twice
 from easy2hard.tasks.base import hardest, parse_difficulty, span
 from easy2hard.tasks.maze import Maze
 
@@ -68,10 +67,7 @@ def write_report(paths: Sequence[Path], out: Path | None, comparison: Comparison
     Raises:
         UserError: a path is no run directory, or one is given twice.
     """
-    resolved = [path.resolve() for path in paths]
-    for path, count in Counter(resolved).items():
-        if count > 1:
-            raise UserError(f"{path}: is given {count} times")
+    refuse_twice(paths)
     out = out or (paths[0] / "report.html" if len(paths) == 1 else Path("report.html"))
     text = render([read_run(path) for path in paths], comparison)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,37 +1,39 @@
 """Tables on a terminal of what commands measure: exact match by difficulty, and the audit of a run's labels."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from easy2hard.evaluation.audit import FALLEN, audit_ledger, first_fall, readiness_compared
 from easy2hard.runs.manifest import Manifest, RunDirectory
-from easy2hard.tasks.base import Difficulty, Task, difficulty_text, parse_difficulty, span
+from easy2hard.settings.schema import Settings
+from easy2hard.tasks.base import Task, span
 from easy2hard.tasks.oracle import Oracle
 
-Scores = Mapping[str, Mapping[Difficulty, float]]
-"""Column -> difficulty -> share."""
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def exact_match_json(columns: Scores) -> dict[str, dict[str, float]]:
-    """Return scores by column and difficulty, as JSON has them."""
+def exact_match_json(measured: "pd.DataFrame") -> dict[str, dict[str, float]]:
+    """Return what ``Run.evaluate`` measured by column and difficulty, as JSON has it."""
+    texts, columns = measured["difficulty"].tolist(), measured.columns[1:]
     return {
-        name.replace(" ", "_"): {difficulty_text(d): round(value, 6) for d, value in scores.items()}
-        for name, scores in columns.items()
+        name: {text: round(score, 6) for text, score in zip(texts, measured[name].tolist(), strict=True)}
+        for name in columns
     }
 
 
-def exact_match_lines(columns: Scores, task: Task, manifest: Manifest) -> list[str]:
-    """Return scores as a table, a line a difficulty, and notes below it."""
-    lines = ["  ".join(f"{name:>{max(6, len(name))}}" for name in ["difficulty", *columns])]
-    measured = columns["exact match"]
-    for difficulty in measured:
-        values = (f"{scores[difficulty]:>{max(6, len(name))}.4f}" for name, scores in columns.items())
-        lines.append(f"{difficulty_text(difficulty):>10}  {'  '.join(values)}")
+def exact_match_lines(measured: "pd.DataFrame", task: Task, manifest: Manifest) -> list[str]:
+    """Return what ``Run.evaluate`` measured as a table, a line a difficulty, and notes below it."""
+    names = [name.replace("_", " ") for name in measured.columns]
+    lines = ["  ".join(f"{name:>{max(6, len(name))}}" for name in names)]
+    for text, *scores in measured.itertuples(index=False):
+        values = (f"{score:>{max(6, len(name))}.4f}" for name, score in zip(names[1:], scores, strict=True))
+        lines.append(f"{text:>10}  {'  '.join(values)}")
     if task.hard_split:
         lines.append(f"hard split: {task.hard_split}")
     if task.baseline:
         lines.append(f"baseline: {task.baseline}")
-    shared = [text for text in manifest.rounds[0].overlap if parse_difficulty(text) in measured]
+    shared = [text for text in manifest.rounds[0].overlap if text in set(measured["difficulty"])]
     if shared:
         lines.append(f"supervised on the same prompts, for want of others: difficulty {', '.join(shared)}")
     return [*lines, *manifest.marks, *manifest.remarks]
@@ -63,12 +65,15 @@ def audit_rows(run: RunDirectory, oracle: Oracle) -> list[dict[str, Any]]:
     ]
 
 
-def audit_lines(rows: Sequence[Mapping[str, Any]], run: RunDirectory, baseline: str | None) -> list[str]:
+def audit_lines(
+    rows: Sequence[Mapping[str, Any]], settings: Settings, manifest: Manifest, baseline: str | None
+) -> list[str]:
     """Return an audit as a table, a line a round, and below it each difficulty, filter and kind of mistake.
 
     Args:
         rows: of :func:`audit_rows`.
-        run: the run they are of.
+        settings: of the run they are of.
+        manifest: of the same run.
         baseline: what the task's baseline does; None where it has none.
     """
     names = ["round", "difficulty", "proposed", "right", "kept", "precision", "recall"]
@@ -90,8 +95,8 @@ def audit_lines(rows: Sequence[Mapping[str, Any]], run: RunDirectory, baseline: 
         lines.append(
             never if fallen is None else f"label precision first fell below {FALLEN} in round {rows[fallen]['round']}"
         )
-    ready = run.settings.schedule.ready
-    asked = [record.readiness for record in run.manifest.rounds]
+    ready = settings.schedule.ready
+    asked = [record.readiness for record in manifest.rounds]
     for way, counts in readiness_compared(asked, ready).items():
         lines.append(
             f"ready from {ready}, by {way}: {counts['asked']} times asked, {counts['daring']} times yes where the"

@@ -16,7 +16,8 @@ import fcntl
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -319,6 +320,17 @@ class RunDirectory:
     def member_path(self, number: int, member: int) -> Path:
         """Return the file of a member in the training of round ``number``."""
         return self.checkpoint_folder / f"round-{number:03d}-member-{member}.safetensors"
+
+
+def refuse_twice(paths: Iterable[Path]) -> None:
+    """Refuse a run that is given twice, under whatever name: it would count as two.
+
+    Raises:
+        UserError: naming it.
+    """
+    for path, count in Counter(path.resolve() for path in paths).items():
+        if count > 1:
+            raise UserError(f"{path}: is given {count} times")
 
 
 def state_of(run: RunDirectory, manifest: Manifest) -> str:

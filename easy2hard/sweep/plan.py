@@ -10,8 +10,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from easy2hard.api import settings_of
 from easy2hard.errors import UserError
+from easy2hard.runs.request import settings_of
 from easy2hard.settings.recipes import one_line, read_toml, shipped
 from easy2hard.settings.schema import BudgetSettings, Settings
 

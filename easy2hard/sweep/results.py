@@ -1,9 +1,10 @@
 """What the runs of a sweep came to: a row for each run, a line for each variant, a ranking where ranges allow it."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ from easy2hard.report.compare import range_text
 from easy2hard.report.page import Comparison, write_report
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.final_evaluation import Outcome, outcome
+from easy2hard.runs.frames import as_frame
 from easy2hard.runs.manifest import Manifest, RunDirectory
 from easy2hard.runs.preflight import planned_frontier
 from easy2hard.runs.store import write_file
@@ -19,6 +21,9 @@ from easy2hard.settings.schema import Settings
 from easy2hard.sweep.execute import Laboratory
 from easy2hard.sweep.plan import Trial
 from easy2hard.tasks.base import hardest, parse_difficulty
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LEAST = 3
 """Seeds without which a variant is not ranked: of two equal variants, three seeds each come apart by chance once in ten
@@ -81,12 +86,55 @@ _TYPES = {
 """Columns of the Parquet file that are not texts."""
 
 
-def collect(laboratory: Laboratory) -> tuple[Comparison, list[Path], int]:
-    """Measure what has ended, write ``results.parquet`` and, where a run has begun, ``report.html``.
+@dataclass(frozen=True)
+class SweepResults:
+    """What a sweep came to so far."""
 
-    Returns:
-        The variants compared, the files written, and how many runs failed.
+    rows: list[Row]
+    """One for each run."""
+    comparison: Comparison
+    """A line for each variant."""
+    written: list[Path]
+    """``results.parquet`` and, where a run has begun, ``report.html``."""
+    paths: list[Path]
+    """The run directories that there are."""
+    left: int
+    """Runs that have not ended and that no process is at."""
+
+    @property
+    def failed(self) -> int:
+        """How many runs failed."""
+        return sum(row.status == "failed" for row in self.rows)
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """A row for each run, with the columns of ``results.parquet`` (docs/sweeps.md)."""
+        return as_frame(results_table(self.rows))
+
+
+def bring_to_end(laboratory: Laboratory, processes: int, jobs: Path | None, say: Callable[[str], None]) -> SweepResults:
+    """Run what is left of a sweep, or write its command lines, and return what it came to.
+
+    Args:
+        laboratory: the sweep.
+        processes: runs at a time.
+        jobs: the file for command lines; None runs them.
+        say: is told a line when a run begins or ends.
+
+    Raises:
+        UserError: a setting does not fit, runs that are there were begun with others, or another process is at it.
+        KeyboardInterrupt: the user interrupted; every run has been asked to keep its state, and has ended.
     """
+    laboratory.check()
+    if jobs is None:
+        laboratory.bring_to_end(processes, say)
+    else:
+        say(f"{jobs}: {laboratory.write_jobs(jobs)} command lines")
+    return collect(laboratory)
+
+
+def collect(laboratory: Laboratory) -> SweepResults:
+    """Measure what has ended, write ``results.parquet`` and, where a run has begun, ``report.html``."""
     common = common_difficulties(run.settings for run in laboratory.runs)
     rows = [row_of(laboratory, run, common[_task(run.settings)]) for run in laboratory.runs]
     found = compared(laboratory.runs, rows, laboratory.sweep.bar)
@@ -96,7 +144,7 @@ def collect(laboratory: Laboratory) -> tuple[Comparison, list[Path], int]:
     begun = [path for path in map(laboratory.path, laboratory.runs) if (path / "manifest.json").exists()]
     if begun:
         written.append(write_report(begun, laboratory.out / "report.html", found))
-    return found, written, sum(row.status == "failed" for row in rows)
+    return SweepResults(rows, found, written, begun, len(laboratory.left()))
 
 
 def common_difficulties(settings: Iterable[Settings]) -> dict[str, int]:
@@ -163,12 +211,17 @@ def _measured(row: Row, manifest: Manifest, found: Outcome, common: int) -> Row:
     )
 
 
-def parquet(rows: Sequence[Row]) -> bytes:
-    """Return the rows as a Parquet file; each axis is a column of its own, ``axis_NAME``."""
+def results_table(rows: Sequence[Row]) -> pa.Table:
+    """Return the rows as a table; each axis is a column of its own, ``axis_NAME``."""
     flat = [{**asdict(row), **{f"axis_{axis}": variant for axis, variant in row.axes.items()}} for row in rows]
     schema = pa.schema([(name, _TYPES.get(name, pa.string())) for name in flat[0] if name != "axes"])
+    return pa.Table.from_pylist(flat, schema)
+
+
+def parquet(rows: Sequence[Row]) -> bytes:
+    """Return the rows as a Parquet file."""
     content = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(flat, schema), content)
+    pq.write_table(results_table(rows), content)
     return content.getvalue()
 
 

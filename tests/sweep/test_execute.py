@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+import easy2hard
 from easy2hard import plugins
 from easy2hard.errors import UserError
 from easy2hard.runs.manifest import RunDirectory, manifest_text
@@ -186,6 +188,12 @@ def test_job_files_are_command_lines(cli: CommandLine, files: tuple[Path, Path],
     assert "jobs.txt: 2 command lines" in done.stdout
     table = pq.read_table(tmp_path / "out" / "results.parquet").to_pylist()
     assert [row["status"] for row in table] == ["open", "finished", "open"]
+    results = easy2hard.Run.sweep(sweep, "out", plugins=task, jobs="again.txt", progress=False)
+    assert (tmp_path / "again.txt").read_bytes() == (tmp_path / "jobs.txt").read_bytes()
+    assert results.frame.equals(pd.read_parquet("out/results.parquet"))
+    assert (results.left, results.failed, results.paths) == (2, 0, [Path("out/runs/less-seed0")])
+    assert results.written == [Path("out/results.parquet"), Path("out/report.html")]
+    assert set(easy2hard.frame(results.paths)["run"]) == {"out/runs/less-seed0"}
 
 
 def test_what_was_begun_with_other_settings_is_refused(

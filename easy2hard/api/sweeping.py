@@ -1,0 +1,52 @@
+"""A sweep from Python: the command of this name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from easy2hard.runs.request import Plugins, as_paths
+
+if TYPE_CHECKING:
+    from easy2hard.sweep.results import SweepResults
+
+
+def sweep(
+    file: str | Path,
+    out: str | Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    processes: int = 1,
+    jobs: str | Path | None = None,
+    device: str = "auto",
+    plugins: Plugins = (),
+    progress: bool = True,
+) -> "SweepResults":
+    """Run an experiment's variants over several seeds, and compare them; called again, go on where it was stopped.
+
+    Args:
+        file: a sweep file, or a shipped sweep (docs/sweeps.md).
+        out: where its runs go; default ``runs/NAME``.
+        overrides: ``section.key=value`` texts for every run.
+        processes: runs at a time, each a process of its own with its share of the cores.
+        jobs: run nothing: write a command line for each run that is left into this file, for a cluster.
+        device: where the runs compute; as in :func:`easy2hard.run`.
+        plugins: Python files that add what the runs use; they are run as code.
+        progress: print a line when a run begins or ends.
+
+    Raises:
+        UserError: the sweep or a setting of it is not allowed, runs that are there were begun with others, or
+            another process is at this sweep.
+    """
+    from rich.console import Console
+
+    from easy2hard.sweep.execute import Laboratory
+    from easy2hard.sweep.plan import load_sweep, planned
+    from easy2hard.sweep.results import bring_to_end
+
+    asked, files = load_sweep(str(file)), as_paths(plugins)
+    runs = planned(asked, overrides, files)
+    folder = Path("runs") / Path(file).stem if out is None else Path(out)
+    console = Console(quiet=not progress, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return bring_to_end(
+        Laboratory(asked, runs, folder, files, device), processes, None if jobs is None else Path(jobs), console.print
+    )
