@@ -181,6 +181,13 @@ def test_a_changed_manifest_is_named_and_used(tmp_path: Path) -> None:
     assert "now at least 99 % to 5" in page.text
 
 
+def test_a_run_that_has_only_begun_stands_beside_others(tmp_path: Path) -> None:
+    runs = [full_run(tmp_path / "done"), full_run(tmp_path / "begun", rounds=0, task="reverse", status="running")]
+    text = write_report([run.path for run in runs], tmp_path / "page.html").read_text()
+    assert "Round and difficulty: done" in text
+    assert "Round and difficulty: begun" not in text
+
+
 def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     page = page_of(full_run(tmp_path / "run", rounds=0, status="running"))
     assert "nothing is measured yet" in page.text
