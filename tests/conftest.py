@@ -15,6 +15,7 @@ import pytest
 from compiled import CACHE, compile_once
 
 import easy2hard
+from easy2hard import plugins
 from easy2hard.cli import main
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, manifest_text
 from easy2hard.settings.recipes import load_recipe
@@ -40,6 +41,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Return the workers of `--numprocesses auto`: one a core, and no more than their memory has room for."""
     return min(4, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
+
+
+@pytest.fixture(autouse=True)
+def _own_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget after each test the plug-ins that it loaded: the next one may load others of their names."""
+    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
 
 
 @pytest.fixture(scope="session")

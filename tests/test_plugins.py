@@ -214,7 +214,7 @@ BROKEN = [
         "clock",
         "    def embed",
         "    def ids(self, tokens, *_):\n        return (tokens > 9) * 1.0\n\n    def embed",
-        "whole numb",
+        "integers, got float64",
     ),
     (
         "clock",

@@ -83,11 +83,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "it.toml", folder / "brittle.py"
 
 
-@pytest.fixture(autouse=True)
-def _own_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
-
-
 def laboratory(files: tuple[Path, Path], out: Path) -> Laboratory:
     sweep, task = files
     asked = load_sweep(str(sweep))
