@@ -17,6 +17,14 @@ class Grouped(TyperGroup):
     """Lists the commands by group, a line each. A summary is never cut: where a terminal is narrow it is wrapped."""
 
     @override
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)
+        for each in params:
+            if each.name == "show_completion":
+                each.help = "Show what --install-completion installs."  # typer's own takes two lines
+        return params
+
+    @override
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         commands = [command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))]
         widest = max(len(command.name or "") for command in commands)
