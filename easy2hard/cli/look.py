@@ -7,7 +7,7 @@ import typer
 
 from easy2hard.cli.app import LOOK, app
 from easy2hard.cli.arguments import JsonOption, PluginOption, RunArgument, RunsArgument, load_plugins
-from easy2hard.cli.output import say, say_json, say_table, warn
+from easy2hard.cli.output import results, say, say_json, say_table, warn
 
 
 @app.command("list", rich_help_panel=LOOK)
@@ -46,12 +46,10 @@ def watch(
 
     Example: easy2hard watch runs/copy-cpu-seed0
     """
-    from rich.console import Console
-
     from easy2hard.report import terminal
 
     try:
-        terminal.watch(run, Console(highlight=False), every, once)
+        terminal.watch(run, results(), every, once)
     except KeyboardInterrupt:
         say("")
 

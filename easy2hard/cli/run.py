@@ -22,6 +22,7 @@ from easy2hard.cli.arguments import (
 )
 from easy2hard.cli.output import say, say_json, warn
 from easy2hard.errors import UserError
+from easy2hard.text import printable
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -72,7 +73,7 @@ def init(
     with _measuring() as on_phase:
         on_phase("this machine")
         written = compose(task, budget, hardware == "gpu", seed)
-    out.write_text(written.text(budget))
+    out.write_text(written.text(budget), encoding="utf-8")
     say(*written.estimate.lines())
     say(f"written: {out}, {written.settings.rounds.count} rounds; `easy2hard run {out}` starts it")
 
@@ -238,7 +239,7 @@ def _train(work: Any, out: Path) -> None:
     except DeviceFullError as error:
         warn(f"out of memory: {error}; `easy2hard resume {out}` goes on from what is kept")
         raise typer.Exit(6) from None
-    console.print(f"finished: {out}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"finished: {printable(str(out))}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _only_main() -> None:

@@ -170,7 +170,7 @@ def manifest_digest(content: dict[str, Any]) -> str:
 def environment() -> dict[str, str]:
     """Return what the last bits of a result may depend on besides torch: versions and the processor."""
     cpu = Path("/proc/cpuinfo")  # Linux; elsewhere the platform names it
-    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    lines = cpu.read_text(encoding="utf-8", errors="replace").splitlines() if cpu.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
         "python": platform.python_version(),
