@@ -153,17 +153,24 @@ class Run:
             raise UserError(f"{self.path}: round {round} is not committed (the last one is {self._last_round()})")
         return pd.read_csv(self._directory.training_path(round))
 
-    def solve(self, prompts: Sequence[str], member: int | None = None, device: str = "auto") -> list[Answer]:
+    def solve(
+        self,
+        prompts: Sequence[str],
+        member: int | None = None,
+        device: str = "auto",
+        on_long: Callable[[str], None] = lambda text: None,
+    ) -> list[Answer]:
         """Answer prompts with the weights of the last committed round, by the members' vote.
 
         Args:
             prompts: in the task's form, such as ``"31415="``.
             member: ask one member instead of the vote.
             device: where they compute: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+            on_long: told in a line what it takes, where that is over a minute.
 
         Raises:
-            UserError: a prompt is not one of the task's, there is no such member or device, or no round is committed
-                yet.
+            UserError: a prompt is not one of the task's or too long for this machine, there is no such member or
+                device, or no round is committed yet.
         """
         if isinstance(prompts, str):
             raise UserError(f"prompts = {prompts!r}: a list of prompts, not one text")
@@ -175,7 +182,10 @@ class Run:
 
         from easy2hard.engines.choice import build_engine
         from easy2hard.improvement.proposals import propose
+        from easy2hard.runs.cost import Asked, check_cost
 
+        asked = [Asked(len(each), each.shape[1], int(task.answer_bounds(each).max())) for _, each in groups]
+        check_cost("prompts", experiment, sorted(asked, key=sum, reverse=True), on_long)
         engine = self._loaded(device)
         if member is not None:
             engine = build_engine([engine.members[member]])

@@ -7,7 +7,8 @@ import typer
 
 from easy2hard.cli.app import JUDGE, app
 from easy2hard.cli.arguments import DeviceOption, JsonOption, PluginOption, RunArgument, load_plugins
-from easy2hard.cli.output import say, say_json
+from easy2hard.cli.input import read_lines
+from easy2hard.cli.output import say, say_json, warn
 from easy2hard.errors import UserError
 
 
@@ -51,8 +52,12 @@ def evaluate(
 
     from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy, evaluate_run
     from easy2hard.report.tables import exact_match_json, exact_match_lines
+    from easy2hard.runs.cost import Asked, check_cost
+    from easy2hard.tasks.base import hardest, length_of, span
 
     wanted = asked or task.evaluated_difficulties(task.capped(opened.manifest.frontier + 5))
+    lengths = (Asked(examples, *length_of(task, each)) for each in sorted(wanted, key=hardest, reverse=True))
+    check_cost(f"--difficulties {span(wanted)} --examples {examples}", experiment, lengths, warn)
     engine = experiment.load(opened)
     mean, voted = evaluate_run(engine, task, oracle, settings.seed, wanted, examples)
     columns = {"exact match": mean, "voted": voted}
@@ -69,7 +74,11 @@ def evaluate(
 @app.command(rich_help_panel=JUDGE)
 def solve(
     run: RunArgument,
-    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="prompts in the task's form")],
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PROMPT...", help="prompts in the task's form; default: lines of standard input"),
+    ] = None,
+    file: Annotated[Path | None, typer.Option(metavar="FILE", help="ask the lines of a file instead")] = None,
     member: Annotated[int | None, typer.Option(metavar="I", min=0, help="ask one member instead of the vote")] = None,
     device: DeviceOption = "auto",
     plugins: PluginOption = None,
@@ -81,7 +90,13 @@ def solve(
     """
     from easy2hard.api import Run
 
-    answers = Run(run, plugins or []).solve(prompts, member, device)
+    opened = Run(run, plugins or [])
+    if prompts and file:
+        raise UserError(f"--file {file}: takes no PROMPT beside it")
+    asked = prompts or read_lines(file)
+    if not asked:
+        raise UserError("PROMPT: none is given, as an argument, in --file or on standard input")
+    answers = opened.solve(asked, member, device, warn)
     if as_json:
         say_json([{key: getattr(each, key) for key in ("prompt", "answer", "confidence")} for each in answers])
     else:

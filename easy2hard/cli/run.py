@@ -211,6 +211,7 @@ def _train(work: Any, out: Path) -> None:
     from easy2hard.progress import ProgressListener
     from easy2hard.runs.attempts import CollapseError
     from easy2hard.runs.disk_space import DiskFullError
+    from easy2hard.runs.manifest import RunDirectory
 
     on_interrupt()
     console = Console()
@@ -239,7 +240,9 @@ def _train(work: Any, out: Path) -> None:
     except DeviceFullError as error:
         warn(f"out of memory: {error}; `easy2hard resume {out}` goes on from what is kept")
         raise typer.Exit(6) from None
-    console.print(f"finished: {printable(str(out))}", highlight=False, markup=False, soft_wrap=True)
+    nothing = RunDirectory(out).manifest.learned_nothing
+    words = f"finished: {out}; {nothing}" if nothing else f"finished: {out}"
+    console.print(printable(words), highlight=False, markup=False, soft_wrap=True)
 
 
 def _only_main() -> None:

@@ -34,6 +34,8 @@ def exact_match_lines(columns: Scores, task: Task, manifest: Manifest) -> list[s
     shared = [text for text in manifest.rounds[0].overlap if parse_difficulty(text) in measured]
     if shared:
         lines.append(f"supervised on the same prompts, for want of others: difficulty {', '.join(shared)}")
+    if manifest.learned_nothing:
+        lines.append(f"the run: {manifest.learned_nothing}")
     return [*lines, *manifest.marks, *manifest.remarks]
 
 
@@ -86,9 +88,12 @@ def audit_lines(rows: Sequence[Mapping[str, Any]], run: RunDirectory, baseline: 
         lines += _round_lines(row)
     if rows:
         fallen = first_fall(rows)
-        never = f"label precision never fell below {FALLEN}"
         lines.append(
-            never if fallen is None else f"label precision first fell below {FALLEN} in round {rows[fallen]['round']}"
+            "no label was kept: there is no precision"
+            if not any(row["kept"] for row in rows)
+            else f"label precision never fell below {FALLEN}"
+            if fallen is None
+            else f"label precision first fell below {FALLEN} in round {rows[fallen]['round']}"
         )
     ready = run.settings.schedule.ready
     asked = [record.readiness for record in run.manifest.rounds]

@@ -144,6 +144,8 @@ def view(run: RunDirectory, settings: Settings, width: int) -> RenderableType:
     )
     parts: list[RenderableType] = [title, *(Text(printable(mark), "bold red") for mark in manifest.marks)]
     parts += [Text(printable(remark), "dim") for remark in manifest.remarks]
+    if manifest.learned_nothing:
+        parts.append(Text(manifest.learned_nothing, "bold red"))
     if manifest.rounds:
         newest = manifest.rounds[-1]
         reach = f"at least 99 % to {newest.reach}" if newest.reach else "99 % is reached nowhere"

@@ -293,6 +293,12 @@ def placed(prompt: NDArray[np.int64], answer: NDArray[np.int64], length: int) ->
     return np.pad(both, ((0, 0), (0, max(0, length - both.shape[1]))))[:, :length]
 
 
+def length_of(task: Task, difficulty: Difficulty) -> tuple[int, int]:
+    """Return how many tokens a prompt of a difficulty has, BOS included, and its answer at most."""
+    prompt = task.sample(np.random.default_rng(0), difficulty, 1)
+    return prompt.shape[1], int(task.answer_bounds(prompt).max())
+
+
 def digits(generator: np.random.Generator, count: int, length: int) -> NDArray[np.int32]:
     """Return (count, length) decimal digits, most significant first and never 0 (method.md, "Tasks")."""
     numbers = generator.integers(0, 10, (count, length), dtype=np.int32)
