@@ -10,6 +10,7 @@ from easy2hard.cli.arguments import PluginOption, ShippedArgument, TaskArgument,
 from easy2hard.cli.input import read_lines
 from easy2hard.cli.output import say
 from easy2hard.errors import UserError
+from easy2hard.settings.base import GREATEST_SEED
 
 
 @app.command(rich_help_panel=DATA)
@@ -101,8 +102,10 @@ def recipes(name: ShippedArgument = None) -> None:
 def sample(
     task: TaskArgument,
     difficulty: Annotated[str, typer.Option(metavar="D", help="difficulty of the prompts: a number, or 6x5")],
-    count: Annotated[int, typer.Option(metavar="N", min=1, help="number of prompts")] = 10,
-    seed: Annotated[int, typer.Option(metavar="S", min=0, help="the same seed gives the same prompts")] = 0,
+    count: Annotated[int, typer.Option(metavar="N", min=1, max=GREATEST_SEED, help="number of prompts")] = 10,
+    seed: Annotated[
+        int, typer.Option(metavar="S", min=0, max=GREATEST_SEED, help="the same seed gives the same prompts")
+    ] = 0,
     options: Annotated[
         list[str] | None, typer.Option("--option", metavar="NAME=N", help="an option of the task; repeatable")
     ] = None,
@@ -150,8 +153,8 @@ def _parse_options(options: list[str]) -> dict[str, int]:
     parsed = {}
     for option in options:
         name, equals, value = option.partition("=")
-        if not equals or not value.strip().isdecimal():
-            raise UserError(f"--option {option!r}: expected NAME=NUMBER")
+        if not equals or not value.strip().isdecimal() or len(value.strip()) > 10:
+            raise UserError(f"--option {option!r}: expected NAME=NUMBER, of at most 10 digits")
         parsed[name.strip()] = int(value)
     return parsed
 

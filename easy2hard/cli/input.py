@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import typer
+
 from easy2hard.errors import UserError
 from easy2hard.text import decode
 
@@ -33,3 +35,17 @@ def read_lines(file: Path | None = None) -> list[str]:
         return decode(content).splitlines()
     except ValueError as error:
         raise UserError(f"{name}: {error}") from error
+
+
+def ask(question: str, default: str) -> str:
+    """Return what the user answers to a question.
+
+    Raises:
+        UserError: standard input is closed, or not UTF-8.
+    """
+    if sys.stdin is None:
+        raise UserError(f"{question}: it is not given, and nobody can be asked: standard input is closed")
+    try:
+        return str(typer.prompt(question, default=default))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{question}: the answer is not UTF-8") from error

@@ -19,7 +19,7 @@ def evaluate(
         str | None,
         typer.Option(metavar="LIST", help="such as 1-30, 5,10,20 or 6x5,5x6; default: all to the frontier + 5"),
     ] = None,
-    examples: Annotated[int, typer.Option(min=1, help="prompts for each difficulty")] = 1000,
+    examples: Annotated[int, typer.Option(min=1, max=1_000_000, help="prompts for each difficulty")] = 1000,
     device: DeviceOption = "auto",
     plugins: PluginOption = None,
     as_json: JsonOption = False,
@@ -79,7 +79,9 @@ def solve(
         typer.Argument(metavar="PROMPT...", help="prompts in the task's form; default: lines of standard input"),
     ] = None,
     file: Annotated[Path | None, typer.Option(metavar="FILE", help="ask the lines of a file instead")] = None,
-    member: Annotated[int | None, typer.Option(metavar="I", min=0, help="ask one member instead of the vote")] = None,
+    member: Annotated[
+        int | None, typer.Option(metavar="I", min=0, max=999, help="ask one member instead of the vote")
+    ] = None,
     device: DeviceOption = "auto",
     plugins: PluginOption = None,
     as_json: JsonOption = False,
@@ -148,7 +150,7 @@ def verify(run: RunArgument) -> None:
 def export(
     run: RunArgument,
     out: Annotated[Path, typer.Argument(metavar="DIR", help="a new folder")],
-    member: Annotated[int, typer.Option(metavar="I", min=0, help="which member")] = 0,
+    member: Annotated[int, typer.Option(metavar="I", min=0, max=999, help="which member")] = 0,
     adapter: Annotated[
         bool, typer.Option("--adapter", help="write the LoRA adapters alone instead of merging them")
     ] = False,

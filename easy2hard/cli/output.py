@@ -5,7 +5,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
 from easy2hard.errors import UserError
@@ -27,30 +27,30 @@ class _Stream:
 
     def __init__(self, stream: TextIO, name: str, quiet: type[OSError]) -> None:
         self._stream, self._name, self._quiet = stream, name, quiet
+        self._broken: OSError | None = None  # raised at every further use: libraries try a stream with empty texts
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what the locale does not have becomes a question mark
 
     def write(self, text: str) -> int:
         """Write text, and return how many characters it has."""
-        try:
-            return self._stream.write(text)
-        except OSError as error:
-            self._failed(error)
-            return len(text)
+        self._try(lambda: self._stream.write(text))
+        return len(text)
 
     def flush(self) -> None:
         """Write what is held back."""
-        try:
-            self._stream.flush()
-        except OSError as error:
-            self._failed(error)
+        self._try(self._stream.flush)
 
-    def _failed(self, error: OSError) -> None:
-        # What is held back still would fail again when Python ends.
-        with contextlib.suppress(io.UnsupportedOperation):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-        if not isinstance(error, self._quiet):
-            raise OSError(error.errno, error.strerror, self._name) from error
+    def _try(self, use: Callable[[], object]) -> None:
+        if self._broken is None:
+            try:
+                use()
+            except OSError as error:
+                self._broken = OSError(error.errno, error.strerror, self._name)  # of the kind that the number says
+                # What is held back still would fail again when Python ends.
+                with contextlib.suppress(io.UnsupportedOperation):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        if self._broken is not None and not isinstance(self._broken, self._quiet):
+            raise self._broken
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -20,8 +20,10 @@ from easy2hard.cli.arguments import (
     SetOption,
     load_plugins,
 )
+from easy2hard.cli.input import ask
 from easy2hard.cli.output import say, say_json, warn
 from easy2hard.errors import UserError
+from easy2hard.settings.base import GREATEST_SEED
 from easy2hard.text import printable
 
 
@@ -37,7 +39,7 @@ def init(
     hardware: Annotated[
         str | None, typer.Option(metavar="cpu|gpu", help="what it runs on; asked for if not given")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="the run's seed")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=GREATEST_SEED, help="the run's seed")] = 0,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="ask nothing: take defaults, replace FILE.toml")] = False,
     plugins: PluginOption = None,
 ) -> None:
@@ -61,7 +63,7 @@ def init(
         raise UserError(f"--minutes {given}: expected a number above 0")
     if out.suffix != ".toml":
         raise UserError(f"{out}: a recipe's name ends in .toml")
-    if out.exists() and not yes and not typer.confirm(f"{out} is there already; replace it?"):
+    if out.exists() and not yes and ask(f"{out} is there already; replace it?", "no") not in ("y", "yes"):
         raise typer.Abort
 
     from easy2hard.engines.choice import has_gpu
@@ -81,7 +83,7 @@ def init(
 def _asked(name: str, given: str | None, default: str, yes: bool, allowed: list[str] | None = None) -> str:
     """Return what an option says, or else what the user answers."""
     if given is None:
-        given = default if yes else typer.prompt(name, default=default)
+        given = default if yes else ask(name, default)
     if allowed is not None and given not in allowed:
         raise UserError(f"--{name} {given}: expected one of {', '.join(allowed)}")
     return given
@@ -130,7 +132,9 @@ def run(
     recipe: RecipeArgument,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="run directory; default: runs/RECIPE-seedN")] = None,
     overrides: SetOption = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="the run's seed; default: the recipe's")] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, max=GREATEST_SEED, help="the run's seed; default: the recipe's")
+    ] = None,
     scale: ScaleOption = None,
     blindfold: Annotated[
         bool,
@@ -183,7 +187,7 @@ def resume(
 @app.command(rich_help_panel=TRAIN)
 def branch(
     run: RunArgument,
-    from_round: Annotated[int, typer.Option(metavar="R", min=0, help="the last round that both runs have")],
+    from_round: Annotated[int, typer.Option(metavar="R", min=0, max=1000, help="the last round that both runs have")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="the new run directory")],
     overrides: SetOption = None,
     device: DeviceOption = "auto",
