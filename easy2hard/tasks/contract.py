@@ -37,7 +37,7 @@ def check_contract(task: Task, oracle: Oracle, difficulties: Sequence[Difficulty
                 different |= bool((prompts != prompts[0]).any())
             except BrokenError as error:
                 raise BrokenError(f"at difficulty {difficulty_text(difficulty)}: {error}") from error
-        require(different, "sample must give different prompts: at every difficulty tried they are all equal")
+        require(different, "(sample): it must give different prompts; at every difficulty tried they are all equal")
     except BrokenError as error:
         raise UserError(f"task {getattr(task, 'name', '?')} breaks the contract {error}") from error
 

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from typer.models import OptionInfo, ParameterInfo
 
 import easy2hard
-from easy2hard import init, memory
+from easy2hard import init, memory, plugins
 from easy2hard.cli import app, main
 from easy2hard.runs import estimate, rounds
 from easy2hard.runs.experiment import Experiment
@@ -215,12 +216,17 @@ def called(patch: pytest.MonkeyPatch, line: list[str], stdin: bytes | None) -> t
     """Return the exit code of a command line, what it wrote as a result, and what else it wrote."""
     out, error = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     with patch.context() as within, redirect_stdout(out), redirect_stderr(error):
+        within.setattr(plugins, "_loaded", {})  # each line is a process of its own
         within.setattr(sys, "argv", ["easy2hard", *line])
         within.setattr(sys, "stdin", None if stdin is None else io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+        before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
         try:
             main()
         except SystemExit as end:
             code = end.code
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
     assert isinstance(code, int)
     texts = []
     for stream in (out, error):
