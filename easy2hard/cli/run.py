@@ -132,9 +132,7 @@ def run(
     recipe: RecipeArgument,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="run directory; default: runs/RECIPE-seedN")] = None,
     overrides: SetOption = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", min=0, max=GREATEST_SEED, help="the run's seed; default: the recipe's")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="the run's seed; default: the recipe's")] = None,
     scale: ScaleOption = None,
     blindfold: Annotated[
         bool,
