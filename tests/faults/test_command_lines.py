@@ -90,7 +90,8 @@ difficulties = st.lists(
     min_size=1,
     max_size=3,
 ).map(",".join)
-runs = st.sampled_from(["run", "run", "run", "begun", "folder", "nowhere", "esc\x1b[31m\u202e"])
+RUNS = ("run", "esc\x1b[31m\u202e")
+runs = st.sampled_from([*RUNS, "run", "run", "folder", "folder/file", "nowhere"])
 places = st.sampled_from(["new", "new/deep/new", "folder", "folder/file/new", "page.html", "a.pdf", "a.bmp", "x" * 300])
 tomls = st.sampled_from(["bom.toml", "utf16.toml", "latin.toml", "odd.toml", "folder", "nowhere.toml", "smoke"])
 by_name: dict[str, st.SearchStrategy[str]] = {
@@ -180,8 +181,8 @@ class RubbishOracle(CopyOracle):
 def place(tmp_path_factory: pytest.TempPathFactory, smoke: easy2hard.Run) -> Iterator[tuple[Path, pytest.MonkeyPatch]]:
     """A folder with what the command lines name, and nothing that trains."""
     folder = tmp_path_factory.mktemp("lines")
-    shutil.copytree(smoke.path, folder / "run")
-    shutil.copytree(smoke.path, folder / "esc\x1b[31m\u202e")
+    for name in RUNS:
+        shutil.copytree(smoke.path, folder / name)
     (folder / "folder").mkdir()
     (folder / "folder" / "file").write_text("precious")
     recipe = (Path(easy2hard.__file__).parent / "recipes" / "smoke.toml").read_text(encoding="utf-8")
@@ -238,7 +239,7 @@ def called(patch: pytest.MonkeyPatch, line: list[str], stdin: bytes | None) -> t
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(command_line=command_lines())
 def test_a_command_line_ends_as_documented(
-    place: tuple[Path, pytest.MonkeyPatch], command_line: tuple[list[str], bytes | None]
+    place: tuple[Path, pytest.MonkeyPatch], smoke: easy2hard.Run, command_line: tuple[list[str], bytes | None]
 ) -> None:
     folder, patch = place
     code, out, error = called(patch, *command_line)
@@ -249,12 +250,16 @@ def test_a_command_line_ends_as_documented(
         lines = [line for line in error.splitlines() if line.startswith("error: ")]
         assert len(lines) == 1
         assert len(lines[0]) < 3000
-    for new in ("new", "page.html", "a.pdf", "runs"):
+    for new in ("new", "page.html", "a.pdf", "a.bmp", "runs"):
         path = folder / new
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    if command_line[0][:1] == ["resume"]:  # with --set it changes what a run is to become
+        for name in RUNS:
+            shutil.rmtree(folder / name)
+            shutil.copytree(smoke.path, folder / name)
     assert RunDirectory(folder / "run").manifest.status == "finished"
 
 
