@@ -45,9 +45,10 @@ check: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(DOCS)
 
-# A run killed at 40 moments of its life, and 1,000 damaged copies of one; `make test` tries a sample.
+# A run killed at 40 moments of its life, 1,000 damaged copies of one, and 10,000 command lines; `make test` tries a
+# sample.
 faults: $(VENV)/.installed
-	FAULTS=40 CORRUPTIONS=1000 $(BIN)/python -m pytest tests/faults tests/runs/test_integrity.py
+	FAULTS=40 CORRUPTIONS=1000 COMMAND_LINES=10000 $(BIN)/python -m pytest tests/faults tests/runs/test_integrity.py
 
 # Two hours of a run killed and resumed again and again; digests must agree and memory must not grow.
 soak: $(VENV)/.installed

@@ -202,7 +202,7 @@ def load_file(path: Path) -> list[type[Extension]]:
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{where}: {in_a_line(error, {file})}") from error
     things = [thing for thing in _things_of(module) if not thing.__name__.startswith("_")]
     if not things:
@@ -280,7 +280,7 @@ def made(
         return make(*arguments, **options)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{who}: cannot be made: {in_a_line(error)}") from error
 
 
@@ -293,7 +293,7 @@ def fenced() -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plug-in that ends the process would end it without a word
         ours = type(error).__module__.partition(".")[0] == "easy2hard"
         culprit = None if ours else _culprit(error)
         if culprit is None:
@@ -301,7 +301,7 @@ def fenced() -> Iterator[None]:
         raise UserError(f"{culprit}: {in_a_line(error)}") from error
 
 
-def in_a_line(error: Exception, files: set[str] | None = None) -> str:
+def in_a_line(error: BaseException, files: set[str] | None = None) -> str:
     """Return an error in a line, with the place in a third party's file where it was raised, if it was."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in (files or _loaded)]
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""

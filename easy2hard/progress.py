@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from easy2hard.runs.manifest import Manifest
 from easy2hard.tasks.base import hardest, parse_difficulty, span
+from easy2hard.text import printable
 
 if TYPE_CHECKING:
     from easy2hard.learning.trainer import Step
@@ -95,7 +96,7 @@ class ProgressListener:
         self._print(text)
 
     def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def round_line(manifest: Manifest) -> str:

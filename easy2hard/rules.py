@@ -30,7 +30,10 @@ def call(rule: str, function: Callable[..., Any], *arguments: Any, **named: Any)
     """
     try:
         return function(*arguments, **named)
-    except Exception as error:  # whatever a stranger's code raises is the answer to the question asked here
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # whatever a stranger's code raises is the answer here
         raise BrokenError(f"{rule}: {in_a_line(error)}") from error
 
 

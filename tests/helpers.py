@@ -1,6 +1,6 @@
 """What several tests share: plain reference code to compare with, and a half-trained pair of members."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -144,3 +144,12 @@ def plain_block(x: Tensor, first: int, heads: int, weights: list[Tensor]) -> Ten
     x = x + o.transpose(1, 2).reshape(batch, time, width) @ wo.T
     h = F.rms_norm(x, (width,), norm2, NORM_EPS)
     return (x + (F.silu(h @ gate.T) * (h @ up.T)) @ down.T)[:, first:]
+
+
+def refusal(call: Callable[[], object]) -> str | None:
+    """Return the line by which a call refuses what it was given; None where it takes it."""
+    try:
+        call()
+    except ValueError as error:
+        return str(error)
+    return None

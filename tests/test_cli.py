@@ -145,6 +145,16 @@ def test_a_collapse_has_an_exit_code_and_a_reason(cli: CommandLine) -> None:
     assert RunDirectory(Path("new")).manifest.status.startswith("stopped: CollapseError")
 
 
+def test_a_run_that_keeps_no_label_says_that_it_learned_nothing(cli: CommandLine) -> None:
+    nothing = "it learned nothing after the supervised phase: none of its 40 labels was kept"
+    ran = cli(*quick("labels.filters=[{name='confidence', threshold=1.0}]", "watch.enabled=false"))
+    assert ran.returncode == 0
+    assert ran.stdout.splitlines()[-1] == f"finished: new; {nothing}"
+    assert nothing in cli("eval", "new", "--examples", "5").stdout
+    assert nothing in cli("watch", "new", "--once").stdout
+    assert cli("audit", "new").stdout.splitlines()[-1] == "no label was kept: there is no precision"
+
+
 def test_a_relation_of_the_task_is_named_wherever_results_are_shown(cli: CommandLine) -> None:
     result = cli(*quick("labels.filters=[{name='parts', reliable=0}]"))
     named = "uses a relation the task declares: labels.filters: parts"

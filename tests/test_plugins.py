@@ -322,3 +322,78 @@ def test_what_is_not_there_is_named_with_what_is() -> None:
     }.items():
         with pytest.raises(UserError, match=message):
             load_recipe("smoke", [override])
+
+
+STRANGER = """
+from easy2hard.tasks.strings import Copy, CopyOracle
+
+class Strange(Copy):
+    name = "strange"
+
+class StrangeOracle(CopyOracle):
+    task_class = Strange
+
+def wrong(*arguments):
+    {code}
+
+{place} = wrong
+"""
+FAILS = ["raise RuntimeError('no')", "raise SystemExit(0)", "exit(3)"]
+WRONG = [*FAILS, "return None", "return 'rubbish'", "return [[1.5]]"]
+PLACES = {
+    "Strange.sample": ["sample strange --difficulty 3", "tasks --check strange", "plugins strange --check"],
+    "Strange.answer_bounds": ["oracle strange", "check strange", "tasks --check strange", "plugins strange --check"],
+    "StrangeOracle.solve": ["oracle strange", "check strange", "tasks --check strange", "plugins strange --check"],
+    "Strange.check_prompt": ["sample strange --difficulty 3", "oracle strange", "tasks --check strange"],
+}
+
+
+@pytest.mark.parametrize("code", WRONG)
+@pytest.mark.parametrize("place", PLACES)
+def test_whatever_a_task_does_is_named_in_a_line(cli: CommandLine, tmp_path: Path, place: str, code: str) -> None:
+    if place == "Strange.check_prompt" and code.startswith("return"):
+        pytest.skip("nothing reads what it returns")
+    file = tmp_path / "stranger.py"
+    file.write_text(STRANGER.format(place=place, code=code))
+    raised = next(i for i, line in enumerate(file.read_text().splitlines(), 1) if line.strip() == code)
+    for command in PLACES[place]:
+        stdin = "24=\t24\n" if "check s" in command else "24=\n"
+        result = cli(*command.split(), "--plugin", "stranger.py", stdin=stdin)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr.startswith("error: task strange")
+        assert result.stderr.count("\n") == 1
+        if not code.startswith("return"):
+            assert f"(stranger.py, line {raised})" in result.stderr
+
+
+@pytest.mark.parametrize("code", FAILS)
+def test_a_file_that_fails_or_ends_is_named(cli: CommandLine, tmp_path: Path, code: str) -> None:
+    (tmp_path / "stranger.py").write_text(f"import os\n{code}\n")
+    result = cli("tasks", "--plugin", "stranger.py")
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "--plugin stranger.py: " in result.stderr
+    assert "(stranger.py, line 2)" in result.stderr
+
+
+def test_prompts_that_are_all_equal_break_the_contract(cli: CommandLine, tmp_path: Path) -> None:
+    code = "task, generator, difficulty, count = arguments; import numpy as np; return task.frame("
+    code += "np.full((count, difficulty), 4), '=')"
+    (tmp_path / "stranger.py").write_text(STRANGER.format(place="Strange.sample", code=code))
+    for command in ("tasks --check strange", "plugins strange --check"):
+        result = cli(*command.split(), "--plugin", "stranger.py")
+        assert (result.returncode, "different prompts" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("attribute", ["summary", "example", "grammar", "vocabulary"])
+def test_a_task_without_an_attribute_is_named_and_hides_no_other(
+    cli: CommandLine, tmp_path: Path, attribute: str
+) -> None:
+    text = STRANGER.format(place="Strange.twin", code="return None") + f"\nStrange.{attribute} = 7\n"
+    (tmp_path / "stranger.py").write_text(text)
+    listed = cli("tasks", "--plugin", "stranger.py")
+    assert listed.returncode == 0
+    lines = dict(line.split(maxsplit=1) for line in listed.stdout.splitlines())
+    assert lines["strange"].startswith("cannot be loaded: task strange breaks the contract")
+    assert lines["copy"].startswith("8631=")
+    asked = cli("sample", "strange", "--difficulty", "3", "--plugin", "stranger.py")
+    assert (asked.returncode, attribute in asked.stderr) == (2, True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from easy2hard.errors import UserError
 from easy2hard.runs.experiment import Experiment
-from easy2hard.tasks.base import Difficulty, difficulty_text
+from easy2hard.tasks.base import Difficulty, difficulty_text, hardest, length_of, span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,11 @@ class Answer:
 
 
 def answers(
-    experiment: Experiment, load: "Callable[[], Engine]", prompts: Sequence[str], member: int | None
+    experiment: Experiment,
+    load: "Callable[[], Engine]",
+    prompts: Sequence[str],
+    member: int | None,
+    on_long: Callable[[str], None],
 ) -> list[Answer]:
     """Return what the members answer, by their vote.
 
@@ -37,9 +41,10 @@ def answers(
         load: returns the engine with the weights to ask, once the prompts are known to be the task's.
         prompts: in the task's form.
         member: ask one member instead of the vote.
+        on_long: told in a line what it takes, where that is over a minute.
 
     Raises:
-        UserError: a prompt is not one of the task's, or there is no such member.
+        UserError: a prompt is not one of the task's or too long for this machine, or there is no such member.
     """
     if isinstance(prompts, str):
         raise UserError(f"prompts = {prompts!r}: a list of prompts, not one text")
@@ -50,7 +55,10 @@ def answers(
 
     from easy2hard.engines.choice import build_engine
     from easy2hard.improvement.proposals import propose
+    from easy2hard.runs.cost import Asked, check_cost
 
+    asked = [Asked(len(each), each.shape[1], int(task.answer_bounds(each).max())) for _, each in groups]
+    check_cost("prompts", experiment, sorted(asked, key=sum, reverse=True), on_long)
     engine = load()
     if member is not None:
         engine = build_engine([engine.members[member]])
@@ -69,6 +77,7 @@ def exact_match(
     difficulties: str | Iterable[Difficulty | str] | None,
     examples: int,
     frontier: int,
+    on_long: Callable[[str], None],
 ) -> "pd.DataFrame":
     """Return exact match by difficulty, with the columns of :meth:`easy2hard.Run.evaluate`.
 
@@ -78,13 +87,15 @@ def exact_match(
         difficulties: a list as the command line has it, difficulties or their texts; default: all to the frontier + 5.
         examples: prompts for each difficulty.
         frontier: the hardest difficulty trained on.
+        on_long: told in a line what it takes, where that is over a minute.
 
     Raises:
-        UserError: a difficulty is not one of the task's, or there are not so many prompts.
+        UserError: a difficulty is not one of the task's or too long for this machine, or there are not so many prompts.
     """
     import pandas as pd
 
     from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy, evaluate_run
+    from easy2hard.runs.cost import Asked, check_cost
 
     task, oracle, settings = experiment.task, experiment.oracle, experiment.settings
     if difficulties is not None and not isinstance(difficulties, str):
@@ -100,6 +111,8 @@ def exact_match(
         raise UserError(f"--examples {examples}: at least 1 and at most {reserved}; {only}")
 
     wanted = asked or task.evaluated_difficulties(task.capped(frontier + 5))
+    lengths = (Asked(examples, *length_of(task, each)) for each in sorted(wanted, key=hardest, reverse=True))
+    check_cost(f"--difficulties {span(wanted)} --examples {examples}", experiment, lengths, on_long)
     engine = load()
     mean, voted = evaluate_run(engine, task, oracle, settings.seed, wanted, examples)
     columns = {"exact_match": mean, "voted": voted}

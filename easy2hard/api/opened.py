@@ -1,6 +1,6 @@
 """A run directory in the hands of a user: what was measured, and a method for each command about a run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,27 +126,35 @@ class Run:
         self._check_committed(round)
         return pd.read_csv(self._directory.training_path(round))
 
-    def solve(self, prompts: Sequence[str], member: int | None = None, device: str = "auto") -> "list[Answer]":
+    def solve(
+        self,
+        prompts: Sequence[str],
+        member: int | None = None,
+        device: str = "auto",
+        on_long: Callable[[str], None] = lambda text: None,
+    ) -> "list[Answer]":
         """Answer prompts with the weights of the last committed round, by the members' vote.
 
         Args:
             prompts: in the task's form, such as ``"31415="``.
             member: ask one member instead of the vote.
             device: where they compute: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+            on_long: told in a line what it takes, where that is over a minute.
 
         Raises:
-            UserError: a prompt is not one of the task's, there is no such member or device, or no round is committed
-                yet.
+            UserError: a prompt is not one of the task's or too long for this machine, there is no such member or
+                device, or no round is committed yet.
         """
         from easy2hard.api.asked import answers
 
-        return answers(self._experiment(device), lambda: self._loaded(device), prompts, member)
+        return answers(self._experiment(device), lambda: self._loaded(device), prompts, member, on_long)
 
     def evaluate(
         self,
         difficulties: str | Iterable[Difficulty | str] | None = None,
         examples: int = 1000,
         device: str = "auto",
+        on_long: Callable[[str], None] = lambda text: None,
     ) -> "pd.DataFrame":
         """Measure exact match with the weights of the last committed round: a row for each difficulty.
 
@@ -154,7 +162,8 @@ class Run:
             difficulties: such as ``"1-30"``, ``"6x5,5x6"``, ``range(1, 31)``, ``[(6, 5)]`` or ``["6x5"]``; default: all
                 to the frontier + 5.
             examples: prompts for each difficulty.
-            device: where the members compute; as in :meth:`solve`.
+            device: where the members compute; as in :meth:`solve`, and so is ``on_long``.
+            on_long: see above.
 
         Returns:
             Columns: ``difficulty`` (a text), ``exact_match`` (0 to 1, the members' mean), ``voted`` (their vote's), and
@@ -167,7 +176,7 @@ class Run:
         from easy2hard.api.asked import exact_match
 
         experiment, frontier = self._experiment(device), self.manifest.frontier
-        return exact_match(experiment, lambda: self._loaded(device), difficulties, examples, frontier)
+        return exact_match(experiment, lambda: self._loaded(device), difficulties, examples, frontier, on_long)
 
     def audit(self) -> list[dict[str, Any]]:
         """Compare the labels with the true answers, after the fact: a record for each round with labels.

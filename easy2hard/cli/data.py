@@ -1,6 +1,5 @@
 """Commands about tasks and recipes, before there is a run: tasks, recipes, sample, oracle, check."""
 
-import sys
 from importlib import resources
 from typing import Annotated
 
@@ -8,8 +7,10 @@ import typer
 
 from easy2hard.cli.app import DATA, app
 from easy2hard.cli.arguments import PluginOption, ShippedArgument, TaskArgument, load_plugins
+from easy2hard.cli.input import read_lines
 from easy2hard.cli.output import say
 from easy2hard.errors import UserError
+from easy2hard.settings.base import GREATEST_SEED
 
 
 @app.command(rich_help_panel=DATA)
@@ -94,15 +95,17 @@ def recipes(name: ShippedArgument = None) -> None:
         return
     if name not in recipe_names():
         raise UserError(f"recipe {name!r}: not shipped (there are {', '.join(recipe_names())})")
-    say((resources.files("easy2hard") / "recipes" / f"{name}.toml").read_text(encoding="utf-8").rstrip())
+    say(*(resources.files("easy2hard") / "recipes" / f"{name}.toml").read_text(encoding="utf-8").rstrip().split("\n"))
 
 
 @app.command(rich_help_panel=DATA)
 def sample(
     task: TaskArgument,
     difficulty: Annotated[str, typer.Option(metavar="D", help="difficulty of the prompts: a number, or 6x5")],
-    count: Annotated[int, typer.Option(metavar="N", min=1, help="number of prompts")] = 10,
-    seed: Annotated[int, typer.Option(metavar="S", min=0, help="the same seed gives the same prompts")] = 0,
+    count: Annotated[int, typer.Option(metavar="N", min=1, max=GREATEST_SEED, help="number of prompts")] = 10,
+    seed: Annotated[
+        int, typer.Option(metavar="S", min=0, max=GREATEST_SEED, help="the same seed gives the same prompts")
+    ] = 0,
     options: Annotated[
         list[str] | None, typer.Option("--option", metavar="NAME=N", help="an option of the task; repeatable")
     ] = None,
@@ -115,6 +118,9 @@ def sample(
 
     Example: easy2hard sample reverse-addition --difficulty 5 --count 3 --seed 1
     """
+    import numpy as np
+
+    from easy2hard.memory import TOKEN_BYTES, afford
     from easy2hard.seeding import numpy_generator
     from easy2hard.tasks.base import difficulty_text
     from easy2hard.tasks.registry import load_task
@@ -133,7 +139,13 @@ def sample(
     }
     if kind not in kinds:
         raise UserError(f"--kind {kind}: unknown (allowed: {', '.join(kinds)})")
-    prompts = kinds[kind](numpy_generator(seed, "sample", difficulty_text(wanted)), wanted, count)
+    generator = numpy_generator(seed, "sample", difficulty_text(wanted))
+    with loaded.kept():
+        one = kinds[kind](np.random.default_rng(0), wanted, 1)
+        loaded.check_prompts(one, 1)
+        afford(f"--count {count}: prompts of {one.shape[1]:,} tokens:", count * one.shape[1] * TOKEN_BYTES)
+        prompts = kinds[kind](generator, wanted, count)
+        loaded.check_prompts(prompts, count)
     say(*loaded.vocabulary.decode_prompts(prompts))
 
 
@@ -141,8 +153,8 @@ def _parse_options(options: list[str]) -> dict[str, int]:
     parsed = {}
     for option in options:
         name, equals, value = option.partition("=")
-        if not equals or not value.strip().isdecimal():
-            raise UserError(f"--option {option!r}: expected NAME=NUMBER")
+        if not equals or not value.strip().isdecimal() or len(value.strip()) > 10:
+            raise UserError(f"--option {option!r}: expected NAME=NUMBER, of at most 10 digits")
         parsed[name.strip()] = int(value)
     return parsed
 
@@ -156,7 +168,7 @@ def oracle(task: TaskArgument, plugins: PluginOption = None) -> None:
     from easy2hard.tasks.registry import load_oracle, load_task
 
     load_plugins(plugins)
-    say(*load_oracle(load_task(task)).solve_texts(sys.stdin.read().splitlines()))
+    say(*load_oracle(load_task(task)).solve_texts(read_lines()))
 
 
 @app.command(rich_help_panel=DATA)
@@ -173,7 +185,7 @@ def check(task: TaskArgument, plugins: PluginOption = None) -> None:
     load_plugins(plugins)
     checker = Checker(load_oracle(load_task(task)))
     prompts, answers = [], []
-    for number, line in enumerate(sys.stdin.read().splitlines(), start=1):
+    for number, line in enumerate(read_lines(), start=1):
         prompt, tab, answer = line.partition("\t")
         if not tab:
             raise UserError(f"line {number} {line!r}: expected prompt<TAB>answer")

@@ -9,7 +9,7 @@ import typer
 
 from easy2hard import processes
 from easy2hard.cli.app import app
-from easy2hard.cli.output import warn
+from easy2hard.cli.output import streams, warn
 from easy2hard.errors import UserError
 from easy2hard.plugins import fenced
 
@@ -21,7 +21,8 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
     try:
-        _main()
+        with streams():
+            _main()
     except SystemExit as end:
         processes.leave(end.code if isinstance(end.code, int) else 0)
         raise
@@ -29,7 +30,7 @@ def main() -> None:
 
 def _main() -> None:
     if not processes.is_main():
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     try:
         with fenced():
             code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
@@ -40,12 +41,6 @@ def _main() -> None:
         _fail(message + next((f"; it is {new} now" for old, new in RENAMED.items() if old in message), ""))
     except typer.Abort:
         sys.exit(130)
-    except UnicodeDecodeError as error:
-        _fail(f"standard input: not valid UTF-8: {error}")
-    except BrokenPipeError:
-        # Whoever read our output has had enough, as in `easy2hard sample … | head`; not worth a word.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}")
     sys.exit(code or 0)
@@ -53,5 +48,5 @@ def _main() -> None:
 
 def _fail(message: str) -> None:
     if os.environ.get("LOCAL_RANK", "0") == "0":  # once on each machine, where several processes were launched
-        warn(f"error: {' '.join(message.split())}")
+        warn(f"error: {message}")
     sys.exit(2)

@@ -7,7 +7,9 @@ import typer
 
 from easy2hard.cli.app import JUDGE, app
 from easy2hard.cli.arguments import DeviceOption, JsonOption, PluginOption, RunArgument
-from easy2hard.cli.output import say, say_json
+from easy2hard.cli.input import read_lines
+from easy2hard.cli.output import say, say_json, warn
+from easy2hard.errors import UserError
 
 
 @app.command("eval", rich_help_panel=JUDGE)
@@ -17,7 +19,7 @@ def evaluate(
         str | None,
         typer.Option(metavar="LIST", help="such as 1-30, 5,10,20 or 6x5,5x6; default: all to the frontier + 5"),
     ] = None,
-    examples: Annotated[int, typer.Option(min=1, help="prompts for each difficulty")] = 1000,
+    examples: Annotated[int, typer.Option(min=1, max=1_000_000, help="prompts for each difficulty")] = 1000,
     device: DeviceOption = "auto",
     plugins: PluginOption = None,
     as_json: JsonOption = False,
@@ -33,7 +35,7 @@ def evaluate(
     from easy2hard.report.tables import exact_match_json, exact_match_lines
 
     opened = Run(run, plugins or ())
-    measured = opened.evaluate(difficulties, examples, device)
+    measured = opened.evaluate(difficulties, examples, device, warn)
     if as_json:
         say_json(exact_match_json(measured))
     else:
@@ -43,8 +45,14 @@ def evaluate(
 @app.command(rich_help_panel=JUDGE)
 def solve(
     run: RunArgument,
-    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="prompts in the task's form")],
-    member: Annotated[int | None, typer.Option(metavar="I", min=0, help="ask one member instead of the vote")] = None,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PROMPT...", help="prompts in the task's form; default: lines of standard input"),
+    ] = None,
+    file: Annotated[Path | None, typer.Option(metavar="FILE", help="ask the lines of a file instead")] = None,
+    member: Annotated[
+        int | None, typer.Option(metavar="I", min=0, max=999, help="ask one member instead of the vote")
+    ] = None,
     device: DeviceOption = "auto",
     plugins: PluginOption = None,
     as_json: JsonOption = False,
@@ -55,7 +63,13 @@ def solve(
     """
     from easy2hard.api.opened import Run
 
-    answers = Run(run, plugins or []).solve(prompts, member, device)
+    opened = Run(run, plugins or [])
+    if prompts and file:
+        raise UserError(f"--file {file}: takes no PROMPT beside it")
+    asked = prompts or read_lines(file)
+    if not asked:
+        raise UserError("PROMPT: none is given, as an argument, in --file or on standard input")
+    answers = opened.solve(asked, member, device, warn)
     if as_json:
         say_json([{key: getattr(each, key) for key in ("prompt", "answer", "confidence")} for each in answers])
     else:
@@ -102,7 +116,7 @@ def verify(run: RunArgument) -> None:
 def export(
     run: RunArgument,
     out: Annotated[Path, typer.Argument(metavar="DIR", help="a new folder")],
-    member: Annotated[int, typer.Option(metavar="I", min=0, help="which member")] = 0,
+    member: Annotated[int, typer.Option(metavar="I", min=0, max=999, help="which member")] = 0,
     adapter: Annotated[
         bool, typer.Option("--adapter", help="write the LoRA adapters alone instead of merging them")
     ] = False,

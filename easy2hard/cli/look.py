@@ -7,7 +7,11 @@ import typer
 
 from easy2hard.cli.app import LOOK, app
 from easy2hard.cli.arguments import JsonOption, PluginOption, RunArgument, RunsArgument, load_plugins
-from easy2hard.cli.output import say, say_json, say_table, warn
+from easy2hard.cli.output import results, say, say_json, say_table, warn
+from easy2hard.errors import UserError
+
+LONGEST_PAUSE = 86_400
+"""Seconds between two looks at most."""
 
 
 @app.command("list", rich_help_panel=LOOK)
@@ -37,7 +41,7 @@ def list_runs(
 @app.command(rich_help_panel=LOOK)
 def watch(
     run: RunArgument,
-    every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="time between two looks")] = 1.0,
+    every: Annotated[float, typer.Option(metavar="SECONDS", help="time between two looks")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="show the run as it is now, and return")] = False,
 ) -> None:
     """Watch a run live in the terminal.
@@ -46,12 +50,12 @@ def watch(
 
     Example: easy2hard watch runs/copy-cpu-seed0
     """
-    from rich.console import Console
-
     from easy2hard.report import terminal
 
+    if not 0.1 <= every <= LONGEST_PAUSE:  # what is no number at all is in no range either
+        raise UserError(f"--every {every:g}: expected 0.1 to {LONGEST_PAUSE:,} seconds")
     try:
-        terminal.watch(run, Console(highlight=False), every, once)
+        terminal.watch(run, results(), every, once)
     except KeyboardInterrupt:
         say("")
 

@@ -20,8 +20,11 @@ from easy2hard.cli.arguments import (
     SetOption,
     load_plugins,
 )
+from easy2hard.cli.input import ask
 from easy2hard.cli.output import say, say_json, warn
 from easy2hard.errors import UserError
+from easy2hard.settings.base import GREATEST_SEED
+from easy2hard.text import printable
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -36,7 +39,7 @@ def init(
     hardware: Annotated[
         str | None, typer.Option(metavar="cpu|gpu", help="what it runs on; asked for if not given")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="the run's seed")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=GREATEST_SEED, help="the run's seed")] = 0,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="ask nothing: take defaults, replace FILE.toml")] = False,
     plugins: PluginOption = None,
 ) -> None:
@@ -60,7 +63,7 @@ def init(
         raise UserError(f"--minutes {given}: expected a number above 0")
     if out.suffix != ".toml":
         raise UserError(f"{out}: a recipe's name ends in .toml")
-    if out.exists() and not yes and not typer.confirm(f"{out} is there already; replace it?"):
+    if out.exists() and not yes and ask(f"{out} is there already; replace it?", "no") not in ("y", "yes"):
         raise typer.Abort
 
     from easy2hard.engines.choice import has_gpu
@@ -72,7 +75,7 @@ def init(
     with _measuring() as on_phase:
         on_phase("this machine")
         written = compose(task, budget, hardware == "gpu", seed)
-    out.write_text(written.text(budget))
+    out.write_text(written.text(budget), encoding="utf-8")
     say(*written.estimate.lines())
     say(f"written: {out}, {written.settings.rounds.count} rounds; `easy2hard run {out}` starts it")
 
@@ -80,7 +83,7 @@ def init(
 def _asked(name: str, given: str | None, default: str, yes: bool, allowed: list[str] | None = None) -> str:
     """Return what an option says, or else what the user answers."""
     if given is None:
-        given = default if yes else typer.prompt(name, default=default)
+        given = default if yes else ask(name, default)
     if allowed is not None and given not in allowed:
         raise UserError(f"--{name} {given}: expected one of {', '.join(allowed)}")
     return given
@@ -182,7 +185,7 @@ def resume(
 @app.command(rich_help_panel=TRAIN)
 def branch(
     run: RunArgument,
-    from_round: Annotated[int, typer.Option(metavar="R", min=0, help="the last round that both runs have")],
+    from_round: Annotated[int, typer.Option(metavar="R", min=0, max=1000, help="the last round that both runs have")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="the new run directory")],
     overrides: SetOption = None,
     device: DeviceOption = "auto",
@@ -210,6 +213,7 @@ def _train(work: Any, out: Path) -> None:
     from easy2hard.progress import ProgressListener
     from easy2hard.runs.attempts import CollapseError
     from easy2hard.runs.disk_space import DiskFullError
+    from easy2hard.runs.manifest import RunDirectory
 
     on_interrupt()
     console = Console()
@@ -238,7 +242,9 @@ def _train(work: Any, out: Path) -> None:
     except DeviceFullError as error:
         warn(f"out of memory: {error}; `easy2hard resume {out}` goes on from what is kept")
         raise typer.Exit(6) from None
-    console.print(f"finished: {out}", highlight=False, markup=False, soft_wrap=True)
+    nothing = RunDirectory(out).manifest.learned_nothing
+    words = f"finished: {out}; {nothing}" if nothing else f"finished: {out}"
+    console.print(printable(words), highlight=False, markup=False, soft_wrap=True)
 
 
 def _only_main() -> None:

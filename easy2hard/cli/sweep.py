@@ -17,7 +17,10 @@ def sweep(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="where its runs go; default: runs/NAME")] = None,
     overrides: SetOption = None,
     at_once: Annotated[
-        int, typer.Option("--processes", metavar="N", min=1, help="runs at a time, each with its share of the cores")
+        int,
+        typer.Option(
+            "--processes", metavar="N", min=1, max=1000, help="runs at a time, each with its share of the cores"
+        ),
     ] = 1,
     jobs: Annotated[
         Path | None,

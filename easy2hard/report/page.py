@@ -240,6 +240,8 @@ def _notes(run: RunData) -> list[tuple[str, str]]:
     notes = [("bad", mark) for mark in run.manifest.marks]
     notes += [("bad", f"Damaged: {line}") for line in run.problems]
     notes += [("", f"{remark[:1].upper()}{remark[1:]}.") for remark in run.manifest.remarks]
+    if nothing := run.manifest.learned_nothing:
+        notes.append(("bad", f"{nothing[:1].upper()}{nothing[1:]}."))
     if run.state == "killed":
         notes.append(("", f"The run was killed: `easy2hard resume {run.path}` goes on from the last committed round."))
     elif run.state == "running":

@@ -36,6 +36,8 @@ def exact_match_lines(measured: "pd.DataFrame", task: Task, manifest: Manifest) 
     shared = [text for text in manifest.rounds[0].overlap if text in set(measured["difficulty"])]
     if shared:
         lines.append(f"supervised on the same prompts, for want of others: difficulty {', '.join(shared)}")
+    if manifest.learned_nothing:
+        lines.append(f"the run: {manifest.learned_nothing}")
     return [*lines, *manifest.marks, *manifest.remarks]
 
 
@@ -91,9 +93,12 @@ def audit_lines(
         lines += _round_lines(row)
     if rows:
         fallen = first_fall(rows)
-        never = f"label precision never fell below {FALLEN}"
         lines.append(
-            never if fallen is None else f"label precision first fell below {FALLEN} in round {rows[fallen]['round']}"
+            "no label was kept: there is no precision"
+            if not any(row["kept"] for row in rows)
+            else f"label precision never fell below {FALLEN}"
+            if fallen is None
+            else f"label precision first fell below {FALLEN} in round {rows[fallen]['round']}"
         )
     ready = settings.schedule.ready
     asked = [record.readiness for record in manifest.rounds]

@@ -18,6 +18,7 @@ from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, state_o
 from easy2hard.runs.progress_file import RunProgress, read_progress
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import hardest, parse_difficulty, span
+from easy2hard.text import printable
 
 ROUNDS_SHOWN = 12
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -95,7 +96,13 @@ def list_table(runs: Sequence[Listed]) -> Table:
         state = run.state.split(":")[0] if run.state.startswith("stopped") else run.state
         rounds = "-" if run.round is None else f"{run.round}/{run.rounds}"
         cells = [_count(run.reach), _count(run.frontier), duration(run.age_seconds)]
-        table.add_row(Text(run.run), Text(run.task), Text(state, _colour(run.state)), rounds, *cells)
+        table.add_row(
+            Text(printable(run.run)),
+            Text(printable(run.task)),
+            Text(printable(state), _colour(run.state)),
+            rounds,
+            *cells,
+        )
     return table
 
 
@@ -131,10 +138,14 @@ def view(run: RunDirectory, settings: Settings, width: int) -> RenderableType:
     progress = read_progress(run.path) if run.held else None
     state = state_of(run, manifest)
     title = Text.assemble(
-        (run.path.name, "bold"), f"  {manifest.task}, seed {manifest.seed}  ", (state, _colour(state))
+        (printable(run.path.name), "bold"),
+        f"  {printable(manifest.task)}, seed {manifest.seed}  ",
+        (state, _colour(state)),
     )
-    parts: list[RenderableType] = [title, *(Text(mark, "bold red") for mark in manifest.marks)]
-    parts += [Text(remark, "dim") for remark in manifest.remarks]
+    parts: list[RenderableType] = [title, *(Text(printable(mark), "bold red") for mark in manifest.marks)]
+    parts += [Text(printable(remark), "dim") for remark in manifest.remarks]
+    if manifest.learned_nothing:
+        parts.append(Text(manifest.learned_nothing, "bold red"))
     if manifest.rounds:
         newest = manifest.rounds[-1]
         reach = f"at least 99 % to {newest.reach}" if newest.reach else "99 % is reached nowhere"
@@ -148,7 +159,7 @@ def view(run: RunDirectory, settings: Settings, width: int) -> RenderableType:
     if progress:
         parts += [Text(), *_phase(progress, width)]
     elif state not in ("finished", "running"):
-        parts += [Text(), Text(f"easy2hard resume {run.path}  goes on from here", "dim")]
+        parts += [Text(), Text(f"easy2hard resume {printable(str(run.path))}  goes on from here", "dim")]
     return Group(*parts)
 
 
@@ -194,7 +205,7 @@ def _phase(progress: RunProgress, width: int) -> list[RenderableType]:
     if 0 < progress.done < progress.total:
         words.append(f"{duration(spent / progress.done * (progress.total - progress.done))} left")
     bar = ProgressBar(total=max(progress.total, 1), completed=progress.done, width=min(width, 60))
-    return [Text("  ".join(words)), bar, *([Text(progress.note, "yellow")] if progress.note else [])]
+    return [Text("  ".join(words)), bar, *([Text(printable(progress.note), "yellow")] if progress.note else [])]
 
 
 def _share(value: float | None) -> str:

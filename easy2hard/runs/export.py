@@ -92,7 +92,7 @@ def export_labels(run: RunDirectory, out: Path) -> int:
             (folder / name).mkdir()
             for path in paths:
                 shutil.copyfile(run.intact(path), folder / name / path.name)
-        (folder / "README.md").write_text(_card(run))
+        (folder / "README.md").write_text(_card(run), encoding="utf-8")
     return sum(record.proposed for record in rounds)
 
 

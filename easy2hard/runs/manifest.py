@@ -125,6 +125,15 @@ class Manifest(BaseModel):
         return [f"uses a relation the task declares: {each}" for each in self.relations]
 
     @property
+    def learned_nothing(self) -> str | None:
+        """That rounds had labels and kept none; None where one was kept, or no round is over yet."""
+        rounds = self.rounds[1:]
+        if not rounds or any(record.kept for record in rounds):
+            return None
+        proposed = sum(record.proposed for record in rounds)
+        return f"it learned nothing after the supervised phase: none of its {proposed:,} labels was kept"
+
+    @property
     def lineage(self) -> list[RoundRecord]:
         """The rounds that the newest weights come from: those that a roll-back left behind are left out."""
         counted: list[RoundRecord] = []
@@ -171,7 +180,7 @@ def manifest_digest(content: dict[str, Any]) -> str:
 def environment() -> dict[str, str]:
     """Return what the last bits of a result may depend on besides torch: versions and the processor."""
     cpu = Path("/proc/cpuinfo")  # Linux; elsewhere the platform names it
-    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    lines = cpu.read_text(encoding="utf-8", errors="replace").splitlines() if cpu.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
         "python": platform.python_version(),

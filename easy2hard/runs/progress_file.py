@@ -111,5 +111,5 @@ class _Writer:
         self._now = self._now.model_copy(update={"written": now, "note": self._note})
         temporary = self.path.with_name(self.path.name + ".tmp")
         with suppress(OSError):
-            temporary.write_text(self._now.model_dump_json())
+            temporary.write_text(self._now.model_dump_json(), encoding="utf-8")
             temporary.replace(self.path)

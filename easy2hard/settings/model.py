@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from easy2hard.settings.base import SettingsModel
+from easy2hard.settings.base import FLOAT32, Options, SettingsModel
 
 
 class ModelSize(SettingsModel):
@@ -30,8 +30,8 @@ POSITION_CAPACITY = 128
 class LoraSettings(SettingsModel):
     """Low-rank adapters beside the frozen weights of a pretrained model."""
 
-    rank: int = Field(64, ge=1, description="inner width of an adapter")
-    alpha: float = Field(128.0, gt=0, description="the adapters' output counts alpha / rank times")
+    rank: int = Field(64, ge=1, le=65_536, description="inner width of an adapter")
+    alpha: float = Field(128.0, gt=0, le=FLOAT32, description="the adapters' output counts alpha / rank times")
     targets: list[str] = Field([], description="names of layers; default: all linear ones but the last")
 
 
@@ -56,7 +56,7 @@ class ModelSettings(SettingsModel):
         description="how tokens know their places: rope, alibi, fire, randomized, abacus, coupled, learned "
         "(docs/positions.md) or a scheme of your own (docs/extending.md); none: by the causal mask alone",
     )
-    position_options: dict[str, int] = Field({}, description="what a position scheme of your own lets one choose")
+    position_options: Options = Field({}, description="what a position scheme of your own lets one choose")
     position_capacity: int | None = Field(
         None,
         ge=1,
@@ -70,7 +70,10 @@ class ModelSettings(SettingsModel):
         1, ge=1, le=1000, description="times that all blocks are applied, their weights shared, the input added anew"
     )
     loops_per: int | None = Field(
-        None, ge=1, description="tokens of a prompt for each of which there is one loop more; default: no more"
+        None,
+        ge=1,
+        le=1_000_000,
+        description="tokens of a prompt for each of which there is one loop more; default: no more",
     )
     members: int = Field(1, ge=1, le=1000, description="models of different seeds that train in lockstep and vote")
 

@@ -15,6 +15,10 @@ from easy2hard.settings.filters import READING
 from easy2hard.settings.renamed import renamed, translated
 from easy2hard.settings.scaling import SCALES
 from easy2hard.settings.schema import Settings
+from easy2hard.text import decode, shown
+
+GREATEST = 1 << 24
+"""Bytes of a TOML file that are read at most."""
 
 
 def shipped(folder: str) -> list[str]:
@@ -35,13 +39,16 @@ def read_toml(kind: str, name: str) -> dict[str, Any]:
     """
     if name in shipped(f"{kind}s"):
         content = (resources.files("easy2hard") / f"{kind}s" / f"{name}.toml").read_bytes()
-    elif Path(name).is_file():
-        content = Path(name).read_bytes()
+    elif Path(name).exists() and not Path(name).is_dir():  # a pipe, too: /dev/stdin, or what a shell makes of <(…)
+        with Path(name).open("rb") as file:
+            content = file.read(GREATEST + 1)
+        if len(content) > GREATEST:
+            raise UserError(f"{kind} {name!r}: more than {GREATEST >> 20} MiB is no {kind}")
     else:
         raise UserError(f"{kind} {name!r}: neither a TOML file nor a shipped {kind} ({', '.join(shipped(f'{kind}s'))})")
     try:
-        return tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        return tomllib.loads(decode(content))
+    except (ValueError, RecursionError) as error:  # a number of more than 4,300 digits is a ValueError, too
         raise UserError(f"{kind} {name!r}: not valid TOML: {error}") from error
 
 
@@ -75,7 +82,7 @@ def load_recipe(
     for override in overrides:
         _override(values, override)
     for path, value in replaced.items():
-        _replace(values, path, value, f"{path} = {value!r}")
+        _replace(values, path, value, f"{path} = {shown(value)}")
     return parse_settings(values)
 
 
@@ -128,7 +135,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override!r}: expected section.key=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         value = text.strip()
     _replace(values, path.strip(), value, f"--set {override!r}")
 
@@ -154,7 +161,7 @@ def one_line(error: ValidationError, root: type[BaseModel] = Settings) -> str:
     message = message[0].lower() + message[1:]
     if first["type"] == "value_error":
         return message if message.startswith(f"{setting} = ") else f"{setting}: {message}"
-    return f"{setting} = {first['input']!r}: {message}"
+    return f"{setting} = {shown(first['input'])}: {message}"
 
 
 def _known_keys(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:

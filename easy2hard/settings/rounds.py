@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from easy2hard.plugins import SCHEDULES
-from easy2hard.settings.base import SettingsModel
+from easy2hard.settings.base import FLOAT32, Options, SettingsModel
 from easy2hard.settings.filters import READING, Filter, FilterSettings, no_filter
 from easy2hard.settings.training import PhaseSettings
 
@@ -14,7 +14,7 @@ class RoundsSettings(PhaseSettings):
     """Rounds of label -> filter -> train -> evaluate: how many, and the training of each."""
 
     count: int = Field(ge=0, le=1000, description="rounds after the supervised phase")
-    batch: int | None = Field(None, ge=2, description="examples in a step; default: training.batch")
+    batch: int | None = Field(None, ge=2, le=1_000_000, description="examples in a step; default: training.batch")
     data: Literal["accumulate", "replace"] = Field(
         "accumulate",
         description="which labels a round trains on beside D0: those of all rounds so far, or its own alone",
@@ -32,7 +32,7 @@ class RoundsSettings(PhaseSettings):
         description="weights that a round's training begins with: the newest, or those before any training",
     )
     learning_rate_scale: float = Field(
-        1.0, gt=0, description="peak rates of the rounds relative to the supervised phase"
+        1.0, gt=0, le=FLOAT32, description="peak rates of the rounds relative to the supervised phase"
     )
 
 
@@ -43,6 +43,7 @@ class LabelsSettings(SettingsModel):
     top_up: int | None = Field(
         None,
         ge=1,
+        le=100_000_000,
         description="labels of each difficulty that must pass the filters; more prompts are labelled until they do",
     )
     least_acceptance: float = Field(
@@ -113,7 +114,7 @@ class ScheduleSettings(SettingsModel):
         description="standard: `stride` small steps a round; accelerated: as many as the members are ready for; "
         "grid, grid-accelerated: the paper's orders for pairs; or one of your own (docs/extending.md)",
     )
-    options: dict[str, int] = Field({}, description="what a schedule of your own lets one choose")
+    options: Options = Field({}, description="what a schedule of your own lets one choose")
     stride: int = Field(1, ge=1, le=1000, description="small steps one round of the standard schedule adds")
     readiness: Literal["vote", "confidence", "twin", "parts", "oracle"] | None = Field(
         None,
@@ -157,8 +158,12 @@ class WatchSettings(SettingsModel):
         "where the filter parts judged the labels, the same share of these parts",
     )
     sample: int = Field(200, ge=1, le=1_000_000, description="labels of each difficulty whose parts the watch asks")
-    holds: int = Field(2, ge=0, description="rounds in a row that label the last difficulty afresh before a roll-back")
-    rollbacks: int = Field(2, ge=0, description="returns to the round before the trouble, before the run stops")
+    holds: int = Field(
+        2, ge=0, le=1000, description="rounds in a row that label the last difficulty afresh before a roll-back"
+    )
+    rollbacks: int = Field(
+        2, ge=0, le=1000, description="returns to the round before the trouble, before the run stops"
+    )
     stricter: float = Field(
         0.8, gt=0, le=1, description="share of the labels, the most confident, that is still kept after each roll-back"
     )
@@ -167,9 +172,11 @@ class WatchSettings(SettingsModel):
 class NoiseSettings(SettingsModel):
     """Spoils kept labels of one round on purpose, for the study of how errors grow (paper, label noise)."""
 
-    round: int = Field(ge=1, description="the round whose labels are spoilt")
+    round: int = Field(ge=1, le=1000, description="the round whose labels are spoilt")
     kind: Literal["random", "drop", "off-by-one", "drop-off-by-one"] = Field(
         description="all digits random; the last digits left out; the last digits one more or less; both"
     )
     share: float = Field(gt=0, le=1, description="share of the round's kept labels that is spoilt")
-    digits: int = Field(3, ge=1, description="greatest number of last digits that are spoilt; 1 to this, by chance")
+    digits: int = Field(
+        3, ge=1, le=1_000_000, description="greatest number of last digits that are spoilt; 1 to this, by chance"
+    )

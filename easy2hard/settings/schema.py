@@ -5,7 +5,7 @@ from typing import Literal, Self
 import tomli_w
 from pydantic import Field, model_validator
 
-from easy2hard.settings.base import SettingsModel
+from easy2hard.settings.base import GREATEST_SEED, Options, SettingsModel
 from easy2hard.settings.filters import RELATIONS
 from easy2hard.settings.model import ModelSettings
 from easy2hard.settings.rounds import LabelsSettings, NoiseSettings, RoundsSettings, ScheduleSettings, WatchSettings
@@ -16,7 +16,7 @@ class TaskSettings(SettingsModel):
     """Which task."""
 
     name: str = Field(description="name of the task, one of `easy2hard tasks`")
-    options: dict[str, int] = Field(
+    options: Options = Field(
         {}, description="what the task lets one choose, such as the nodes of a maze (docs/tasks.md)"
     )
 
@@ -36,10 +36,13 @@ class EvaluationSettings(SettingsModel):
 class StorageSettings(SettingsModel):
     """What is kept on disk, and how often."""
 
-    checkpoint_minutes: float = Field(5.0, ge=0, description="minutes of training between checkpoints within a round")
+    checkpoint_minutes: float = Field(
+        5.0, ge=0, le=1e9, description="minutes of training between checkpoints within a round"
+    )
     keep_weights: int | None = Field(
         None,
         ge=1,
+        le=10_000_000,
         description="rounds whose weights stay on disk, the newest; default: all",
     )
 
@@ -48,10 +51,13 @@ class BudgetSettings(SettingsModel):
     """What a run may spend. It ends between two rounds, finished, with what it has committed by then."""
 
     minutes: float | None = Field(
-        None, gt=0, description="no round begins once the rounds so far took as long, by the manifest's seconds"
+        None, gt=0, le=1e9, description="no round begins once the rounds so far took as long, by the manifest's seconds"
     )
     steps: int | None = Field(
-        None, ge=1, description="no round begins that would bring a member's optimiser steps above it, all rounds added"
+        None,
+        ge=1,
+        le=1_000_000_000_000,
+        description="no round begins that would bring a member's optimiser steps above it, all rounds added",
     )
 
     @model_validator(mode="after")
@@ -76,14 +82,14 @@ class TrackingSettings(SettingsModel):
         [], description="told about steps and rounds; needs pip install '.[tracking]'"
     )
     project: str = Field("easy2hard", min_length=1, description="the trackers' name for runs that belong together")
-    every: int = Field(10, ge=1, description="training steps between two entries")
+    every: int = Field(10, ge=1, le=1_000_000_000, description="training steps between two entries")
 
 
 class Settings(SettingsModel):
     """Everything a run depends on."""
 
     description: str = Field("", description="what the recipe is, in a line, for `easy2hard recipes`")
-    seed: int = Field(0, ge=0, description="all randomness comes from it")
+    seed: int = Field(0, ge=0, le=GREATEST_SEED, description="all randomness comes from it")
     task: TaskSettings
     model: ModelSettings = ModelSettings()
     optimiser: OptimiserSettings = OptimiserSettings()

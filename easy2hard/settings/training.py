@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from easy2hard.settings.base import SettingsModel
+from easy2hard.settings.base import FLOAT32, SettingsModel
 
 
 class OptimiserSettings(SettingsModel):
@@ -13,18 +13,20 @@ class OptimiserSettings(SettingsModel):
     name: Literal["adamw", "muon"] = Field(
         "muon", description="muon has AdamW take care of all but the hidden matrices"
     )
-    learning_rate: float = Field(3e-3, gt=0, description="peak rate of AdamW")
-    muon_learning_rate: float = Field(0.02, gt=0, description="peak rate of Muon, hidden matrices only")
-    betas: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+    learning_rate: float = Field(3e-3, gt=0, le=FLOAT32, description="peak rate of AdamW")
+    muon_learning_rate: float = Field(0.02, gt=0, le=FLOAT32, description="peak rate of Muon, hidden matrices only")
+    betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = Field(
         [0.9, 0.98], description="decay of AdamW's means of gradients and of their squares"
     )
-    eps: float = Field(1e-12, gt=0, description="added to AdamW's root of the mean square")
-    weight_decay: float = Field(0.01, ge=0, description="of AdamW and of Muon, relative to the learning rate")
+    eps: float = Field(1e-12, gt=0, le=FLOAT32, description="added to AdamW's root of the mean square")
+    weight_decay: float = Field(
+        0.01, ge=0, le=FLOAT32, description="of AdamW and of Muon, relative to the learning rate"
+    )
     muon_weight_decay: float | None = Field(
-        None, ge=0, description="of Muon, relative to its learning rate; default: weight_decay"
+        None, ge=0, le=FLOAT32, description="of Muon, relative to its learning rate; default: weight_decay"
     )
     floor: float = Field(0.01, ge=0, le=1, description="final learning rate as a share of the peak")
-    clip: float = Field(1.0, gt=0, description="greatest norm of a member's gradient")
+    clip: float = Field(1.0, gt=0, le=FLOAT32, description="greatest norm of a member's gradient")
 
     @property
     def decay_of_muon(self) -> float:
@@ -42,18 +44,22 @@ class TrainingSettings(SettingsModel):
     """What one optimiser step sees."""
 
     batch: int = Field(256, ge=1, le=1_000_000, description="examples in a step of the supervised phase")
-    groups: int = Field(4, ge=1, description="length groups a batch is drawn from")
+    groups: int = Field(4, ge=1, le=1_000_000, description="length groups a batch is drawn from")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the products; weights and sums stay float32"
     )
     stock: int | None = Field(
         None,
         ge=1,
+        le=1_000_000_000,
         description="supervised examples that batches on a GPU are drawn from; elsewhere each is new. Default: as many "
         "as the supervised phase reads, 1,048,576 at most",
     )
     restarts: int = Field(
-        3, ge=0, description="returns to the last checkpoint, with other batches, after a loss that is not a number"
+        3,
+        ge=0,
+        le=1000,
+        description="returns to the last checkpoint, with other batches, after a loss that is not a number",
     )
     second_target: float = Field(
         0.0,
@@ -74,10 +80,10 @@ class TrainingSettings(SettingsModel):
 class PhaseSettings(SettingsModel):
     """A warm-up/constant/decay phase of optimiser steps, perhaps with a rest at the floor."""
 
-    steps: int = Field(ge=1, description="optimiser steps, warm-up and decay included")
-    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
-    decay: int = Field(0, ge=0, description="steps of linear decay to the floor")
-    rest: int = Field(0, ge=0, description="steps at the floor after the decay")
+    steps: int = Field(ge=1, le=1_000_000_000, description="optimiser steps, warm-up and decay included")
+    warmup: int = Field(0, ge=0, le=1_000_000_000, description="steps of linear warm-up")
+    decay: int = Field(0, ge=0, le=1_000_000_000, description="steps of linear decay to the floor")
+    rest: int = Field(0, ge=0, le=1_000_000_000, description="steps at the floor after the decay")
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

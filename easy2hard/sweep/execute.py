@@ -109,7 +109,7 @@ class Laboratory:
     def state(self, run: Trial) -> State:
         """Return what has become of a run, by what is on the disk."""
         path, log = self.path(run), self.log(run)
-        said = log.read_text(errors="replace").split("\n") if log.exists() else []
+        said = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
         last = next((line.strip() for line in reversed(said) if line.strip()), "")
         if not path.exists():
             return State("failed", last) if last and not last.startswith("stopped and kept") else State("open")
@@ -145,7 +145,7 @@ class Laboratory:
     def write_jobs(self, file: Path) -> int:
         """Write a command line for each run that is left, and return how many there are."""
         lines = [shlex.join(["easy2hard", *self.command(run)]) + "\n" for run in self.left()]
-        file.write_text("".join(lines))
+        file.write_text("".join(lines), encoding="utf-8")
         return len(lines)
 
     def bring_to_end(self, processes: int, say: Callable[[str], None]) -> None:

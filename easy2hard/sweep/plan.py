@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from easy2hard.errors import UserError
 from easy2hard.runs.request import settings_of
+from easy2hard.settings.base import GREATEST_SEED
 from easy2hard.settings.recipes import one_line, read_toml, shipped
 from easy2hard.settings.schema import BudgetSettings, Settings
 
@@ -20,7 +21,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Variant(_File):
@@ -48,11 +49,13 @@ class Sweep(_File):
     recipe: str | None = Field(None, description="a shipped recipe or a TOML file; a variant may name another")
     scale: str | None = Field(None, description="brings the recipe to a size first; laptop")
     set: list[str] = Field([], description="`section.key=value` texts for every run")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="of each variant, one run a seed")
+    seeds: list[Annotated[int, Field(ge=0, le=GREATEST_SEED)]] = Field(
+        min_length=1, description="of each variant, one run a seed"
+    )
     budget: BudgetSettings | None = Field(None, description="of each run, minutes or steps")
     axes: dict[str, Variants] = Field({}, description="named lists of variants; all combinations are run")
     variants: Variants = Field({}, description="a list of variants instead of axes")
-    examples: int = Field(1000, ge=1, description="evaluation prompts of each difficulty, for the table")
+    examples: int = Field(1000, ge=1, le=1_000_000, description="evaluation prompts of each difficulty, for the table")
     bar: float = Field(0.99, gt=0, le=1, description="exact match from which a difficulty counts as reached")
 
     @model_validator(mode="after")

@@ -14,6 +14,9 @@ from easy2hard.vocabulary import EOS, PAD, SPECIAL, Tokens
 Digits = NDArray[np.int32]
 """(count, length) decimal digits, least significant first unless said otherwise."""
 
+PASSES = 16
+"""Times that all digits are carried at once, before they are one by one."""
+
 
 class TwoOperands(Task):
     """A prompt is two numbers with an operator between them and ``=`` at the end.
@@ -92,6 +95,12 @@ class TwoOperandsOracle(Oracle):
 
 def carry(numbers: Digits) -> Digits:
     """Turn (count, length) sums of digits into digits, in place, carrying towards the end of each row."""
+    for _ in range(PASSES):  # all places at once: most carries go no further than a few
+        tens = numbers[:, :-1] // 10
+        if not tens.any():
+            return numbers
+        numbers[:, :-1] -= 10 * tens
+        numbers[:, 1:] += tens
     for position in range(numbers.shape[1] - 1):
         tens = numbers[:, position] // 10
         numbers[:, position] -= 10 * tens

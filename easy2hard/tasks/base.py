@@ -2,17 +2,23 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from easy2hard.errors import UserError
-from easy2hard.vocabulary import BOS, Tokens, Vocabulary
+from easy2hard.rules import BrokenError, call, check_array, require
+from easy2hard.vocabulary import BOS, SPECIAL, Tokens, Vocabulary
 
 Difficulty = int | tuple[int, int]
 """One number, or a pair for tasks with two (the digits of each operand). ``d`` stands for ``(d, d)`` there."""
+
+
+GREATEST_DIFFICULTY = 1_000_000
+"""No number of a difficulty is greater: prompts of so many tokens are more than any machine answers."""
 
 
 def hardest(difficulty: Difficulty) -> int:
@@ -35,12 +41,15 @@ def parse_difficulty(text: str) -> Difficulty:
     """Return the difficulty written as ``text``.
 
     Raises:
-        ValueError: it is neither a number nor a pair of numbers, or one of them is below 1.
+        ValueError: it is neither a number nor a pair of numbers, or one of them is below 1 or too great.
     """
     match = re.fullmatch(r"([1-9][0-9]*)(?:x([1-9][0-9]*))?", text.strip())
     if not match:
         raise ValueError(f"{text!r} is no difficulty: expected a number from 1 up, or a pair such as 6x5")
     first, second = match.groups()
+    # Python reads no number of more than 4,300 digits.
+    if any(len(each) > 7 or int(each) > GREATEST_DIFFICULTY for each in (first, second) if each):
+        raise ValueError(f"{text!r}: no difficulty is above {GREATEST_DIFFICULTY:,}")
     return int(first) if second is None else (int(first), int(second))
 
 
@@ -206,6 +215,41 @@ class Task(ABC):
         """
         raise UserError(f"model.positions = 'coupled': task {self.name} does not say which of its tokens are coupled")
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Name the task whose code breaks a rule in the block.
+
+        Raises:
+            UserError: with the rule.
+        """
+        try:
+            yield
+        except BrokenError as error:
+            raise UserError(f"task {self.name} breaks the contract: {error}") from error
+
+    def check_attributes(self) -> None:
+        """Refuse a task without what every command reads of it.
+
+        Raises:
+            BrokenError: with the attribute.
+        """
+        kinds = {"name": str, "summary": str, "example": str, "vocabulary": Vocabulary, "grammar": re.Pattern}
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name, None), kind):
+                raise BrokenError(f"(attributes): {name} must be a {kind.__name__}")
+        call("example must be a prompt", self.check_prompt, self.example)
+
+    def check_prompts(self, prompts: Tokens, count: int, made_by: str = "sample") -> None:
+        """Refuse what is not (count, length) prompts.
+
+        Raises:
+            BrokenError: with what is wrong.
+        """
+        check_array(prompts, (count, None), np.integer, f"{made_by} must return (count, length) token ids")
+        require((prompts[:, :1] == BOS).all(), "a prompt must begin with BOS")
+        inside = (prompts[:, 1:] >= SPECIAL) & (prompts[:, 1:] < len(self.vocabulary))
+        require(inside.all(), "a prompt must be made of the vocabulary's symbols after BOS, without padding")
+
     def check_prompt(self, text: str) -> None:
         """Refuse a text that is no prompt of this task.
 
@@ -247,6 +291,12 @@ def placed(prompt: NDArray[np.int64], answer: NDArray[np.int64], length: int) ->
     """Return (count, length) numbers of places from those of the prompts and of the answers; 0 after their end."""
     both = np.concatenate([prompt, answer], axis=1)
     return np.pad(both, ((0, 0), (0, max(0, length - both.shape[1]))))[:, :length]
+
+
+def length_of(task: Task, difficulty: Difficulty) -> tuple[int, int]:
+    """Return how many tokens a prompt of a difficulty has, BOS included, and its answer at most."""
+    prompt = task.sample(np.random.default_rng(0), difficulty, 1)
+    return prompt.shape[1], int(task.answer_bounds(prompt).max())
 
 
 def digits(generator: np.random.Generator, count: int, length: int) -> NDArray[np.int32]:

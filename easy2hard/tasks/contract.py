@@ -1,6 +1,5 @@
 """What every task promises, checked: built-in tasks by the tests, a third party's before any training starts."""
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from easy2hard.rules import BrokenError, call, check_array, global_state, requir
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty, Part, Task, difficulty_text
 from easy2hard.tasks.oracle import Checker, Oracle
-from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Tokens, Vocabulary
+from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Tokens
 
 COUNT = 24
 """Prompts of each difficulty that are looked at."""
@@ -29,12 +28,16 @@ def check_contract(task: Task, oracle: Oracle, difficulties: Sequence[Difficulty
         UserError: naming the first rule that is broken, where, and by what.
     """
     try:
-        _check_attributes(task)
+        Task.check_attributes(task)
+        different = False
         for difficulty in difficulties or _some_difficulties(task):
             try:
                 _check_difficulty(task, oracle, difficulty)
+                prompts = _sample(task, difficulty, COUNT)
+                different |= bool((prompts != prompts[0]).any())
             except BrokenError as error:
                 raise BrokenError(f"at difficulty {difficulty_text(difficulty)}: {error}") from error
+        require(different, "(sample): it must give different prompts; at every difficulty tried they are all equal")
     except BrokenError as error:
         raise UserError(f"task {getattr(task, 'name', '?')} breaks the contract {error}") from error
 
@@ -54,29 +57,16 @@ def _easiest(task: Task) -> int:
     raise ValueError("there are none up to 1000")
 
 
-def _check_attributes(task: Task) -> None:
-    for name, kind in {
-        "name": str,
-        "summary": str,
-        "example": str,
-        "vocabulary": Vocabulary,
-        "grammar": re.Pattern,
-    }.items():
-        if not isinstance(getattr(task, name, None), kind):
-            raise BrokenError(f"(attributes): {name} must be a {kind.__name__}")
-    call("example must be a prompt", task.check_prompt, task.example)
-
-
 def _check_difficulty(task: Task, oracle: Oracle, difficulty: Difficulty) -> None:
     prompts = _sample(task, difficulty, COUNT)
-    _check_prompts(task, prompts, COUNT)
+    task.check_prompts(prompts, COUNT)
     require(
         (_sample(task, difficulty, COUNT) == prompts).all(), "sample must give the same prompts for the same stream"
     )
     if len(np.unique(prompts, axis=0)) > COUNT // 2:  # a large space: two streams can hardly meet in every row
         other = _sample(task, difficulty, COUNT, stream="another")
         require((other != prompts).any(), "sample must take its randomness from the generator it is given")
-    _check_prompts(task, _sample(task, difficulty, 0), 0)
+    task.check_prompts(_sample(task, difficulty, 0), 0)
     weight = call("supervised_weight must not raise", task.supervised_weight, difficulty)
     require(isinstance(weight, int | float) and 0 < weight < np.inf, "supervised_weight must be a number above 0")
     for method in ["sample_practice", "sample_supervised", *(["sample_hard"] if task.hard_split else [])]:
@@ -224,7 +214,7 @@ def _parts(task: Task, prompts: Tokens, answers: Tokens) -> list[Part]:
             (np.diff(part.rows) > 0).all() and part.rows[0] >= 0 and part.rows[-1] < len(prompts),
             f"rows must be different prompts, in order: {part.name}",
         )
-        _check_prompts(task, part.prompts, len(part.rows), "parts")
+        task.check_prompts(part.prompts, len(part.rows), "parts")
         for text in task.vocabulary.decode_prompts(part.prompts):
             call("prompts of parts must match the grammar", task.check_prompt, text)
     return parts
@@ -274,7 +264,7 @@ def _others(task: Task, token: int) -> list[int]:
 def _check_like_sample(task: Task, difficulty: Difficulty, method: str, length: int) -> None:
     """Prompts of another distribution must be prompts of the same difficulty."""
     prompts = _sample(task, difficulty, COUNT, method=method)
-    _check_prompts(task, prompts, COUNT, method)
+    task.check_prompts(prompts, COUNT, method)
     require(prompts.shape[1] == length, f"{method} must give prompts as long as those of sample")
     again = _sample(task, difficulty, COUNT, method=method)
     require((again == prompts).all(), f"{method} must give the same prompts for the same stream")
@@ -299,10 +289,3 @@ def _sample(task: Task, difficulty: Difficulty, count: int, stream: str = "contr
     prompts = call(f"{method} must not raise", getattr(task, method), generator, difficulty, count)
     require(before == global_state(), f"{method} must leave NumPy's global generator alone")
     return prompts
-
-
-def _check_prompts(task: Task, prompts: Any, count: int, made_by: str = "sample") -> None:
-    check_array(prompts, (count, None), np.integer, f"{made_by} must return (count, length) token ids")
-    require((prompts[:, :1] == BOS).all(), "a prompt must begin with BOS")
-    inside = (prompts[:, 1:] >= SPECIAL) & (prompts[:, 1:] < len(task.vocabulary))
-    require(inside.all(), "a prompt must be made of the vocabulary's symbols after BOS, without padding")

@@ -246,10 +246,10 @@ class Multiplication(TwoOperands):
     @override
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
         a, b = self.operand_lengths(prompts)
-        bounds = np.zeros(len(prompts), dtype=np.int64)
-        for first in np.unique(a):
-            last = layout(int(first), int(b[a == first][0]))[-1]
-            bounds[a == first] = last.start + last.length + 1
+        # The sum of layout: partial products and their signs, running sums in parentheses, ``=``, the product, EOS.
+        partials = b * (b - 1) // 2 + b * (a + 1) + b - 1
+        sums = np.where(b > 2, (b - 2) * (b - 1) // 2 + (b - 2) * (a + 3), 0)
+        bounds: NDArray[np.int64] = partials + sums + 1 + a + b + 1
         return bounds
 
     @override

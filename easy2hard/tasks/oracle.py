@@ -3,12 +3,21 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from easy2hard.errors import UserError
+from easy2hard.memory import TOKEN_BYTES, afford
 from easy2hard.plugins import Extension
+from easy2hard.rules import check_array, require
 from easy2hard.tasks.base import Task
 from easy2hard.vocabulary import Tokens
+
+AT_ONCE = 1 << 22
+"""Tokens of prompts and answers that are solved at a time, about."""
+TEXT_BYTES = 4
+"""What a character of an answer takes while it is written."""
 
 
 class Oracle(Extension, ABC):
@@ -46,10 +55,33 @@ class Oracle(Extension, ABC):
     def solve_texts(self, prompts: Sequence[str]) -> list[str]:
         """Return the true answers of ``prompts`` as texts, in their order."""
         answers = [""] * len(prompts)
-        for rows, tokens in self.task.encode(prompts):
-            for row, answer in zip(rows, self.task.vocabulary.decode_answers(self.solve(tokens)), strict=True):
-                answers[row] = answer
+        groups = self.task.encode(prompts)
+        bounds = [self._bounds(tokens) for _, tokens in groups]
+        longest = max((int(each.max()) for each in bounds), default=0)
+        needed = TOKEN_BYTES * max(AT_ONCE, longest) + TEXT_BYTES * sum(int(each.sum()) for each in bounds)
+        if needed > TOKEN_BYTES * AT_ONCE * 2:
+            afford(f"an answer of {longest:,} tokens, and {len(prompts)} in all:", needed)
+        for (rows, tokens), bound in zip(groups, bounds, strict=True):
+            step = max(1, AT_ONCE // (tokens.shape[1] + int(bound.max(initial=1))))
+            for begin in range(0, len(rows), step):
+                some = slice(begin, begin + step)
+                for row, answer in zip(rows[some], self._texts(tokens[some]), strict=True):
+                    answers[row] = answer
         return answers
+
+    def _texts(self, prompts: Tokens) -> list[str]:
+        """Return the true answers of (count, length) prompts as texts."""
+        answers = self.solve(prompts)
+        with self.task.kept():
+            check_array(answers, (len(prompts), None), np.integer, "solve must return (count, length) token ids")
+            require(((answers >= 0) & (answers < len(self.task.vocabulary))).all(), "answers must be made of tokens")
+        return self.task.vocabulary.decode_answers(answers)
+
+    def _bounds(self, prompts: Tokens) -> NDArray[np.int64]:
+        bounds = self.task.answer_bounds(prompts)
+        with self.task.kept():
+            check_array(bounds, (len(prompts),), np.integer, "answer_bounds must return (count,) whole numbers")
+        return bounds
 
 
 class Checker:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from easy2hard.errors import UserError
 from easy2hard.plugins import Kind, made
+from easy2hard.rules import BrokenError
 from easy2hard.tasks.base import Task
 from easy2hard.tasks.oracle import Oracle
 
@@ -34,7 +35,13 @@ def load_task(name: str, options: Mapping[str, int] | None = None, reading: bool
     oracle = TASKS.loaded(name) if reading else TASKS.find(name)
     if oracle is None:
         raise UserError(f"task.name = {name!r}: no such task here, where a plug-in is run for --plugin FILE alone")
-    return made(oracle.task_class, f"task {name}", "task.options", options or {})
+    task = made(oracle.task_class, f"task {name}", "task.options", options or {})
+    if not is_built_in(name):
+        try:
+            Task.check_attributes(task)
+        except BrokenError as error:
+            raise UserError(f"task {name} breaks the contract {error}") from error
+    return task
 
 
 def load_oracle(task: Task) -> Oracle:

@@ -1,5 +1,6 @@
 """Label quality against a plain count."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from easy2hard.improvement.filters.none import NoFilter
 from easy2hard.improvement.filters.vote import VoteFilter
 from easy2hard.improvement.ledger import write_ledger
 from easy2hard.improvement.proposals import Proposals, count_votes, propose
+from easy2hard.report.tables import audit_lines
+from easy2hard.runs.manifest import RunDirectory
 from easy2hard.seeding import numpy_generator
 from easy2hard.settings.filters import Filter
 from easy2hard.tasks.registry import load_oracle, load_task
@@ -144,3 +147,33 @@ def test_readiness_without_labels_is_compared_with_the_oracle() -> None:
         "vote": {"asked": 3, "daring": 1, "careful": 1},
     }
     assert readiness_compared([{}], 0.9) == {}
+
+
+def test_with_no_label_kept_there_is_no_precision(fake_run: Callable[..., RunDirectory], tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run")
+    manifest = run.manifest
+    nothing = [record.model_copy(update={"kept": 0}) for record in manifest.rounds]
+    rows = [
+        {
+            "round": record.round,
+            "difficulties": record.difficulties,
+            "proposed": 100,
+            "kept": 0,
+            "precision": None,
+            "proposed_precision": 0.5,
+            "recall": 0.0,
+            "baseline": None,
+            "by_difficulty": {},
+            "errors": {},
+        }
+        for record in nothing[1:]
+    ]
+    lines = audit_lines(rows, run, None)
+    assert "no label was kept: there is no precision" in lines
+    assert not any("never fell" in line for line in lines)
+    some = [{**rows[0], "kept": 1, "precision": 1.0}, *rows[1:]]
+    assert "label precision never fell below 0.99" in audit_lines(some, run, None)
+    assert manifest.learned_nothing is None
+    empty = manifest.model_copy(update={"rounds": nothing})
+    assert empty.learned_nothing == "it learned nothing after the supervised phase: none of its 200 labels was kept"
+    assert manifest.model_copy(update={"rounds": nothing[:1]}).learned_nothing is None

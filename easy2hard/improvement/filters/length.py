@@ -19,7 +19,7 @@ class LengthFilter(Filter):
     """Drop answers ``threshold`` or more tokens shorter than nearly all others of their difficulty and round."""
 
     name: Literal["length"] = "length"
-    threshold: int = Field(1, ge=1, description="tokens")
+    threshold: int = Field(1, ge=1, le=1_000_000_000, description="tokens")
 
     @override
     def judge(self, proposals: "Proposals", kept: Mask) -> Mask:
