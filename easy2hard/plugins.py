@@ -20,9 +20,9 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from easy2hard.errors import UserError
 
@@ -50,6 +50,12 @@ class Extension:
         return {cls.__name__}
 
 
+def _absolute(file: str) -> str:
+    if not Path(file).is_absolute():
+        raise ValueError(f"{file!r}: the path of a plug-in must be absolute")
+    return file
+
+
 class Origin(BaseModel):
     """Where a plug-in came from; a run's manifest has it for each that the run uses."""
 
@@ -59,8 +65,8 @@ class Origin(BaseModel):
     name: str
     source: str
     """The file that ``--plugin`` named, or the entry point and its package."""
-    file: str
-    """The absolute path of the Python file."""
+    file: Annotated[str, AfterValidator(_absolute)]
+    """The absolute path of the Python file: one that depends on where the user is could be anybody's."""
     sha256: str
     """Digest of the file."""
 

@@ -92,7 +92,7 @@ def test_an_old_key_beside_its_new_one_is_not_dropped() -> None:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): file_digest(path) for path in folder.rglob("*") if path.is_file()}
+    return {str(path.relative_to(folder)): file_digest(path, folder) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_run_of_0_1_is_read_but_not_resumed(cli: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:

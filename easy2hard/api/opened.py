@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from easy2hard.api.sweeping import sweep
 from easy2hard.api.written import Written
 from easy2hard.errors import UserError
+from easy2hard.files import open_inside, read_table
 from easy2hard.runs.manifest import Manifest, RunDirectory
 from easy2hard.runs.request import Plugins, load_plugins
 from easy2hard.settings.schema import Settings
@@ -113,7 +114,8 @@ class Run:
         if round == 0:
             raise UserError("round 0 is the supervised phase: it has no labels, the first are those of round 1")
         self._check_committed(round)
-        return pd.read_parquet(self._directory.intact(self._directory.ledger_path(round)))
+        path = self._directory.intact(self._directory.ledger_path(round))
+        return pd.DataFrame(read_table(path, self.path).to_pandas())
 
     def training(self, round: int) -> "pd.DataFrame":
         """Return the training steps of a round: step, loss in nats, learning rate as a share of the peak, tokens.
@@ -124,7 +126,8 @@ class Run:
         import pandas as pd
 
         self._check_committed(round)
-        return pd.read_csv(self._directory.training_path(round))
+        with open_inside(self._directory.training_path(round), self.path) as file:
+            return pd.read_csv(file)
 
     def solve(
         self,
@@ -241,11 +244,11 @@ class Run:
         Raises:
             UserError: there is no such figure or format, or a run has nothing to draw.
         """
-        from easy2hard.report.figures import default_path, plot_runs
+        from easy2hard.report.figures import plot_runs
 
         paths = [self.path, *paths_of(beside)]
-        path = default_path(paths, figure) if out is None else Path(out)
-        return Written(path, tuple(plot_runs(paths, figure, path)))
+        path, problems = plot_runs(paths, figure, None if out is None else Path(out))
+        return Written(path, tuple(problems))
 
     def export(self, out: str | Path, member: int = 0, adapter: bool = False, labels: bool = False) -> Written:
         """Write a member for transformers, or the labels as a dataset with a card.

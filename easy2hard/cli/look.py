@@ -102,12 +102,12 @@ def plot(
     """
     load_plugins(plugins)
 
-    from easy2hard.report.figures import default_path, plot_runs
+    from easy2hard.report.figures import plot_runs
 
-    out = out or default_path(runs, figure)
-    for problem in plot_runs(runs, figure, out):
+    place, problems = plot_runs(runs, figure, out)
+    for problem in problems:
         warn(f"warning: {problem}")
-    say(str(out))
+    say(str(place))
 
 
 @app.command(rich_help_panel=LOOK)

@@ -23,6 +23,7 @@ from easy2hard.cli.arguments import (
 from easy2hard.cli.input import ask
 from easy2hard.cli.output import say, say_json, warn
 from easy2hard.errors import UserError
+from easy2hard.files import write_file
 from easy2hard.settings.base import GREATEST_SEED
 from easy2hard.text import printable
 
@@ -75,7 +76,7 @@ def init(
     with _measuring() as on_phase:
         on_phase("this machine")
         written = compose(task, budget, hardware == "gpu", seed)
-    out.write_text(written.text(budget), encoding="utf-8")
+    write_file(out, written.text(budget).encode())
     say(*written.estimate.lines())
     say(f"written: {out}, {written.settings.rounds.count} rounds; `easy2hard run {out}` starts it")
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from easy2hard.errors import UserError
 from easy2hard.evaluation.baseline import baseline_right
+from easy2hard.files import read_table
 from easy2hard.tasks.oracle import Checker, Oracle
 
 BINS = 10
@@ -25,13 +26,14 @@ COLUMNS = ["difficulty", "prompt", "answer", "finished", "kept", "why", "confide
 Flags = NDArray[np.bool_]
 
 
-def audit_ledger(path: Path, oracle: Oracle, filters: Sequence[str] = ()) -> dict[str, Any]:
+def audit_ledger(path: Path, oracle: Oracle, filters: Sequence[str] = (), rows: int | None = None) -> dict[str, Any]:
     """Return how good the labels of one round's ledger are.
 
     Args:
-        path: the ledger.
+        path: the ledger, in the folder ``ledger`` of a run.
         oracle: knows the true answers.
         filters: names of the round's filters, in order.
+        rows: labels that it must have, as the manifest says.
 
     Returns:
         ``precision`` is the share of kept labels that are right, each counted once however many members train on it,
@@ -41,8 +43,13 @@ def audit_ledger(path: Path, oracle: Oracle, filters: Sequence[str] = ()) -> dic
         ``baseline`` is the share of the proposals' prompts that the task's baseline answers rightly, None without one;
         ``errors`` counts the kinds of mistakes among kept labels, ``calibration`` compares confidence with the share
         that is right.
+
+    Raises:
+        UserError: it is no ledger that can be read (``files.read_table``).
     """
-    table = pq.read_table(path, columns=COLUMNS)
+    table = read_table(path, path.parents[1], COLUMNS, rows)
+    if missing := sorted(set(COLUMNS) - set(table.column_names)):
+        raise UserError(f"{path}: damaged: has no column {', '.join(missing)}")
     return audit_labels(table, oracle, judge(table, oracle), filters)
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from easy2hard.errors import UserError
+from easy2hard.files import read_table
 from easy2hard.improvement.filters import STUDENTS, Filtered, Mask
 from easy2hard.tasks.base import Difficulty, difficulty_text, parse_difficulty
 from easy2hard.vocabulary import Vocabulary
@@ -53,7 +55,7 @@ def _with_columns(schema: pa.Schema, labels: Sequence[Filtered]) -> pa.Schema:
 
 
 def write_ledger(
-    path: Path,
+    file: Path | BinaryIO,
     labels: Sequence[Filtered],
     vocabulary: Vocabulary,
     number: int | Sequence[int],
@@ -64,7 +66,7 @@ def write_ledger(
     """Write the labels of a round.
 
     Args:
-        path: the file.
+        file: to be written.
         labels: kept and dropped, of each difficulty.
         vocabulary: turns tokens into texts.
         number: the round whose prompts these are; of each difficulty its own where older rounds are labelled afresh.
@@ -74,7 +76,7 @@ def write_ledger(
     """
     pairs = any(isinstance(each.proposals.difficulty, tuple) for each in labels)
     schema = _with_columns(_schema(pairs), labels)
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for index, each in enumerate(labels):
             proposals = each.proposals
             of = number if isinstance(number, int) else number[index]
@@ -110,14 +112,14 @@ def read_kept(
     """Return the kept prompts and answers by difficulty, in the ledger's order.
 
     Args:
-        path: the ledger.
+        path: the ledger, in the folder ``ledger`` of a run.
         number: of one round alone.
         member: of those that this member may train on alone.
     """
-    some = member is not None and STUDENTS in pq.read_schema(path).names
-    table = pq.read_table(path, columns=["round", "difficulty", "prompt", "answer", "kept", *[STUDENTS] * some])
+    columns = ["round", "difficulty", "prompt", "answer", "kept", *[STUDENTS] * (member is not None)]
+    table = read_table(path, path.parents[1], columns, most=None)
     table = table.filter(table["kept"])
-    if some:
+    if STUDENTS in table.column_names:
         bits = table[STUDENTS].to_numpy() >> np.int64(member or 0)
         table = table.filter(pa.array((bits & 1).astype(np.bool_)))
     if number is not None:
@@ -130,7 +132,7 @@ def read_kept(
 
 def read_prompts(path: Path) -> list[tuple[Difficulty, list[str]]]:
     """Return all prompts of a round, their labels kept or not, by difficulty."""
-    table = pq.read_table(path, columns=["difficulty", "prompt"])
+    table = read_table(path, path.parents[1], ["difficulty", "prompt"], most=None)
     return [
         (parse_difficulty(str(difficulty)), rows["prompt"].to_pylist()) for difficulty, rows in _by_difficulty(table)
     ]

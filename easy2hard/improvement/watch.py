@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # what reads a run's signals does without torch
     from easy2hard.improvement.filters import Filtered
 
 
-@with_config(ConfigDict(extra="forbid"))
+@with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
 @dataclass(frozen=True)
 class Signals:
     """What the labels of a round show without a true answer."""

@@ -1,5 +1,6 @@
 """Figures for a paper: charts of one run, or of several side by side, in a file."""
 
+import io
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from easy2hard.errors import UserError
 from easy2hard.report import charts, paper
 from easy2hard.report.chart import Chart
 from easy2hard.report.compare import RunGroup, groups_of
+from easy2hard.report.place import put
 from easy2hard.report.rundata import read_run
 from easy2hard.report.series import is_one_run
 
@@ -39,23 +41,19 @@ FIGURES: dict[str, Callable[[Groups], list[Chart]]] = {
 _OF_LABELS = ("labels", "calibration")
 
 
-def default_path(paths: Sequence[Path], figure: str) -> Path:
-    """Return where a figure goes when nobody says: into its run, or here where there are several."""
-    return (paths[0] if len(paths) == 1 else Path()) / f"{figure}.pdf"
-
-
-def plot_runs(paths: Sequence[Path], figure: str, out: Path) -> list[str]:
-    """Draw runs into a file whose ending chooses the format, and return what is damaged in them.
+def plot_runs(paths: Sequence[Path], figure: str, out: Path | None = None) -> tuple[Path, list[str]]:
+    """Draw runs into a file whose ending chooses the format; return where it is, and what is damaged in them.
 
     Args:
         paths: run directories; those that differ in their seed alone are one line, the mean, with its range.
         figure: one of ``FIGURES``.
-        out: the file.
+        out: the file; default: a PDF in the run, of several runs here.
 
     Raises:
-        UserError: the ending is none of ``FORMATS``, there is no such figure, or a run has nothing to draw.
+        UserError: the ending is none of ``FORMATS``, there is no such figure, or a run has nothing to draw; or the
+            file cannot be written into the run.
     """
-    if out.suffix not in FORMATS:
+    if out is not None and out.suffix not in FORMATS:
         raise UserError(f"--out {out}: the file must end in one of {', '.join(FORMATS)}")
     if figure not in FIGURES:
         raise UserError(f"--figure {figure!r}: no such figure (known: {', '.join(FIGURES)})")
@@ -78,11 +76,12 @@ def plot_runs(paths: Sequence[Path], figure: str, out: Path) -> list[str]:
             for panel, chart in zip(panels[0], drawn, strict=True):
                 paper.draw(panel, chart)
             sheet.suptitle(_title(groups, 120 if wide else 62))
-            out.parent.mkdir(parents=True, exist_ok=True)
-            sheet.savefig(out, dpi=220)
+            content = io.BytesIO()
+            sheet.savefig(content, dpi=220, format=out.suffix[1:] if out else "pdf")
         finally:
             plt.close(sheet)
-    return [f"{run.path}: {problem}" for run in runs for problem in run.problems]
+    place = put(content.getvalue(), out, paths, f"{figure}.pdf")
+    return place, [f"{run.path}: {problem}" for run in runs for problem in run.problems]
 
 
 def _title(groups: Groups, width: int) -> str:

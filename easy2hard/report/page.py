@@ -19,6 +19,7 @@ from easy2hard.report.charts import accuracy_charts, cost_charts, label_charts, 
 from easy2hard.report.compare import RunGroup, differing_settings, flattened, groups_of, range_text
 from easy2hard.report.examples import Example, newest
 from easy2hard.report.mazes import draw_maze
+from easy2hard.report.place import put
 from easy2hard.report.rundata import LABELS, RunData, read_run
 from easy2hard.report.svg import picture
 from easy2hard.report.words import duration
@@ -65,14 +66,11 @@ def write_report(paths: Sequence[Path], out: Path | None, comparison: Comparison
         comparison: what was found out about them elsewhere, to be shown first.
 
     Raises:
-        UserError: a path is no run directory, or one is given twice.
+        UserError: a path is no run directory, or one is given twice; or the page cannot be written into the run.
     """
     refuse_twice(paths)
-    out = out or (paths[0] / "report.html" if len(paths) == 1 else Path("report.html"))
     text = render([read_run(path) for path in paths], comparison)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
-    return out
+    return put(text.encode(errors="replace"), out, paths, "report.html")
 
 
 def render(runs: Sequence[RunData], comparison: Comparison | None = None) -> str:

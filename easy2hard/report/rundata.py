@@ -5,6 +5,7 @@ Nothing here fails for a damaged file: the rest is read and the damage is a line
 
 import csv
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,20 +13,23 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from easy2hard.errors import UserError
 from easy2hard.evaluation.audit import audit_labels, judge
+from easy2hard.files import read_inside, read_table
 from easy2hard.report.examples import Example, pick
 from easy2hard.runs.integrity import problems as damage_of
-from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, round_record, state_of
+from easy2hard.runs.manifest import MANIFEST_BYTES, Manifest, RoundRecord, RunDirectory, round_record, state_of
+from easy2hard.settings.recipes import SETTINGS_BYTES
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Task, difficulty_text, hardest, parse_difficulty
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.tasks.registry import load_oracle, load_task
 
+LOG_BYTES = 1 << 25
+"""No log of a round's training has more: a million steps have thirty million."""
 LABELS = 120_000
 """Labels of a run that are judged, the same number in each round and evenly spread over its ledger."""
 
@@ -119,7 +123,7 @@ def read_run(path: Path, labels: bool = True) -> RunData:
         UserError: ``path`` is no run directory.
     """
     parts = ("manifest.json", "settings.toml", "training", "ledger")
-    if not any((path / part).exists() for part in parts):
+    if not any(os.path.lexists(path / part) for part in parts):
         raise UserError(f"{path}: not a run directory (it has none of {', '.join(parts)})")
     problems: list[str] = []
     settings, text = _settings(path, problems)
@@ -143,9 +147,12 @@ def read_run(path: Path, labels: bool = True) -> RunData:
 def _settings(path: Path, problems: list[str]) -> tuple[Settings | None, str]:
     file = path / "settings.toml"
     try:
-        text = file.read_text(encoding="utf-8", errors="replace")
+        text = read_inside(file, path, SETTINGS_BYTES).decode(errors="replace")
     except OSError as error:
         problems.append(f"settings.toml: {error.strerror}")
+        return None, ""
+    except UserError as error:
+        problems.append(str(error).removeprefix(f"{path}/"))
         return None, ""
     try:
         return RunDirectory(path, complete=False).settings, text
@@ -169,10 +176,10 @@ def _manifest(path: Path, settings: Settings | None, problems: list[str]) -> Man
 def _salvaged(path: Path, settings: Settings | None, problems: list[str]) -> Manifest:
     """Return what can be read of a damaged manifest; where it has no rounds, take them from their files."""
     try:
-        content = json.loads((path / "manifest.json").read_bytes())
+        content = json.loads(read_inside(path / "manifest.json", path, MANIFEST_BYTES))
         if not isinstance(content, dict):
             raise ValueError("not an object")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError, UserError):  # what it is was said already
         content = {}
     kept = {}
     for key in ("task", "seed", "torch", "threads", "device", "status", "supervised_signals", "blindfold"):
@@ -186,10 +193,7 @@ def _salvaged(path: Path, settings: Settings | None, problems: list[str]) -> Man
     listed = content.get("rounds")
     for value in listed if isinstance(listed, list) else []:
         try:
-            record = round_record(value, content.get("format"))
-            for text in record.accuracy:
-                parse_difficulty(text)
-            rounds.append(record)
+            rounds.append(round_record(value, content.get("format")))
         except ValueError:
             problems.append("manifest.json: the record of a round cannot be read; it is left out")
     if not rounds:
@@ -246,9 +250,9 @@ def _oracle(manifest: Manifest, settings: Settings | None) -> tuple[Task | None,
 def _training(path: Path, number: int, problems: list[str]) -> NDArray[np.float64]:
     file = RunDirectory(path, complete=False).training_path(number)
     try:
-        with file.open(newline="", encoding="utf-8", errors="replace") as lines:
-            _header, *rows = csv.reader(lines)
-    except (OSError, ValueError, csv.Error):
+        text = read_inside(file, path, LOG_BYTES).decode(errors="replace")
+        _header, *rows = csv.reader(text.splitlines())
+    except (OSError, ValueError, csv.Error, UserError):
         return np.empty((0, 4))  # that it is missing or empty is among the problems already
     values, bad = [], 0
     for row in rows:
@@ -265,10 +269,13 @@ def _training(path: Path, number: int, problems: list[str]) -> NDArray[np.float6
 def _ledger(path: Path, number: int, problems: list[str]) -> pa.Table | None:
     file = RunDirectory(path, complete=False).ledger_path(number)
     try:
-        table = pq.ParquetFile(file).read(columns=_COLUMNS)  # read_table would load pandas where it is installed
-    except (OSError, pa.ArrowException) as error:
-        if file.is_file():
-            problems.append(f"{file.relative_to(path)}: cannot be read: {str(error).splitlines()[0][:200]}")
+        table = read_table(file, path, _COLUMNS)
+    except OSError as error:
+        if os.path.lexists(file):
+            problems.append(f"{file.relative_to(path)}: cannot be read: {error.strerror}")
+        return None
+    except UserError as error:
+        problems.append(str(error).removeprefix(f"{path}/"))
         return None
     if set(table.column_names) != set(_COLUMNS):
         missing = ", ".join(sorted(set(_COLUMNS) - set(table.column_names)))

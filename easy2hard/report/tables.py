@@ -55,6 +55,7 @@ def audit_rows(run: RunDirectory, oracle: Oracle) -> list[dict[str, Any]]:
                 run.intact(run.ledger_path(record.round)),
                 oracle,
                 [each.name for each in record.filters],
+                record.proposed,
             ),
             **(
                 {"relabelled": audit_ledger(run.intact(run.relabelled_path(record.round)), oracle)}

@@ -46,11 +46,13 @@ class Listed:
 
 def listed(path: Path) -> Listed:
     """Return the row of a run, also of a damaged one."""
-    age = time.time() - (path / "manifest.json").stat().st_mtime
+    age = 0.0
     try:
+        age = time.time() - (path / "manifest.json").lstat().st_mtime
         run = RunDirectory(path)
         manifest, settings = run.manifest, run.settings
-    except UserError as error:
+        state = state_of(run, manifest)
+    except (UserError, OSError) as error:
         reason = str(error).removeprefix(f"{path}/").removeprefix(f"{path}: ").removeprefix("manifest.json: ")
         reason = reason if reason.startswith("damaged") else f"damaged: {reason}"
         return Listed(str(path), "-", None, reason, None, None, None, None, age)
@@ -59,7 +61,7 @@ def listed(path: Path) -> Listed:
         run=str(path),
         task=manifest.task,
         seed=manifest.seed,
-        state=state_of(run, manifest),
+        state=state,
         round=newest.round if newest else None,
         rounds=settings.rounds.count,
         reach=newest.reach if newest and newest.accuracy else None,

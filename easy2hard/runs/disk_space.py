@@ -117,7 +117,11 @@ def pausing(path: Path) -> Iterator[None]:
 
 def usage(path: Path) -> dict[str, int]:
     """Return the bytes that each part of a run takes, and their sum."""
-    sizes = {name: sum(file.stat().st_size for file in (path / name).rglob("*") if file.is_file()) for name in FOLDERS}
-    sizes["other"] = sum(file.stat().st_size for file in path.glob("*") if file.is_file())
+    sizes = {name: sum(file.stat().st_size for file in (path / name).rglob("*") if _counts(file)) for name in FOLDERS}
+    sizes["other"] = sum(file.stat().st_size for file in path.glob("*") if _counts(file))
     sizes["all"] = sum(sizes.values())
     return sizes
+
+
+def _counts(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()

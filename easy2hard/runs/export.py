@@ -1,9 +1,9 @@
 """A run for the rest of the world: a member as a checkpoint of transformers, or the labels as a dataset."""
 
-import shutil
 from pathlib import Path
 
 from easy2hard.errors import UserError
+from easy2hard.files import copy_inside, write_file
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.manifest import RunDirectory
@@ -91,8 +91,8 @@ def export_labels(run: RunDirectory, out: Path) -> int:
         for name, paths in ledgers.items():
             (folder / name).mkdir()
             for path in paths:
-                shutil.copyfile(run.intact(path), folder / name / path.name)
-        (folder / "README.md").write_text(_card(run), encoding="utf-8")
+                copy_inside(run.intact(path), run.path, folder / name / path.name)
+        write_file(folder / "README.md", _card(run).encode())
     return sum(record.proposed for record in rounds)
 
 

@@ -4,13 +4,15 @@ from pydantic import ValidationError
 
 from easy2hard.evaluation.audit import audit_ledger
 from easy2hard.evaluation.exact_match import evaluate_run
+from easy2hard.files import read_inside, write_file
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import REACHED, RunDirectory, reach_of
 from easy2hard.runs.origins import restore
 from easy2hard.runs.records import Record
-from easy2hard.runs.store import write_file
 from easy2hard.tasks.base import difficulty_text, hardest, span
 
+OUTCOME_BYTES = 1 << 22
+"""No ``outcome.json`` has more."""
 FURTHEST = 3
 """Nothing is evaluated beyond so many times the hardest difficulty trained on."""
 
@@ -59,7 +61,7 @@ def outcome(run: RunDirectory, examples: int = 1000, bar: float = REACHED, least
     path = run.path / "outcome.json"
     records = run.manifest.rounds
     try:
-        known = Outcome.model_validate_json(path.read_bytes())
+        known = Outcome.model_validate_json(read_inside(path, run.path, OUTCOME_BYTES))
         asked = (records[-1].weights_sha256, examples, least, bar)
         if (known.weights_sha256, known.examples, known.least, known.bar) == asked:
             return known
@@ -80,7 +82,7 @@ def outcome(run: RunDirectory, examples: int = 1000, bar: float = REACHED, least
         precision=[audit["precision"] for audit in audits],
         kept=[audit["kept"] for audit in audits],
     )
-    write_file(path, found.model_dump_json(indent=1).encode())
+    write_file(path, found.model_dump_json(indent=1).encode(), run.path)
     return found
 
 

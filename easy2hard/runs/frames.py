@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from easy2hard.errors import UserError
 from easy2hard.evaluation.audit import COLUMNS as JUDGED
 from easy2hard.evaluation.audit import judge
+from easy2hard.files import read_table, write_file, writing
 from easy2hard.improvement.ledger import COLUMNS as LEDGER
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import Manifest, RunDirectory, refuse_twice
@@ -78,7 +79,7 @@ def summaries(manifest: Manifest) -> list[dict[str, Any]]:
     return [
         {
             "round": record.round,
-            "hardest": max(map(hardest, record.difficulties)),
+            "hardest": max(map(hardest, record.difficulties), default=0),
             **{name: getattr(record, name) for name in ("proposed", "kept", "steps", "tokens", "loss", "seconds")},
             **{f"{name}_seconds": record.phase_seconds.get(name, 0.0) for name in ("label", "train", "evaluate")},
         }
@@ -118,7 +119,7 @@ def _rows(run: RunDirectory, oracle: Oracle | None) -> Iterator[dict[str, Any]]:
 
 def _counts(path: Path, oracle: Oracle | None) -> dict[str, dict[str, Any]]:
     """Return what became of a ledger's labels by difficulty, with the columns ``AUDIT`` where there is an oracle."""
-    table = pq.read_table(path, columns=JUDGED if oracle else ["difficulty", "kept"])
+    table = read_table(path, path.parents[1], JUDGED if oracle else ["difficulty", "kept"])
     of = np.array(table["difficulty"].to_pylist(), dtype=object)
     kept = table["kept"].to_numpy()
     right = judge(table, oracle) if oracle else None
@@ -154,7 +155,7 @@ def labels_table(runs: Sequence[RunDirectory], audit: bool = False) -> pa.Table:
         for record in manifest.rounds[1:]:
             again = [run.relabelled_path(record.round)] if record.relabelled else []
             for path in [run.ledger_path(record.round), *again]:
-                table = pq.read_table(run.intact(path))
+                table = read_table(run.intact(path), run.path)
                 place = table.column_names.index("difficulty")
                 own = table.set_column(place, "difficulty", table["difficulty"].cast(pa.string()))
                 whose = [str(run.path), manifest.task, manifest.seed, record.round]
@@ -197,8 +198,9 @@ def writer(out: Path) -> Callable[[pa.Table], None]:
     def write(table: pa.Table) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".csv":
-            out.write_text(csv_text(table), encoding="utf-8")
+            write_file(out, csv_text(table).encode())
         else:
-            pq.write_table(table, out)
+            with writing(out) as file:
+                pq.write_table(table, file)
 
     return write

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from easy2hard.errors import UserError
+from easy2hard.files import special
 from easy2hard.runs.manifest import Manifest, RunDirectory, file_digest, read_sealed
 
 
@@ -15,7 +16,7 @@ def problems(run: RunDirectory, manifest: Manifest, weights: bool = True) -> dic
         weights: False leaves weights and checkpoints unread: they are nearly all of a run, and take their time.
     """
     found: dict[int, list[str]] = {}
-    run_wide = _links(run.path) + _changed(run.path, "settings.toml", manifest.settings_sha256)
+    run_wide = _special_files(run.path) + _changed(run.path, "settings.toml", manifest.settings_sha256)
     if run_wide:
         found[-1] = run_wide
     for position, record in enumerate(manifest.rounds):
@@ -54,10 +55,15 @@ def check_intact(run: RunDirectory) -> None:
 
 
 def _changed(folder: Path, name: str, digest: str) -> list[str]:
-    path = folder / name
-    if not path.is_file():
+    try:
+        same = file_digest(folder / name, folder) == digest
+    except (FileNotFoundError, NotADirectoryError):
         return [f"{name}: missing"]
-    return [] if file_digest(path) == digest else [f"{name}: changed or cut off since it was written"]
+    except IsADirectoryError:
+        return [f"{name}: a folder"]
+    except UserError as error:
+        return [str(error).removeprefix(f"{folder}/")]
+    return [] if same else [f"{name}: changed or cut off since it was written"]
 
 
 def _broken_seal(path: Path) -> list[str]:
@@ -72,7 +78,7 @@ def _broken_seal(path: Path) -> list[str]:
     return []
 
 
-def _links(folder: Path) -> list[str]:
-    """A run has no links: one could lead out of it. What trackers keep is never read, and theirs may be there."""
-    links = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_symlink()]
-    return [f"{path}: a symbolic link" for path in links if path.parts[0] != "tracking" or len(path.parts) == 1]
+def _special_files(folder: Path) -> list[str]:
+    """A run has no links, which could lead out of it, and no pipes. What trackers keep is never read."""
+    found = [(path.relative_to(folder), special(path)) for path in sorted(folder.rglob("*"))]
+    return [f"{path}: {kind}" for path, kind in found if kind and (path.parts[0] != "tracking" or len(path.parts) == 1)]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from easy2hard import processes
 from easy2hard.engines.engine import DeviceFullError
+from easy2hard.files import writing
 from easy2hard.improvement.filters import Filtered, Mask, add_counts
 from easy2hard.improvement.ledger import write_ledger
 from easy2hard.improvement.noise import inject
@@ -47,7 +48,9 @@ class LabelPhase:
         expected = {self.store.ledger_path(number): kept.ledger_sha256}
         if kept.relabelled_sha256:
             expected[self.store.relabelled_path(number)] = kept.relabelled_sha256
-        intact = all(file.exists() and file_digest(file) == digest for file, digest in expected.items())
+        intact = all(
+            file.exists() and file_digest(file, self.store.path) == digest for file, digest in expected.items()
+        )
         return kept if intact else None
 
     def run(self, manifest: Manifest, number: int) -> LabelCheckpoint | None:
@@ -74,12 +77,12 @@ class LabelPhase:
         own = [each.filtered for each in attempt.labelled]
         filtered, spoilt = self._spoil(number, attempts.supervision.solved(own))
         vocabulary, solved = self.experiment.task.vocabulary, self.settings.labels.counter_examples
-        with self.store.replacing(self.store.ledger_path(number)) as path:
-            write_ledger(path, filtered, vocabulary, number, weights, spoilt, solved=solved)
+        with writing(self.store.ledger_path(number), self.store.path) as file:
+            write_ledger(file, filtered, vocabulary, number, weights, spoilt, solved=solved)
         if older:
             rounds, again = zip(*older, strict=True)
-            with self.store.replacing(self.store.relabelled_path(number)) as path:
-                write_ledger(path, again, vocabulary, rounds, weights)
+            with writing(self.store.relabelled_path(number), self.store.path) as file:
+                write_ledger(file, again, vocabulary, rounds, weights)
         answered = [*own, *(again for _, again in older)]
         nothing = np.zeros(len(self.experiment.members))
         seconds = np.sum([nothing, *(each.proposals.seconds for each in answered)], axis=0)
@@ -104,8 +107,8 @@ class LabelPhase:
             ),
             past=attempt.past[-1].round,
             seconds=0.0,
-            ledger_sha256=file_digest(self.store.ledger_path(number)),
-            relabelled_sha256=file_digest(self.store.relabelled_path(number)) if older else "",
+            ledger_sha256=file_digest(self.store.ledger_path(number), self.store.path),
+            relabelled_sha256=file_digest(self.store.relabelled_path(number), self.store.path) if older else "",
         )
 
     def _spoil(self, number: int, labels: Sequence[Filtered]) -> tuple[list[Filtered], list[Mask] | None]:

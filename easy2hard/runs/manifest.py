@@ -15,6 +15,7 @@ progress.json                    where a running run is within its round (runs/p
 import fcntl
 import hashlib
 import json
+import os
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -26,8 +27,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from easy2hard import __version__
 from easy2hard.errors import UserError
+from easy2hard.files import open_inside, read_inside
 from easy2hard.plugins import Origin
-from easy2hard.runs.records import LabelRecord, ScoreRecord, TrainingRecord, filter_record
+from easy2hard.runs.records import (
+    Count,
+    DifficultyText,
+    LabelRecord,
+    ScoreRecord,
+    Seconds,
+    Share,
+    TrainingRecord,
+    filter_record,
+)
 from easy2hard.settings.recipes import settings_of_run
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import difficulty_text, hardest, parse_difficulty, span
@@ -36,6 +47,8 @@ REACHED = 0.99
 """Exact match from which a difficulty counts as reached."""
 LAYOUT = 3
 """Of the run directory."""
+MANIFEST_BYTES = 1 << 24
+"""No manifest has more: that of 1,000 rounds has five million."""
 LAYOUT_0_1 = 2
 """That of version 0.1: read, and not written."""
 
@@ -50,10 +63,10 @@ def reach_of(accuracy: Mapping[str, float], bar: float = REACHED) -> int:
 class RoundRecord(ScoreRecord, TrainingRecord, LabelRecord):
     """One committed round; round 0 is the supervised phase."""
 
-    overlap: dict[str, float] = Field({})
+    overlap: dict[DifficultyText, Share] = Field({})
     """Supervised difficulties with too few prompts to keep evaluation's apart, and the share that is evaluation's."""
-    seconds: float
-    phase_seconds: dict[str, float]
+    seconds: Seconds
+    phase_seconds: dict[str, Seconds]
     weights_sha256: str
     files: dict[str, str] = Field({})
     """SHA-256 of each file of the round, by its path within the run."""
@@ -83,14 +96,14 @@ class RoundRecord(ScoreRecord, TrainingRecord, LabelRecord):
 class Manifest(BaseModel):
     """What ``manifest.json`` holds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: int = LAYOUT
     settings_sha256: str = ""
     """SHA-256 of ``settings.toml``."""
     easy2hard: str = __version__
     torch: str
-    threads: int
+    threads: Count
     device: str
     environment: dict[str, str] = {}
     """Versions and the machine the run was begun with (:func:`environment`)."""
@@ -190,19 +203,20 @@ def environment() -> dict[str, str]:
     }
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
+def file_digest(path: Path, root: Path) -> str:
+    """Return the SHA-256 of a file of a folder (``files.open_inside``)."""
+    with open_inside(path, root) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_sealed(path: Path) -> bytes:
-    """Return what was written.
+    """Return what was written to a file in ``checkpoint/``.
 
     Raises:
         UserError: it is not what was written.
     """
-    stored = path.read_bytes()
+    with open_inside(path, path.parents[1]) as file:
+        stored = file.read()
     content, seal = stored[:-32], stored[-32:]
     if hashlib.sha256(content).digest() != seal:
         raise UserError(f"{path}: changed or cut off since it was written; without it, its part of the round is redone")
@@ -222,14 +236,14 @@ class RunDirectory:
 
     def __init__(self, path: Path, complete: bool = True) -> None:
         self.path = path
-        if complete and not ((path / "manifest.json").is_file() and (path / "settings.toml").is_file()):
+        if complete and not all(os.path.lexists(path / name) for name in ("manifest.json", "settings.toml")):
             raise UserError(f"{path}: not a run directory (it has no manifest.json and settings.toml)")
 
     @property
     def held(self) -> bool:
         """Whether a process is writing the run."""
         try:
-            with (self.path / "lock").open() as file:
+            with open_inside(self.path / "lock", self.path) as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
@@ -251,7 +265,7 @@ class RunDirectory:
         """
         path = self.path / "manifest.json"
         try:
-            content = json.loads(path.read_bytes())
+            content = json.loads(read_inside(path, self.path, MANIFEST_BYTES))
             if not isinstance(content, dict):
                 raise ValueError("not an object")
         except (ValueError, RecursionError) as error:
@@ -268,7 +282,9 @@ class RunDirectory:
             rounds = [round_record(each, layout) for each in content["rounds"]]
             return Manifest.model_validate({**content, "rounds": rounds})
         except ValidationError as error:
-            raise UserError(f"{path}: damaged: {error.errors()[0]['msg']}") from error
+            first = error.errors()[0]
+            where = ".".join(str(part)[:80] for part in first["loc"])
+            raise UserError(f"{path}: damaged: {where}: {first['msg']}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: damaged: {error}") from error
 
@@ -287,9 +303,9 @@ class RunDirectory:
         """
         name = str(path.relative_to(self.path))
         digests = {name: digest for record in self.manifest.rounds for name, digest in record.files.items()}
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise UserError(f"{path}: missing; `easy2hard verify {self.path}` names all that is")
-        if name in digests and file_digest(path) != digests[name]:
+        if name in digests and file_digest(path, self.path) != digests[name]:
             raise UserError(f"{path}: damaged: it was changed after it was written; see `easy2hard verify {self.path}`")
         return path
 

@@ -50,7 +50,7 @@ def restore(run: RunDirectory) -> None:
             raise UserError(f"{who}: {path} is within the run, whose files are not run; --plugin {path} runs it")
         if not path.is_file():
             raise UserError(f"{who}: {path} is missing; --plugin FILE names another place")
-        if file_digest(path) != origin.sha256:
+        if file_digest(path, path.parent) != origin.sha256:
             raise UserError(f"{who}: {path} has changed since; --plugin {path} takes it as it is")
         if origin.name in kind.names():
             kind.find(origin.name)  # of an installed package

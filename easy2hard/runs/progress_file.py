@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from easy2hard.runs.records import Record
+from easy2hard.errors import UserError
+from easy2hard.files import read_inside, write_file
+from easy2hard.runs.records import Count, Number, Record, Seconds
 
 if TYPE_CHECKING:
     from easy2hard.learning.trainer import Step
@@ -22,18 +24,18 @@ EVERY = 1.0
 class RunProgress(Record):
     """What ``progress.json`` holds."""
 
-    round: int
-    rounds: int
+    round: Number
+    rounds: Number
     phase: str
-    done: int = 0
-    total: int
+    done: Count = 0
+    total: Count
     loss: float | None = None
     """Of the last training step."""
-    tokens: int = 0
+    tokens: Count = 0
     """Read in this phase."""
-    began: float
+    began: Seconds
     """When the phase began; seconds since the epoch, as is ``written``."""
-    written: float
+    written: Seconds
     note: str = ""
     """The last thing the user should know."""
 
@@ -41,8 +43,8 @@ class RunProgress(Record):
 def read_progress(run: Path) -> RunProgress | None:
     """Return where a run is within its round; None between rounds, or where nothing is running."""
     try:
-        return RunProgress.model_validate_json((run / "progress.json").read_bytes())
-    except (OSError, ValidationError):  # a view of it is no reason to stop
+        return RunProgress.model_validate_json(read_inside(run / "progress.json", run, 1 << 20))
+    except (OSError, ValidationError, UserError):  # a view of it is no reason to stop
         return None
 
 
@@ -109,7 +111,5 @@ class _Writer:
         if now - self._now.written < EVERY:
             return
         self._now = self._now.model_copy(update={"written": now, "note": self._note})
-        temporary = self.path.with_name(self.path.name + ".tmp")
         with suppress(OSError):
-            temporary.write_text(self._now.model_dump_json(), encoding="utf-8")
-            temporary.replace(self.path)
+            write_file(self.path, self._now.model_dump_json().encode(), self.path.parent, flush=False)

@@ -258,7 +258,7 @@ class _Rounds:
                 seconds=round(sum(clock.seconds.values()), 3),
                 phase_seconds={name: round(value, 3) for name, value in clock.seconds.items()},
                 weights_sha256=weights,
-                files={str(path.relative_to(self.store.path)): file_digest(path) for path in files},
+                files={str(path.relative_to(self.store.path)): file_digest(path, self.store.path) for path in files},
             )
 
         return self.world.from_main(written)

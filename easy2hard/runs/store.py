@@ -5,7 +5,6 @@ the round. Files of a round that the manifest does not list are leftovers and ar
 """
 
 import csv
-import errno
 import fcntl
 import hashlib
 import io
@@ -22,12 +21,16 @@ import torch
 
 from easy2hard.engines.choice import cores
 from easy2hard.errors import UserError
+from easy2hard.files import copy_inside, open_inside, open_lock, read_inside, write_file
 from easy2hard.runs.manifest import LAYOUT, Manifest, RunDirectory, environment, file_digest, manifest_text
 from easy2hard.runs.origins import origins_of
 from easy2hard.runs.records import LabelCheckpoint, RestartsCheckpoint
+from easy2hard.settings.recipes import SETTINGS_BYTES
 from easy2hard.settings.renamed import SINCE
 from easy2hard.settings.schema import Settings
 
+HEADER_BYTES = 1 << 22
+"""Of a file of weights, besides the numbers: their names and shapes."""
 RUN_FOLDERS = ("weights", "ledger", "training", "checkpoint")
 
 
@@ -98,7 +101,7 @@ class Store(RunDirectory):
         with new_folder(path, RUN_FOLDERS) as begun:
             for record in kept:
                 for source in self.files(record.round, bool(record.relabelled), record.pruned):
-                    shutil.copy2(source, begun / source.parent.name)
+                    copy_inside(source, self.path, begun / source.parent.name / source.name)
             _write_settings(begun, settings, manifest)
         return type(self)(path)
 
@@ -108,7 +111,7 @@ class Store(RunDirectory):
         The manifest commits them; where a process dies before they have their name, :meth:`settle_settings` gives it.
         """
         content = settings.to_toml().encode()
-        write_file(self._coming_settings, content)
+        write_file(self._coming_settings, content, self.path)
         self.save(self.manifest.model_copy(update={"settings_sha256": hashlib.sha256(content).hexdigest()}))
         self._settle()
 
@@ -124,9 +127,8 @@ class Store(RunDirectory):
 
     def _settle(self) -> None:
         coming = self._coming_settings
-        if coming.exists() and file_digest(coming) == self.manifest.settings_sha256:
-            coming.replace(self.path / "settings.toml")
-            _flush_folder(self.path)
+        if coming.exists() and file_digest(coming, self.path) == self.manifest.settings_sha256:
+            write_file(self.path / "settings.toml", read_inside(coming, self.path, SETTINGS_BYTES), self.path)
         coming.unlink(missing_ok=True)
 
     @property
@@ -140,13 +142,7 @@ class Store(RunDirectory):
         Raises:
             UserError: another process holds it, or the lock is a link: it is opened before anything is checked.
         """
-        try:
-            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-            raise UserError(f"{self.path}: damaged: lock: a symbolic link") from error
-        with os.fdopen(handle, "w") as file:
+        with open_lock(self.path / "lock", self.path) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -160,7 +156,7 @@ class Store(RunDirectory):
     def save_weights(self, number: int, members: Iterable[torch.nn.Module]) -> str:
         """Write all members' weights; return the file's SHA-256."""
         content = _weights(members)
-        write_file(self.weights_path(number), content)
+        write_file(self.weights_path(number), content, self.path)
         return hashlib.sha256(content).hexdigest()
 
     def save_training(self, number: int, rows: list[tuple[int, float, float, int]]) -> None:
@@ -169,7 +165,7 @@ class Store(RunDirectory):
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["step", "loss", "learning_rate", "tokens"])
         writer.writerows(rows)
-        write_file(self.training_path(number), text.getvalue().encode())
+        write_file(self.training_path(number), text.getvalue().encode(), self.path)
 
     def save_labels(self, number: int, labels: LabelCheckpoint) -> None:
         """Keep what the label phase of a round came to, before its training."""
@@ -207,16 +203,6 @@ class Store(RunDirectory):
             if but is None or not path.name.startswith(f"round-{but:03d}") or path.suffix == ".tmp":
                 path.unlink()
 
-    @contextmanager
-    def replacing(self, path: Path) -> Iterator[Path]:
-        """Give a temporary path to write; it takes the place of ``path`` once it is complete and on disk."""
-        temporary = path.with_name(path.name + ".tmp")
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _flush_folder(path.parent)
-
 
 def _refuse_used(path: Path) -> None:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -246,19 +232,23 @@ def new_folder(path: Path, subfolders: Iterable[str] = ()) -> Iterator[Path]:
         raise
 
 
-def load_weights(path: Path, members: Iterable[torch.nn.Module]) -> None:
+def load_weights(path: Path, members: Sequence[torch.nn.Module]) -> None:
     """Load all members' weights from a file of :meth:`Store.save_weights`, in place.
 
     Raises:
         UserError: the file is no such file.
     """
-    try:
-        tensors = safetensors.torch.load_file(path)
-        for index, member in enumerate(members):
-            prefix = f"{index}."
-            member.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    except (safetensors.SafetensorError, RuntimeError) as error:
-        raise UserError(f"{path}: damaged, or of other settings: {str(error).splitlines()[0]}") from error
+    room = HEADER_BYTES + sum(each.nbytes for member in members for each in member.state_dict().values())
+    with open_inside(path, path.parents[1]) as file:
+        if (size := os.fstat(file.fileno()).st_size) > room:
+            raise UserError(f"{path}: damaged, or of other settings: has {size:,} bytes, these have at most {room:,}")
+        try:
+            tensors = safetensors.torch.load_file(f"/dev/fd/{file.fileno()}")  # the file that was opened, not its name
+            for index, member in enumerate(members):
+                prefix = f"{index}."
+                member.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        except (safetensors.SafetensorError, RuntimeError) as error:
+            raise UserError(f"{path}: damaged, or of other settings: {str(error).splitlines()[0]}") from error
 
 
 def load_mean(paths: Sequence[Path], members: Sequence[torch.nn.Module]) -> str:
@@ -303,36 +293,15 @@ def _umask() -> int:
 def _write_settings(path: Path, settings: Settings, manifest: Manifest) -> None:
     """Write the settings, and the manifest with their digest."""
     content = settings.to_toml().encode()
-    write_file(path / "settings.toml", content)
+    write_file(path / "settings.toml", content, path)
     digest = hashlib.sha256(content).hexdigest()
     _write_manifest(path, manifest.model_copy(update={"settings_sha256": digest}))
 
 
 def _write_manifest(path: Path, manifest: Manifest) -> None:
-    write_file(path / "manifest.json", manifest_text(manifest).encode())
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Put a file in the place of another: written beside it, flushed to the disk, read back, renamed."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    if temporary.read_bytes() != content:
-        raise OSError(f"{path}: the disk does not give back what was written to it")
-    temporary.replace(path)
-    _flush_folder(path.parent)
+    write_file(path / "manifest.json", manifest_text(manifest).encode(), path)
 
 
 def write_sealed(path: Path, content: bytes) -> None:
-    """Write a file that ends with the SHA-256 of what is before it: what no manifest lists knows its own digest."""
-    write_file(path, content + hashlib.sha256(content).digest())
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Write a file in ``checkpoint/`` that ends with the SHA-256 of the rest: no manifest lists it."""
+    write_file(path, content + hashlib.sha256(content).digest(), path.parents[1])

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from easy2hard.errors import UserError
+from easy2hard.files import read_inside
 from easy2hard.plugins import FILTERS
 from easy2hard.settings.filters import READING
 from easy2hard.settings.renamed import renamed, translated
@@ -19,6 +20,9 @@ from easy2hard.text import decode, shown
 
 GREATEST = 1 << 24
 """Bytes of a TOML file that are read at most."""
+
+SETTINGS_BYTES = 1 << 20
+"""No ``settings.toml`` has more."""
 
 
 def shipped(folder: str) -> list[str]:
@@ -46,10 +50,19 @@ def read_toml(kind: str, name: str) -> dict[str, Any]:
             raise UserError(f"{kind} {name!r}: more than {GREATEST >> 20} MiB is no {kind}")
     else:
         raise UserError(f"{kind} {name!r}: neither a TOML file nor a shipped {kind} ({', '.join(shipped(f'{kind}s'))})")
+    return parse_toml(content, f"{kind} {name!r}")
+
+
+def parse_toml(content: bytes, what: str) -> dict[str, Any]:
+    """Return what a TOML file holds.
+
+    Raises:
+        UserError: it is not TOML; ``what`` it is stands first.
+    """
     try:
         return tomllib.loads(decode(content))
-    except (ValueError, RecursionError) as error:  # a number of more than 4,300 digits is a ValueError, too
-        raise UserError(f"{kind} {name!r}: not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{what}: not valid TOML: {error}") from error
 
 
 def recipe_names() -> list[str]:
@@ -107,7 +120,8 @@ def settings_of_run(path: Path) -> Settings:
     Raises:
         UserError: the file cannot be read, or a setting is not allowed.
     """
-    return parse_settings(translated(read_toml("recipe", str(path))), reading=True)
+    content = read_inside(path, path.parent, SETTINGS_BYTES)
+    return parse_settings(translated(parse_toml(content, f"recipe {str(path)!r}")), reading=True)
 
 
 def parse_settings(values: dict[str, Any], reading: bool = False) -> Settings:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easy2hard.errors import UserError
+from easy2hard.files import write_file
 from easy2hard.runs.attempts import CollapseError
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import RunDirectory, state_of
@@ -145,7 +146,7 @@ class Laboratory:
     def write_jobs(self, file: Path) -> int:
         """Write a command line for each run that is left, and return how many there are."""
         lines = [shlex.join(["easy2hard", *self.command(run)]) + "\n" for run in self.left()]
-        file.write_text("".join(lines), encoding="utf-8")
+        write_file(file, "".join(lines).encode())
         return len(lines)
 
     def bring_to_end(self, processes: int, say: Callable[[str], None]) -> None:

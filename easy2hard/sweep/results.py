@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from easy2hard.files import write_file
 from easy2hard.report.compare import range_text
 from easy2hard.report.page import Comparison, write_report
 from easy2hard.runs.experiment import Experiment
@@ -16,7 +17,6 @@ from easy2hard.runs.final_evaluation import Outcome, outcome
 from easy2hard.runs.frames import as_frame
 from easy2hard.runs.manifest import Manifest, RunDirectory
 from easy2hard.runs.preflight import planned_frontier
-from easy2hard.runs.store import write_file
 from easy2hard.settings.schema import Settings
 from easy2hard.sweep.execute import Laboratory
 from easy2hard.sweep.plan import Trial

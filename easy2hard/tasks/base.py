@@ -32,7 +32,9 @@ def difficulty_text(difficulty: Difficulty) -> str:
 
 
 def span(difficulties: Sequence[Difficulty]) -> str:
-    """Return difficulties in a few characters: the first and the last."""
+    """Return difficulties in a few characters: the first and the last; ``-`` where there are none."""
+    if not difficulties:
+        return "-"
     first, last = difficulty_text(difficulties[0]), difficulty_text(difficulties[-1])
     return first if first == last else f"{first}-{last}"
 

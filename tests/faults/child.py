@@ -56,9 +56,8 @@ def around(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-os.fsync = around(os.fsync)
-for name in ("replace", "unlink"):
-    setattr(pathlib.Path, name, around(getattr(pathlib.Path, name)))
+for name in ("fsync", "replace", "unlink"):
+    setattr(os, name, around(getattr(os, name)))
 train_step = MemberCrew._take
 MemberCrew._take = around(step)
 labeller.propose = around(labeller.propose)

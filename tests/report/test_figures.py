@@ -111,7 +111,8 @@ def test_labels_need_an_oracle_and_damage_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no oracle"):
         plot_runs([run.path], "labels", tmp_path / "out.pdf")
     run.training_path(1).unlink()
-    assert plot_runs([run.path], "overview", tmp_path / "out.svg") == [f"{run.path}: training/round-001.csv: missing"]
+    damaged = [f"{run.path}: training/round-001.csv: missing"]
+    assert plot_runs([run.path], "overview", tmp_path / "out.svg") == (tmp_path / "out.svg", damaged)
     assert "no such $task$" in (tmp_path / "out.svg").read_text()
 
 

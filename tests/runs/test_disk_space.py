@@ -5,15 +5,16 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from io import BufferedRandom
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
 
 import pytest
 from helpers import Silent
 
+from easy2hard import files
 from easy2hard.errors import UserError
-from easy2hard.runs import disk_space, label_phase, rounds
+from easy2hard.runs import disk_space, rounds
 from easy2hard.runs.disk_space import DiskFullError, usage
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import Manifest
@@ -31,16 +32,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Store:
 class Full:
     """A disk that takes no byte more once ``matching`` files come, until it is freed."""
 
-    def __init__(self, real: Callable[..., Any], matching: str, after: int) -> None:
-        self.real, self.matching, self.after, self.full = real, matching, after, True
+    def __init__(self, matching: str, after: int) -> None:
+        self.real, self.matching, self.after, self.full = files._begun, matching, after, True
 
-    def __call__(self, path: Path, *arguments: Any, **named: Any) -> Any:
-        mode = named.get("mode", arguments[0] if arguments else "r")
-        if self.full and "w" in mode and self.matching in str(path):
+    def __call__(self, path: Path, folder: int) -> BufferedRandom:
+        if self.full and self.matching in str(path):
             self.after -= 1
             if self.after < 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        return self.real(path, *arguments, **named)
+        return self.real(path, folder)
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,8 @@ class Full:
 def test_a_full_disk_pauses_and_loses_no_committed_round(
     matching: str, after: int, whole: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = Full(Path.open, matching, after)
-    monkeypatch.setattr(Path, "open", lambda path, *a, **n: disk(path, *a, **n))
-    real = label_phase.write_ledger
-    monkeypatch.setattr(
-        label_phase, "write_ledger", lambda path, *a, **n: (path.open("wb").close(), real(path, *a, **n))
-    )
+    disk = Full(matching, after)
+    monkeypatch.setattr(files, "_begun", disk)
     out, settings = tmp_path / "run", load_recipe("smoke", [*QUICK, "storage.checkpoint_minutes=0"])
     with pytest.raises(DiskFullError, match=r"the disk of .* is full .* the last state is kept"):
         rounds.start(settings, out, Silent())
@@ -140,8 +136,7 @@ def test_du_adds_up(whole: Store, cli: Callable[..., CompletedProcess[str]]) -> 
 
 
 def test_a_pause_says_how_to_go_on(cli: Callable[..., CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = Full(Path.open, "training/round-001", 0)
-    monkeypatch.setattr(Path, "open", lambda path, *a, **n: disk(path, *a, **n))
+    monkeypatch.setattr(files, "_begun", Full("training/round-001", 0))
     result = cli("run", "smoke", "--out", "new", *[part for each in QUICK for part in ("--set", each)])
     assert result.returncode == 4
     assert "paused: the disk of new is full" in result.stderr

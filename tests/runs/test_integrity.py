@@ -249,7 +249,7 @@ def test_a_link_in_place_of_the_lock_harms_nothing(whole: Store, tmp_path: Path)
     (tmp_path / "precious").write_text("precious")
     (copy / "lock").unlink(missing_ok=True)
     (copy / "lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(UserError, match="lock: a symbolic link"):
+    with pytest.raises(UserError, match="lock is a symbolic link"):
         rounds.resume(Store(copy), Silent())
     assert (tmp_path / "precious").read_text() == "precious"
 

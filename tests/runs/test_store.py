@@ -10,6 +10,7 @@ import torch
 from helpers import half_trained, new_member
 
 from easy2hard.errors import UserError
+from easy2hard.files import writing
 from easy2hard.runs import store as store_module
 from easy2hard.runs.store import Store, load_weights
 from easy2hard.settings.recipes import load_recipe
@@ -98,15 +99,15 @@ def test_a_file_is_replaced_only_once_it_is_complete(store: Store) -> None:
     path.write_text("old")
 
     def write(content: str, fails: bool) -> None:
-        with store.replacing(path) as temporary:
-            temporary.write_text(content)
+        with writing(path, store.path) as file:
+            file.write(content.encode())
             assert path.read_text() == "old"
             if fails:
                 raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         write("half", fails=True)
-    assert path.read_text() == "old"
+    assert (path.read_text(), list(path.parent.iterdir())) == ("old", [path])
     write("new", fails=False)
     assert path.read_text() == "new"
     assert list(path.parent.iterdir()) == [path]
