@@ -18,6 +18,10 @@ RENAMED = {"--task-file": "--plugin", "--from-round": "`easy2hard branch`"}
 _UsageError: Any = typer.BadParameter.__mro__[1]
 
 
+_NO_MEMORY = "can't allocate memory", "can't start new thread"
+"""What torch and Python say where a limit of memory (`ulimit -v`) or of threads is reached."""
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
     try:
@@ -41,12 +45,16 @@ def _main() -> None:
         _fail(message + next((f"; it is {new} now" for old, new in RENAMED.items() if old in message), ""))
     except typer.Abort:
         sys.exit(130)
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY)):
+            raise
+        _fail(f"out of memory: {str(error) or 'this process may have no more'}", 6)
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}")
     sys.exit(code or 0)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 2) -> None:
     if os.environ.get("LOCAL_RANK", "0") == "0":  # once on each machine, where several processes were launched
         warn(f"error: {message}")
-    sys.exit(2)
+    sys.exit(code)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from easy2hard.engines.cpu.kernels import not_kept
 from easy2hard.engines.cpu.runner import CpuRunner, why_not
 from easy2hard.engines.cuda import engine as cuda
 from easy2hard.engines.engine import Engine
@@ -79,7 +80,7 @@ def build_engine(members: Sequence[Member], precision: str = "float32") -> Engin
     if kind == "cpu":
         keep_freed_memory(max(len(members), torch.get_num_threads()))
         if (reason := why_not(members[0])) is None:
-            return ReferenceEngine(members, precision, CpuRunner)
+            return ReferenceEngine(members, precision, CpuRunner, not_kept())
     missed = "captured steps" if kind == "cuda" else "the compiled loops"
     note = None if reason is None else f"{reason}: torch computes the members one by one, without {missed}"
     return ReferenceEngine(members, precision, note=note)

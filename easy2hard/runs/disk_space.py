@@ -1,7 +1,6 @@
 """Room on the disk: how much a run needs, how much it takes, and what happens when there is no more."""
 
 import errno
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,23 +54,6 @@ def require(path: Path, size: int) -> None:
         raise UserError(
             f"--out {path}: the run needs about {size / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free there; choose "
             "another disk, or keep fewer weights (storage.keep_weights)"
-        )
-
-
-def require_memory(parameters: int) -> None:
-    """Refuse to begin what cannot be held in memory.
-
-    Args:
-        parameters: of all members together.
-
-    Raises:
-        UserError: weights, gradients and two moments of the optimiser alone are more than the machine has.
-    """
-    size, there = 16 * parameters, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size > there:
-        raise UserError(
-            f"model: {parameters / 1e6:,.0f} million weights of all members take at least {size / 1e9:,.0f} GB to "
-            f"train and this machine has {there / 1e9:,.0f} GB; choose a smaller model.preset or fewer model.members"
         )
 
 

@@ -11,6 +11,7 @@ from easy2hard.engines.choice import cores
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.preflight import check
 from easy2hard.runs.probe import Probe
+from easy2hard.runs.size import check_size
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import hardest
 
@@ -116,6 +117,7 @@ def estimate(settings: Settings, on_phase: Callable[[str], None] = lambda name: 
     """
     experiment = Experiment(settings, device)
     check(experiment)
+    check_size(experiment)
     begin = time.perf_counter()
     probe = Probe(experiment)
     plan = probe.plan

@@ -131,13 +131,16 @@ class Experiment:
         Raises:
             UserError: no round is committed yet, or they started from another pretrained model.
         """
-        from easy2hard.runs.store import load_weights
+        from easy2hard.runs.store import check_weights, load_weights
 
         rounds = run.manifest.rounds
         if not rounds:
             raise UserError(f"{run.path}: no round is committed yet; `easy2hard resume {run.path}` goes on")
+        path = run.intact(run.weights_path(rounds[-1].round))
+        if not self.settings.model.pretrained:
+            check_weights(path, 4 * self.parameters * self.settings.model.members)
         self.check_base(run)
-        load_weights(run.intact(run.weights_path(rounds[-1].round)), self.members)
+        load_weights(path, self.members)
         return self.engine
 
     def check_base(self, run: RunDirectory) -> str:

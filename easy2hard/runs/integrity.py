@@ -6,6 +6,8 @@ from easy2hard.errors import UserError
 from easy2hard.files import special
 from easy2hard.runs.manifest import Manifest, RunDirectory, file_digest, read_sealed
 
+OTHER_SETTINGS = "a run keeps its settings; `easy2hard run SETTINGS.toml --out DIR` begins one with others"
+
 
 def problems(run: RunDirectory, manifest: Manifest, weights: bool = True) -> dict[int, list[str]]:
     """Return what is missing or changed, by the round it belongs to; -1 for what belongs to none.
@@ -16,7 +18,9 @@ def problems(run: RunDirectory, manifest: Manifest, weights: bool = True) -> dic
         weights: False leaves weights and checkpoints unread: they are nearly all of a run, and take their time.
     """
     found: dict[int, list[str]] = {}
-    run_wide = _special_files(run.path) + _changed(run.path, "settings.toml", manifest.settings_sha256)
+    run_wide = _special_files(run.path)
+    if changed := _changed(run.path, "settings.toml", manifest.settings_sha256):
+        run_wide += [f"{changed[0]} ({OTHER_SETTINGS})"]
     if run_wide:
         found[-1] = run_wide
     for position, record in enumerate(manifest.rounds):

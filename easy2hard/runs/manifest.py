@@ -268,6 +268,8 @@ class RunDirectory:
             content = json.loads(read_inside(path, self.path, MANIFEST_BYTES))
             if not isinstance(content, dict):
                 raise ValueError("not an object")
+        except UserError:
+            raise
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: damaged: {error}") from error
         layout = content.get("format")

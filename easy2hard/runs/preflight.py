@@ -12,6 +12,7 @@ from easy2hard.improvement.schedules import History, Ready, next_difficulties
 from easy2hard.models.positions import NO_POSITIONS, Tabled, build_positions
 from easy2hard.plugins import FILTERS, POSITIONS, SCHEDULES, Kind
 from easy2hard.runs.experiment import Experiment
+from easy2hard.runs.size import check_difficulties
 from easy2hard.runs.tracking import check_tracking
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
@@ -29,6 +30,7 @@ def check(experiment: Experiment) -> None:
     check_tracking(settings.tracking)
     check_sharding(settings.model)
     task = experiment.task
+    check_difficulties(settings, task)
     _check_difficulties(settings, task)
     _check_answers(settings, task)
     if not is_built_in(task.name):

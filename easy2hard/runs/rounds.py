@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from easy2hard import __version__, processes
-from easy2hard.engines.choice import cores, in_main_memory
+from easy2hard.engines.choice import cores
 from easy2hard.engines.sharding import check_sharding
 from easy2hard.evaluation.blindfold import refuse_supervised_signals
 from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy
 from easy2hard.plugins import fenced
-from easy2hard.runs.disk_space import check_room, needed, pausing, require, require_memory
+from easy2hard.runs.disk_space import check_room, needed, pausing, require
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.label_phase import LabelPhase
@@ -26,6 +26,7 @@ from easy2hard.runs.origins import origins_of, restore
 from easy2hard.runs.preflight import check
 from easy2hard.runs.progress_file import shown
 from easy2hard.runs.records import LabelRecord, ScoreRecord, TrainingRecord
+from easy2hard.runs.size import check_size
 from easy2hard.runs.store import Store, load_weights
 from easy2hard.runs.tracking import tracked
 from easy2hard.runs.training_phase import TrainingPhase
@@ -50,13 +51,12 @@ def start(settings: Settings, out: Path, listener: Listener, blindfold: bool = F
     experiment = Experiment(settings, device, blindfold)
     with fenced():
         check(experiment)
+        check_size(experiment)
     if blindfold:
         refuse_supervised_signals(settings.supervised_signals)
     found = experiment.device
 
     def create() -> Store:
-        if in_main_memory(found):
-            require_memory(experiment.parameters * settings.model.members)
         require(out, _space_needed(experiment))
         return Store.create(out, settings, found, blindfold)
 
@@ -81,7 +81,7 @@ def resume(store: Store, listener: Listener, device: str = "auto") -> None:
     restore(store)
     experiment = Experiment(store.settings, device, store.manifest.blindfold)
     check_sharding(experiment.settings.model)
-    _ = experiment.device  # one that is not there is no reason to touch the run
+    check_size(experiment)  # here nothing of the run is touched yet, where a device is missing, too
     _finish(store, experiment, listener)
 
 

@@ -5,10 +5,12 @@ the round. Files of a round that the manifest does not list are leftovers and ar
 """
 
 import csv
+import errno
 import fcntl
 import hashlib
 import io
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -140,9 +142,19 @@ class Store(RunDirectory):
         """Hold the run for writing; the system lets go of the lock however the process ends.
 
         Raises:
-            UserError: another process holds it, or the lock is a link: it is opened before anything is checked.
+            UserError: another process holds it, or the run is read-only; or the lock is a link: it is opened before
+                anything is checked.
         """
-        with open_lock(self.path / "lock", self.path) as file:
+        try:
+            opened = open_lock(self.path / "lock", self.path)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            raise UserError(
+                f"{self.path}: cannot be written to ({error.strerror}); `easy2hard resume {self.path} --from-round "
+                f"{max(len(self.manifest.rounds) - 1, 0)} --out DIR` goes on in a copy"
+            ) from error
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -218,6 +230,9 @@ def new_folder(path: Path, subfolders: Iterable[str] = ()) -> Iterator[Path]:
     """Give a folder to fill, with its subfolders; it gets its name once it is complete.
 
     So a directory under the right name is always complete: a run that can be resumed, an export that can be loaded.
+
+    Raises:
+        OSError: something cannot be written, whoever wrote it; the folder is named.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     begun = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -227,9 +242,29 @@ def new_folder(path: Path, subfolders: Iterable[str] = ()) -> Iterator[Path]:
         yield begun
         begun.chmod(0o777 & ~_umask())
         begun.replace(path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(begun)
+        if number := _error_number(error):  # a full disk, say: the folder that was asked for is named
+            raise OSError(number, os.strerror(number), str(path)) from error
         raise
+
+
+def _error_number(error: BaseException) -> int | None:
+    """Return the system's number of an error; libraries written in Rust have it in their words."""
+    if isinstance(error, OSError):
+        return error.errno
+    said = re.search(r"\(os error (\d+)\)", str(error))
+    return int(said[1]) if said else None
+
+
+def check_weights(path: Path, least: int) -> None:
+    """Refuse a file that cannot hold the weights, before members are made to take them.
+
+    Raises:
+        UserError: it has fewer than ``least`` bytes.
+    """
+    if (size := path.stat().st_size) < least:
+        raise UserError(f"{path}: damaged, or of other settings: has {size:,} bytes, these have at least {least:,}")
 
 
 def load_weights(path: Path, members: Sequence[torch.nn.Module]) -> None:

@@ -1,5 +1,6 @@
 """Run directories as a stranger would plant them: each function of ``PLANTED`` spoils a copy of an honest run."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -13,10 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from easy2hard.runs.manifest import file_digest, manifest_digest
+from easy2hard.runs.manifest import manifest_digest
 
 PLANTED: dict[str, Callable[[Path, Path], None]] = {}
 """By what was done. Each takes the copy and a folder outside of it, whose file ``precious`` must stay as it is."""
+
+
+def digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def planted(function: Callable[[Path, Path], None]) -> Callable[[Path, Path], None]:
@@ -35,7 +40,7 @@ def reseal(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def listed_anew(run: Path, name: str) -> None:
     """Give a file of the last round the digest that it has now."""
-    digest = file_digest(run / name)
+    digest = digest_of(run / name)
     reseal(run, lambda content: content["rounds"][-1]["files"].update({name: digest}))
 
 
@@ -205,7 +210,7 @@ def the_settings_declare_more_than_memory(run: Path, outside: Path) -> None:
     path = run / "settings.toml"
     text = path.read_text().replace("width = 32", "width = 65536").replace("layers = 2", "layers = 1000")
     path.write_text(text.replace("feed_forward = 64", "feed_forward = 1000000"))
-    digest = file_digest(path)
+    digest = digest_of(path)
     reseal(run, lambda content: content.update(settings_sha256=digest))
 
 
@@ -273,5 +278,5 @@ def a_plugin_lies_beside_the_run(run: Path, outside: Path) -> None:
     """Named so that it is found from where the user happens to be."""
     evil = Path("evil.py")
     evil.write_text(f"open({str(outside / 'precious')!r}, 'w').write('harmed')\n")
-    origin = {"kind": "task", "name": "stranger", "source": "evil.py", "file": "evil.py", "sha256": file_digest(evil)}
+    origin = {"kind": "task", "name": "stranger", "source": "evil.py", "file": "evil.py", "sha256": digest_of(evil)}
     reseal(run, lambda content: content.update(plugins=[origin]))

@@ -88,7 +88,7 @@ def test_a_model_that_does_not_fit_into_memory_is_not_begun(
     huge = ["--set", "model.width=65536", "--set", "model.layers=1000", "--set", "model.feed_forward=1000000"]
     result = cli("run", "smoke", "--out", "run", *huge)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
-    assert "million weights of all members take at least" in result.stderr
+    assert "million weights of all members: the run would take at least" in result.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -4,8 +4,12 @@ Each is one float32 loop that numba compiles on its first use and keeps on disk.
 members in threads do not wait for each other.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+import fcntl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
 
 import numba
 import numpy as np
@@ -28,8 +32,61 @@ def compiled(function: _F) -> _F:
     each optimised in its own surroundings, and a process takes whichever was loaded first: then the last bits of a
     result depend on whether the loops were just compiled or came from disk.
     """
-    options = {"nogil": True, "fastmath": True, "error_model": "numpy", "cache": True, "forceinline": True}
-    return cast(_F, numba.njit(**options)(function))
+    options = {"nogil": True, "fastmath": True, "error_model": "numpy", "forceinline": True}
+    try:
+        dispatcher = numba.njit(cache=True, **options)(function)
+    except RuntimeError as error:  # neither the package's folder nor the user's can be written to
+        if "cannot cache" not in str(error):
+            raise
+        return cast(_F, numba.njit(**options)(function))
+    if not numba.config.DISABLE_JIT:
+        dispatcher.compile = _one_at_a_time(dispatcher)
+    return cast(_F, dispatcher)
+
+
+def not_kept() -> str | None:
+    """Return why what is compiled is not kept for other processes; None where it is."""
+    if numba.config.DISABLE_JIT or normed_loop.stats.cache_path is not None:  # type: ignore[attr-defined]
+        return None
+    return (
+        "no folder can be written to for what is compiled, so every process compiles for about half a minute; "
+        "NUMBA_CACHE_DIR names one"
+    )
+
+
+_compiling = threading.RLock()
+_held: list[BinaryIO] = []
+"""The lock on what other processes compile, while this one does."""
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from compiling, where the folder of what is compiled lets them be kept."""
+    with _compiling, ExitStack() as end:
+        if not _held:  # functions that call one another are compiled within one another
+            with suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+                _held.append(end.enter_context((folder / "lock").open("ab")))
+                end.callback(_held.clear)
+                fcntl.flock(_held[0], fcntl.LOCK_EX)
+        yield
+
+
+def _one_at_a_time(dispatcher: Any) -> Callable[[Any], Any]:
+    """Return what compiles a function, one process at a time: the others wait, and load what that one has kept.
+
+    Numba's own cache is not safe for that: two processes that write one give the same name to different functions.
+    """
+    compile_ = dispatcher.compile
+
+    def locked(signature: Any) -> Any:
+        with _alone(Path(dispatcher.stats.cache_path)):
+            try:
+                return compile_(signature)
+            except OSError:  # no room to keep what was compiled; here it is
+                return compile_(signature)
+
+    return locked
 
 
 def flat(tensor: Tensor) -> Array:

@@ -7,6 +7,7 @@ whatever they do not know, is the reference's (engines/reference.py).
 from collections.abc import Sequence
 from typing import Any
 
+import numba
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -28,6 +29,8 @@ def why_not(member: Member) -> str | None:
     """Return what the loops do not know of a member; None where they know it."""
     if not isinstance(member, Transformer):
         return "a pretrained model"
+    if numba.config.DISABLE_JIT:
+        return "NUMBA_DISABLE_JIT"
     if member.looped:
         return "loops"
     if member.positions is not None and not member.positions.only_embeds:

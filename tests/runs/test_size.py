@@ -1,0 +1,53 @@
+"""What cannot fit, or would take years, is refused before it begins, in a line with the figure."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from easy2hard.errors import UserError
+from easy2hard.runs import size
+from easy2hard.runs.experiment import Experiment
+from easy2hard.runs.size import amount, check_difficulties, check_size
+from easy2hard.settings.recipes import load_recipe
+from easy2hard.tasks.registry import load_task, task_names
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ["task.name=multiplication", "supervised.difficulty=10000"],
+            r"difficulty = 10000: leads to about 100,000,000",
+        ),
+        (
+            ["rounds.count=1000", "schedule.stride=1000"],
+            r"count = 1000 with schedule.stride = 1000: leads to about 1,000",
+        ),
+        (["labels.count=100000000"], r"labels.count = 100000000: the run would take at least 26.0 GB, .* has 16.0"),
+        (["model.width=65536", "model.layers=1000"], r"million weights of all members: the run would take at least"),
+        (["training.batch=1000000", "model.width=1024"], r"training.batch = 1000000: the run would take at least"),
+        (["supervised.steps=1000000000000000000"], r"supervised.steps = 10+: the run would take at least .* years"),
+        (["rounds.steps=1000000000000000000"], r"rounds.steps = 10+: the run would take at least .* years"),
+        (["evaluation.examples=1000000", "rounds.count=999", "schedule.stride=1000"], r"at least .* years"),
+    ],
+)
+def test_what_no_machine_can_do_is_refused(settings: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(size, "memory", lambda: 16 * 10**9)
+    experiment = Experiment(load_recipe("smoke", settings))
+    with pytest.raises(UserError, match=message):  # noqa: PT012 - which of them does is of no interest
+        check_difficulties(experiment.settings, experiment.task)
+        check_size(experiment)
+
+
+def test_a_machine_with_few_threads_trains_few_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(size, "threads", lambda: 100)
+    check_size(Experiment(load_recipe("smoke", ["model.members=50"])))
+    with pytest.raises(UserError, match=r"model.members = 51: train in 102 threads, and this process may have 100"):
+        check_size(Experiment(load_recipe("smoke", ["model.members=51"])))
+
+
+@given(st.sampled_from(task_names()), st.integers(65, 90))
+def test_difficulties_are_counted_without_a_list_of_them(name: str, hardest: int) -> None:
+    task = load_task(name)
+    for difficulties in (task.supervised_difficulties, task.evaluated_difficulties):
+        assert amount(difficulties, hardest) == pytest.approx(len(difficulties(hardest)), rel=0.1)
