@@ -45,7 +45,7 @@ def test_a_limit_of_file_sizes_is_a_line_that_names_the_file(
     command = [str(smoke.path) if word == "RUN" else word for word in words]
     assert exit_code(with_small_files, tmp_path, command) == 2
     assert (tmp_path / "said").read_text().endswith(f"error: {name}: File too large\n")
-    assert os.listdir(tmp_path) == ["said"]
+    assert [path.name for path in tmp_path.iterdir()] == ["said"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
