@@ -9,7 +9,6 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-import torch
 from helpers import new_member
 
 from easy2hard.engines.choice import build_engine
@@ -83,5 +82,3 @@ def test_without_a_compiler_the_plain_formulas_compute(monkeypatch: pytest.Monke
     engine = build_engine([new_member(0)])
     assert "NUMBA_DISABLE_JIT" in (engine.note or "")
     assert not isinstance(engine._runners[0], CpuRunner)  # type: ignore[attr-defined]
-    x = torch.randn(3, 32)
-    assert torch.allclose(kernels.normed(x)[0].square().mean(dim=1), torch.ones(3), atol=1e-5)
