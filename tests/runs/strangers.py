@@ -258,10 +258,10 @@ def a_ledger_repeats_a_long_text(run: Path, outside: Path) -> None:
 
 @planted
 def a_ledger_is_a_compressed_bomb(run: Path, outside: Path) -> None:
-    prompts = pa.array(["1" * 20_000_000] * 100)
-    table = pa.table({name: [0] * 100 for name in ("difficulty", "finished", "kept", "why", "votes", "members")})
+    prompts = pa.array(["1" * 10_000_000] * 30)
+    table = pa.table({name: [0] * 30 for name in ("difficulty", "finished", "kept", "why", "votes", "members")})
     table = table.append_column("prompt", prompts).append_column("answer", prompts)
-    table = table.append_column("confidence", pa.array([1.0] * 100)).append_column("round", pa.array([2] * 100))
+    table = table.append_column("confidence", pa.array([1.0] * 30)).append_column("round", pa.array([2] * 30))
     pq.write_table(table, run / "ledger/round-002.parquet", compression="zstd", use_dictionary=False)
     listed_anew(run, "ledger/round-002.parquet")
 

@@ -29,6 +29,17 @@ COMMANDS = [
     ["resume", "../run"],
 ]
 GIBIBYTE = 1 << 30
+QUICK = {
+    "outputs_are_links",
+    "temporaries_are_links",
+    "the_weights_are_a_linked_folder",
+    "a_pipe_for_manifest.json",
+    "a_difficulty_is_none",
+    "a_ledger_repeats_a_long_text",
+    "the_settings_declare_more_than_memory",
+    "a_plugin_lies_beside_the_run",
+}
+"""One of each kind; the others are slow together."""
 
 
 def look(folder: Path, name: str) -> None:
@@ -59,7 +70,9 @@ def look(folder: Path, name: str) -> None:
         print("memory", 0 if grown < GIBIBYTE else f"{grown:,}", file=codes)
 
 
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in PLANTED]
+)
 def test_a_stranger_s_run_harms_nothing(name: str, smoke: easy2hard.Run, tmp_path: Path) -> None:
     shutil.copytree(smoke.path, tmp_path / "run")
     shutil.copytree(smoke.path, tmp_path / "honest")
