@@ -6,7 +6,7 @@ from easy2hard.errors import UserError
 from easy2hard.files import special
 from easy2hard.runs.manifest import Manifest, RunDirectory, file_digest, read_sealed
 
-OTHER_SETTINGS = "a run keeps its settings; `easy2hard run SETTINGS.toml --out DIR` begins one with others"
+OTHER_SETTINGS = "put it back; `easy2hard resume RUN --set` and `easy2hard branch` change settings"
 
 
 def problems(run: RunDirectory, manifest: Manifest, weights: bool = True) -> dict[int, list[str]]:

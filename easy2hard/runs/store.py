@@ -151,7 +151,7 @@ class Store(RunDirectory):
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
             raise UserError(
-                f"{self.path}: cannot be written to ({error.strerror}); `easy2hard resume {self.path} --from-round "
+                f"{self.path}: cannot be written to ({error.strerror}); `easy2hard branch {self.path} --from-round "
                 f"{max(len(self.manifest.rounds) - 1, 0)} --out DIR` goes on in a copy"
             ) from error
         with opened as file:
