@@ -137,7 +137,7 @@ def memory() -> int:
     """Return the bytes that this process may have: of the machine, its container or its limit of address space."""
     there = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     with suppress(OSError, ValueError):  # ValueError: "max"
-        there.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+        there.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")))
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     return min(there if limit == resource.RLIM_INFINITY else [*there, limit])
 
@@ -147,5 +147,5 @@ def threads() -> int:
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     there = [1 << 20 if limit == resource.RLIM_INFINITY else limit]
     with suppress(OSError, ValueError):
-        there.append(int(Path("/sys/fs/cgroup/pids.max").read_text()))
+        there.append(int(Path("/sys/fs/cgroup/pids.max").read_text(encoding="utf-8")))
     return min(there)
