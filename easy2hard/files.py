@@ -248,8 +248,8 @@ def read_table(
                 raise UserError(f"{path}: damaged: column {odd[0]!r} has no plain values")
             groups = [declared.row_group(index) for index in range(declared.num_row_groups)]
             places = [schema.names.index(name) for name in names]
-            packed = sum(group.column(place).total_uncompressed_size for group in groups for place in places)
-            _check_fits(path, packed + CELL_BYTES * len(names) * declared.num_rows, most)
+            uncompressed = sum(group.column(place).total_uncompressed_size for group in groups for place in places)
+            _check_fits(path, uncompressed + CELL_BYTES * len(names) * declared.num_rows, most)
             # A text that is repeated is in memory once, until it is known how long all of them are.
             texts = [field.name for field in chosen if pa.types.is_string(_values(field))]
             table = pq.ParquetFile(file, read_dictionary=texts).read(columns=names)

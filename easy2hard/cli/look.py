@@ -132,7 +132,7 @@ def frame(
 
     from easy2hard.runs.frames import csv_text, labels_table, opened, rounds_table, writer
 
-    write = writer(out) if out else lambda table: say(csv_text(table).rstrip("\n"))
+    write = writer(out) if out else lambda table: say(*csv_text(table).rstrip("\n").split("\n"))
     table = (labels_table if labels else rounds_table)(opened(runs), audit)
     write(table)
     if out:

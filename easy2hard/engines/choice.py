@@ -9,7 +9,7 @@ from easy2hard.engines.cpu.kernels import not_kept
 from easy2hard.engines.cpu.runner import CpuRunner, why_not
 from easy2hard.engines.cuda import engine as cuda
 from easy2hard.engines.engine import Engine
-from easy2hard.engines.reference import ReferenceEngine, Runner
+from easy2hard.engines.reference import PIECE_TOKENS, ReferenceEngine, Runner
 from easy2hard.engines.threads import keep_freed_memory
 from easy2hard.errors import UserError
 from easy2hard.models.member import Member
@@ -59,6 +59,14 @@ def find_device(name: str = "auto") -> torch.device:
 def in_main_memory(device: torch.device) -> bool:
     """Return whether what is computed there takes the machine's own memory."""
     return device.type != "cuda"
+
+
+def held_gradients(tokens: int, device: torch.device) -> int:
+    """Return how many gradients of a member a training step on so many tokens holds until it ends, at least.
+
+    On a CPU there is one for each piece of the batch; on a GPU pieces are larger.
+    """
+    return tokens // PIECE_TOKENS if in_main_memory(device) else 0
 
 
 def build_runner(member: Member) -> Runner:

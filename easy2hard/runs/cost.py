@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from easy2hard import memory
-from easy2hard.engines.choice import cores
+from easy2hard.engines.choice import cores, in_main_memory
 from easy2hard.errors import UserError
 from easy2hard.runs.estimate import duration
 from easy2hard.runs.experiment import Experiment
@@ -47,7 +47,7 @@ def check_cost(
         UserError: it needs more memory than there is, or more time than anybody has; with the figure.
     """
     model, at_once = experiment.settings.model, cores()
-    there = memory.available() if experiment.device.type == "cpu" else None
+    there = memory.available() if in_main_memory(experiment.device) else None
     kept = seconds = 0.0
     for each in asked:
         length = each.prompt + each.answer

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from easy2hard.engines.choice import cores, in_main_memory
+from easy2hard.engines.choice import cores, held_gradients, in_main_memory
 from easy2hard.errors import UserError
 from easy2hard.runs.experiment import Experiment
 from easy2hard.settings.schema import Settings
@@ -30,8 +30,6 @@ LABEL_BYTES = 200
 """Of a label in memory, without its texts."""
 FEW = 64
 """Difficulties up to this one are listed to see how their number grows."""
-PIECE_TOKENS = 1024
-"""A batch is computed in pieces of so many tokens on a CPU."""
 
 
 def check_size(experiment: Experiment) -> None:
@@ -77,11 +75,10 @@ def _check_memory(experiment: Experiment, short: int) -> None:
     settings, members = experiment.settings, experiment.settings.model.members
     on_cpu, parameters = in_main_memory(experiment.device), experiment.parameters * members
     batch, labels = settings.training.batch, settings.labels.count * settings.schedule.stride
-    # Each piece's gradient is held until the step ends; on a GPU pieces are larger.
-    pieces = batch * short // PIECE_TOKENS if on_cpu else 0
+    gradients = held_gradients(batch * short, experiment.device)
     held = {
         f"model: {parameters / 1e6:,.0f} million weights of all members": 16 * parameters if on_cpu else 0,
-        f"training.batch = {batch}": 8 * batch * short * members + 4 * parameters * pieces,
+        f"training.batch = {batch}": 8 * batch * short * members + 4 * parameters * gradients,
         f"rounds.batch = {settings.rounds.batch}": 8 * (settings.rounds.batch or 0) * short * members,
         f"labels.count = {settings.labels.count}": labels * (LABEL_BYTES + 12 * short) if settings.rounds.count else 0,
         f"evaluation.examples = {settings.evaluation.examples}": 8 * settings.evaluation.examples * short,

@@ -175,7 +175,7 @@ def test_damage_is_named_and_the_rest_is_shown(tmp_path: Path, name: str, damage
 def test_a_changed_manifest_is_named_and_used(tmp_path: Path) -> None:
     run = full_run(tmp_path / "run")
     file = run.path / "manifest.json"
-    file.write_text(file.read_text().replace('"threads": 1', '"threads": 7').replace('"kept": 7,', '"kept": -7,'))
+    file.write_text(file.read_text().replace('"threads": 1', '"threads": 7'))
     page = page_of(run)
     assert "Damaged: manifest.json: damaged: it was changed after it was written" in page.text
     assert "now at least 99 % to 5" in page.text
