@@ -13,17 +13,23 @@ if sys.platform != "win32":
     import resource
 
 
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+
+def total() -> int:
+    """Return the bytes that this process may have at most: of the machine, its control group and its limits."""
+    return min(each for each in (_installed(), _number(CONTROL_GROUP / "memory.max"), _addresses()) if each is not None)
+
+
 def available() -> int:
-    """Return the bytes that this process can still have: of the machine, its control group and its limits."""
+    """Return the bytes that this process can still have, of the same."""
     found = [_of_machine()]
-    limit = _number(Path("/sys/fs/cgroup/memory.max"))
+    limit, addresses = _number(CONTROL_GROUP / "memory.max"), _addresses()
     if limit is not None:
-        found.append(limit - (_number(Path("/sys/fs/cgroup/memory.current")) or 0))
-    if sys.platform != "win32":
-        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        found.append(limit - (_number(CONTROL_GROUP / "memory.current") or 0))
+    if addresses is not None:
         pages = _fields(Path("/proc/self/statm"))
-        if soft != resource.RLIM_INFINITY:
-            found.append(soft - (int(pages[0]) * resource.getpagesize() if pages else 0))
+        found.append(addresses - (int(pages[0]) * os.sysconf("SC_PAGE_SIZE") if pages else 0))
     return max(0, min(found))
 
 
@@ -55,7 +61,19 @@ def _of_machine() -> int:
     for name, *value in map(str.split, _lines(Path("/proc/meminfo"))):
         if name == "MemAvailable:":
             return int(value[0]) * 1024
+    return _installed()
+
+
+def _installed() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _addresses() -> int | None:
+    """Return the bytes of addresses that this process may use; None without a limit."""
+    if sys.platform == "win32":
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def _number(path: Path) -> int | None:

@@ -4,7 +4,6 @@ These are lower bounds, not estimates (``estimate.py`` measures): what is refuse
 """
 
 import math
-import os
 import resource
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from easy2hard import memory
 from easy2hard.engines.choice import cores, held_gradients, in_main_memory
 from easy2hard.errors import UserError
 from easy2hard.runs.experiment import Experiment
@@ -83,7 +83,7 @@ def _check_memory(experiment: Experiment, short: int) -> None:
         f"labels.count = {settings.labels.count}": labels * (LABEL_BYTES + 12 * short) if settings.rounds.count else 0,
         f"evaluation.examples = {settings.evaluation.examples}": 8 * settings.evaluation.examples * short,
     }
-    size, there = sum(held.values()), memory()
+    size, there = sum(held.values()), memory.total()
     if size > there:
         most = max(held, key=lambda name: held[name])
         raise UserError(
@@ -130,19 +130,10 @@ def amount(difficulties: Callable[[int], Sequence[Difficulty]], hardest: int) ->
     return int(some * (hardest / FEW) ** growth)
 
 
-def memory() -> int:
-    """Return the bytes that this process may have: of the machine, its container or its limit of address space."""
-    there = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    with suppress(OSError, ValueError):  # ValueError: "max"
-        there.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")))
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return min(there if limit == resource.RLIM_INFINITY else [*there, limit])
-
-
 def threads() -> int:
     """Return how many threads this process may begin, at most."""
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     there = [1 << 20 if limit == resource.RLIM_INFINITY else limit]
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError):  # ValueError: "max"
         there.append(int(Path("/sys/fs/cgroup/pids.max").read_text(encoding="utf-8")))
     return min(there)

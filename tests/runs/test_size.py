@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from easy2hard import memory
 from easy2hard.errors import UserError
 from easy2hard.runs import size
 from easy2hard.runs.experiment import Experiment
@@ -38,7 +39,7 @@ from easy2hard.tasks.registry import load_task, task_names
     ],
 )
 def test_what_no_machine_can_do_is_refused(settings: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(size, "memory", lambda: 16 * 10**9)
+    monkeypatch.setattr(memory, "total", lambda: 16 * 10**9)
     experiment = Experiment(load_recipe("smoke", settings))
     with pytest.raises(UserError, match=message):  # noqa: PT012 - which of them does is of no interest
         check_difficulties(experiment.settings, experiment.task)
