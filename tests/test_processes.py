@@ -63,6 +63,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, int]:
     result = launch(out)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("finished: ") == 1  # one of them speaks
+    assert sum(line.isdecimal() for line in result.stdout.splitlines()) == 1  # also at its end
     return Store(out), int(result.stdout.split()[-1])
 
 

@@ -24,6 +24,8 @@ _NO_MEMORY = "can't allocate memory", "can't start new thread"
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
+    if not processes.is_main():
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     try:
         with streams():
             _main()
@@ -33,8 +35,6 @@ def main() -> None:
 
 
 def _main() -> None:
-    if not processes.is_main():
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     try:
         with fenced():
             code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
