@@ -9,8 +9,6 @@ from easy2hard.runs.experiment import Experiment
 from easy2hard.tasks.base import Difficulty, difficulty_text, hardest, length_of, span
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from easy2hard.engines.engine import Engine
 
 
@@ -78,13 +76,14 @@ def exact_match(
     examples: int,
     frontier: int,
     on_long: Callable[[str], None],
-) -> "pd.DataFrame":
-    """Return exact match by difficulty, with the columns of :meth:`easy2hard.Run.evaluate`.
+) -> dict[str, dict[str, float]]:
+    """Return exact match by column of :meth:`easy2hard.Run.evaluate` and difficulty.
 
     Args:
         experiment: what the run is made of.
         load: returns the engine with the weights to measure, once the rest is known to be right.
-        difficulties: a list as the command line has it, difficulties or their texts; default: all to the frontier + 5.
+        difficulties: a list as the command line has it, difficulties or their texts; default: all to the
+            frontier + 5, or as far as the rounds were evaluated.
         examples: prompts for each difficulty.
         frontier: the hardest difficulty trained on.
         on_long: told in a line what it takes, where that is over a minute.
@@ -92,8 +91,6 @@ def exact_match(
     Raises:
         UserError: a difficulty is not one of the task's or too long for this machine, or there are not so many prompts.
     """
-    import pandas as pd
-
     from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy, evaluate_run
     from easy2hard.runs.cost import Asked, check_cost
 
@@ -110,7 +107,7 @@ def exact_match(
         only = "only so many of a difficulty are never labelled"
         raise UserError(f"--examples {examples}: at least 1 and at most {reserved}; {only}")
 
-    wanted = asked or task.evaluated_difficulties(task.capped(frontier + 5))
+    wanted = asked or task.evaluated_difficulties(task.capped(frontier + max(5, settings.evaluation.beyond)))
     lengths = (Asked(examples, *length_of(task, each)) for each in sorted(wanted, key=hardest, reverse=True))
     check_cost(f"--difficulties {span(wanted)} --examples {examples}", experiment, lengths, on_long)
     engine = load()
@@ -120,5 +117,4 @@ def exact_match(
         columns["hard_split"] = accuracy(engine, task, oracle, settings.seed, wanted, examples, hard=True)
     if task.baseline:
         columns["baseline"] = baseline_accuracy(task, oracle, settings.seed, wanted, examples)
-    measured = {name: [scores[each] for each in wanted] for name, scores in columns.items()}
-    return pd.DataFrame({"difficulty": list(map(difficulty_text, wanted)), **measured})
+    return {name: {difficulty_text(each): scores[each] for each in wanted} for name, scores in columns.items()}

@@ -9,6 +9,7 @@ from easy2hard.api.sweeping import sweep
 from easy2hard.api.written import Written
 from easy2hard.errors import UserError
 from easy2hard.files import open_inside, read_table
+from easy2hard.processes import current
 from easy2hard.runs.manifest import Manifest, RunDirectory
 from easy2hard.runs.request import Plugins, load_plugins
 from easy2hard.settings.schema import Settings
@@ -79,14 +80,27 @@ class Run:
 
         Columns: ``round`` (0 is the supervised phase), ``difficulty`` (a text: ``"12"``, or ``"6x5"`` for a pair),
         ``hardest`` (a number: of a pair the greater one), ``trained`` (the round, or one before it, trained on this
-        difficulty), ``exact_match`` (0 to 1, the members' mean on ``evaluation.examples`` prompts).
+        difficulty), ``exact_match`` (0 to 1, the members' mean), ``examples`` (prompts that it is of). The last round
+        has the scores of the kept evaluation with the most prompts, where there is one (:meth:`evaluate`).
         """
         import pandas as pd
 
+        from easy2hard.runs.evaluations import measured
         from easy2hard.runs.frames import SCORES, scores
 
-        measured = [row for row in scores(self.manifest) if row["exact_match"] is not None]
-        return pd.DataFrame(measured, columns=[name for name, _ in SCORES])
+        rows = [row for row in scores(measured(self._directory, self.manifest)) if row["exact_match"] is not None]
+        return pd.DataFrame(rows, columns=[name for name, _ in SCORES])
+
+    @property
+    def reach(self) -> int:
+        """The last difficulty before the first that is significantly below 0.99; 0 where there is none.
+
+        It is of the same scores as :attr:`metrics`. Of a pair it is the greater number.
+        """
+        from easy2hard.runs.evaluations import measured
+
+        rounds = measured(self._directory, self.manifest).rounds
+        return rounds[-1].reach if rounds else 0
 
     @property
     def rounds(self) -> "pd.DataFrame":
@@ -161,12 +175,14 @@ class Run:
     ) -> "pd.DataFrame":
         """Measure exact match with the weights of the last committed round: a row for each difficulty.
 
+        The run keeps the result, and reports take the newest round's figures from it (``easy2hard.runs.evaluations``).
+
         Args:
             difficulties: such as ``"1-30"``, ``"6x5,5x6"``, ``range(1, 31)``, ``[(6, 5)]`` or ``["6x5"]``; default: all
-                to the frontier + 5.
+                to the frontier + 5, or as far as the rounds were evaluated.
             examples: prompts for each difficulty.
-            device: where the members compute; as in :meth:`solve`, and so is ``on_long``.
-            on_long: see above.
+            device: where the members compute; as in :meth:`solve`.
+            on_long: as in :meth:`solve`; and told why where the run cannot keep the result.
 
         Returns:
             Columns: ``difficulty`` (a text), ``exact_match`` (0 to 1, the members' mean), ``voted`` (their vote's), and
@@ -176,10 +192,40 @@ class Run:
             UserError: a difficulty is not one of the task's, there are not so many prompts, no round is committed yet,
                 or there is no such device.
         """
+        import pandas as pd
+
         from easy2hard.api.asked import exact_match
 
-        experiment, frontier = self._experiment(device), self.manifest.frontier
-        return exact_match(experiment, lambda: self._loaded(device), difficulties, examples, frontier, on_long)
+        experiment, before = self._experiment(device), self.manifest
+        columns = exact_match(
+            experiment, lambda: self._loaded(device), difficulties, examples, before.frontier, on_long
+        )
+        if reason := current().from_main(lambda: self._keep(columns, examples)):
+            on_long(f"not kept in the run: {reason}")
+        scores = {name: list(each.values()) for name, each in columns.items()}
+        return pd.DataFrame({"difficulty": list(columns["exact_match"]), **scores})
+
+    def _keep(self, columns: dict[str, dict[str, float]], examples: int) -> str | None:
+        """Keep what was measured of the weights that are loaded; return why it cannot be, or None."""
+        from easy2hard.runs.evaluations import Evaluation, keep
+
+        manifest = self.manifest
+        weights = self._weights[0] if self._weights else ""
+        measured = Evaluation(
+            round=max(record.round for record in manifest.rounds if record.weights_sha256 == weights),
+            weights_sha256=weights,
+            seed=manifest.seed,
+            examples=examples,
+            accuracy=columns["exact_match"],
+            **{name: columns.get(name, {}) for name in ("voted", "hard_split", "baseline")},
+        )
+        try:
+            keep(self._directory, measured)
+        except UserError as error:
+            return str(error)
+        except OSError as error:  # a full disk, or one that is read-only
+            return f"{error.filename}: {error.strerror}"
+        return None
 
     def audit(self) -> list[dict[str, Any]]:
         """Compare the labels with the true answers, after the fact: a record for each round with labels.

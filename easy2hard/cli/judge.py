@@ -24,22 +24,24 @@ def evaluate(
     plugins: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure exact match by difficulty.
+    """Measure exact match by difficulty, and keep it in the run.
 
     The members' mean and their vote. Beside them the mean on the task's hard split and the baseline that the task
-    names, where it has them.
+    names, where it has them. The report, list and watch take the reach from what is kept.
 
     Example: easy2hard eval runs/copy-cpu-seed0 --difficulties 1-30 --examples 1000
     """
     from easy2hard.api.opened import Run
     from easy2hard.report.tables import exact_match_json, exact_match_lines
+    from easy2hard.runs.evaluations import measured as figures_of
+    from easy2hard.runs.manifest import RunDirectory
 
     opened = Run(run, plugins or ())
     measured = opened.evaluate(difficulties, examples, device, warn)
     if as_json:
         say_json(exact_match_json(measured))
     else:
-        say(*exact_match_lines(measured, opened.task, opened.manifest))
+        say(*exact_match_lines(measured, opened.task, figures_of(RunDirectory(run), opened.manifest)))
 
 
 @app.command(rich_help_panel=JUDGE)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 
+from easy2hard.evaluation.reach import REACHED
 from easy2hard.report.chart import Axis, Bars, Chart, Line, Map, Mark
 from easy2hard.report.compare import RunGroup, group_lines, spread_line
 from easy2hard.report.rundata import RoundData
@@ -15,6 +16,7 @@ from easy2hard.report.series import (
     frontiers,
     is_one_run,
     kept_shares,
+    measured_by,
     reliability,
     scores_by_difficulty,
     scores_by_round,
@@ -22,7 +24,6 @@ from easy2hard.report.series import (
     stage_shares,
     step_means,
 )
-from easy2hard.runs.manifest import REACHED
 from easy2hard.tasks.base import parse_difficulty
 
 STEP_POINTS = 300
@@ -88,6 +89,7 @@ def accuracy_chart(groups: Groups, last: bool = False) -> Chart:
         ]
     if not one:
         note = "Exact match on unseen prompts: mean of the seeds, shaded from worst to best." + note
+    note += f" Last round: {measured_by(groups)}."
     return Chart(
         "Accuracy by difficulty",
         note,
@@ -126,16 +128,17 @@ def map_chart(group: RunGroup, of: str = "") -> Chart:
 
 
 def reach_chart(groups: Groups) -> Chart:
-    """Return the greatest difficulty up to which every one is reached, by round."""
+    """Return the reach by round."""
     run = groups[0].runs[0]
     lines = group_lines(groups, lambda each: each.record.reach if each.record.accuracy else None)
-    note = f"The greatest difficulty up to which every one is answered with an exact match of at least {REACHED}"
+    note = f"The last difficulty before the first whose exact match is significantly below {REACHED}"
     if is_one_run(groups):
         trained = [(float(r), float(d)) for r, d in frontiers(run).items()]
-        lines = [Line(f"exact match at least {REACHED}", lines[0].points), Line("trained to", trained, 1)]
+        lines = [Line(f"reach at {REACHED}", lines[0].points), Line("trained to", trained, 1)]
         note += ", and the hardest one trained on."
     else:
         note += ": mean of the seeds, shaded from worst to best."
+    note += f" Last round: {measured_by(groups)}."
     return Chart("Reach", note, ROUND, Axis(f"difficulty ({run.unit})", 0), lines)
 
 

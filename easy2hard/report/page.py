@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from easy2hard import __version__
 from easy2hard.evaluation.audit import FALLEN, first_fall
+from easy2hard.evaluation.reach import REACHED, is_missed
 from easy2hard.report.chart import Chart, number
 from easy2hard.report.charts import accuracy_charts, cost_charts, label_charts, training_charts
 from easy2hard.report.compare import RunGroup, differing_settings, flattened, groups_of, range_text
@@ -21,9 +22,10 @@ from easy2hard.report.examples import Example, newest
 from easy2hard.report.mazes import draw_maze
 from easy2hard.report.place import put
 from easy2hard.report.rundata import LABELS, RunData, read_run
+from easy2hard.report.series import measured_by
 from easy2hard.report.svg import picture
 from easy2hard.report.words import duration
-from easy2hard.runs.manifest import REACHED, refuse_twice
+from easy2hard.runs.manifest import refuse_twice
 from easy2hard.tasks.base import hardest, parse_difficulty, span
 from easy2hard.tasks.maze import Maze
 
@@ -136,16 +138,16 @@ def _headline(group: RunGroup) -> str:
     measured = [each for each in group.runs if each.newest and each.newest.accuracy]
     if not measured:
         return f"{taught}; nothing is measured yet"
-    reaches = [each.reach for each in measured]
+    reaches, by = [each.reach for each in measured], measured_by([group])
     if len(reaches) > 1:
-        return f"{taught}, now at least 99\u00a0% to {range_text(reaches, digits=1)} {'' if run.pairs else run.unit}"
-    single = max(
-        (hardest(parse_difficulty(d)) for d, v in run.rounds[-1].record.accuracy.items() if v >= REACHED), default=0
-    )
-    if not single:
-        return f"{taught}; 99\u00a0% is reached nowhere"
-    beyond = f" without a gap, and at {run.extent(single)}" if single > reaches[0] and not run.pairs else ""
-    return f"{taught}, now at least 99\u00a0% to {run.extent(reaches[0]) if run.pairs else reaches[0]}{beyond}"
+        unit = "" if run.pairs else f" {run.unit}"
+        return f"{taught}, reach at {REACHED:g}: {range_text(reaches, digits=1)}{unit} ({by})"
+    newest = run.rounds[-1].record
+    there = [d for d, share in newest.accuracy.items() if not is_missed(share, newest.examples)]
+    single = max((hardest(parse_difficulty(each)) for each in there), default=0)
+    reach = run.extent(reaches[0]) if reaches[0] else "none"
+    beyond = f" without a gap, and {run.extent(single)} after one" if single > reaches[0] and not run.pairs else ""
+    return f"{taught}, reach at {REACHED:g}: {reach}{beyond} ({by})"
 
 
 def _trust(group: RunGroup) -> str:
@@ -189,7 +191,7 @@ def _cards(run: RunData) -> list[tuple[str, str]]:
     return [
         ("status", run.state),
         ("rounds", f"{max(len(records) - 1, 0)}{planned}"),
-        ("at least 99\u00a0% to", run.extent(run.reach) if run.reach else "-"),
+        (f"reach at {REACHED:g}", run.extent(run.reach) if run.reach else "-"),
         ("trained to", run.extent(run.manifest.frontier)),
         ("labels kept", f"{kept:,} of {proposed:,}"),
         ("label precision", f"{precision:.4f}" if precision is not None else "not known"),
@@ -249,7 +251,7 @@ def _notes(run: RunData) -> list[tuple[str, str]]:
     elif run.state != "finished":
         notes.append(("", f"The run is not finished: {run.manifest.status}."))
     if run.manifest.blindfold:
-        notes.append(("", "Blindfolded: nothing beyond the supervised range was evaluated."))
+        notes.append(("", "Blindfolded: the run evaluated nothing beyond the supervised range."))
     notes += [("", f"Filter {words}.") for words in run.manifest.filters]
     notes += [("", f"{each.kind.capitalize()} {each.name} is of {each.source}.") for each in run.manifest.plugins]
     for record in (each.record for each in run.rounds):

@@ -20,6 +20,7 @@ from easy2hard.errors import UserError
 from easy2hard.evaluation.audit import audit_labels, judge
 from easy2hard.files import read_inside, read_table
 from easy2hard.report.examples import Example, pick
+from easy2hard.runs.evaluations import measured
 from easy2hard.runs.integrity import problems as damage_of
 from easy2hard.runs.manifest import MANIFEST_BYTES, Manifest, RoundRecord, RunDirectory, round_record, state_of
 from easy2hard.settings.recipes import SETTINGS_BYTES
@@ -91,7 +92,7 @@ class RunData:
 
     @property
     def reach(self) -> int:
-        """The reach of the last round (``RoundRecord.reach``)."""
+        """How far the run came, by the evaluation that is chosen (``runs.evaluations``)."""
         return self.newest.reach if self.newest else 0
 
     @property
@@ -127,7 +128,7 @@ def read_run(path: Path, labels: bool = True) -> RunData:
         raise UserError(f"{path}: not a run directory (it has none of {', '.join(parts)})")
     problems: list[str] = []
     settings, text = _settings(path, problems)
-    manifest = _manifest(path, settings, problems)
+    manifest = _measured(path, _manifest(path, settings, problems), problems)
     task, oracle, judged = _oracle(manifest, settings)
     rounds, sampled = [], False
     most = LABELS // max(len(manifest.rounds) - 1, 1)
@@ -171,6 +172,16 @@ def _manifest(path: Path, settings: Settings | None, problems: list[str]) -> Man
     found = damage_of(run, manifest, weights=False)
     problems += [line for lines in found.values() for line in lines]
     return manifest
+
+
+def _measured(path: Path, manifest: Manifest, problems: list[str]) -> Manifest:
+    """Return the manifest with the scores that figures are taken from; its own where what is kept is damaged."""
+    try:
+        return measured(RunDirectory(path, complete=False), manifest)
+    except (UserError, OSError) as error:
+        line = str(error).removeprefix(f"{path}/")
+        problems += [line] if line not in problems else []
+        return manifest
 
 
 def _salvaged(path: Path, settings: Settings | None, problems: list[str]) -> Manifest:

@@ -29,6 +29,12 @@ def _by_greater_number(scores: Mapping[str, float]) -> dict[float, float]:
     return {d: sum(values) / len(values) for d, values in sorted(by_hardest.items())}
 
 
+def measured_by(groups: Sequence[RunGroup]) -> str:
+    """Return which evaluation the last round's scores are of."""
+    newest = [run.newest for group in groups for run in group.runs]
+    return "; ".join(dict.fromkeys(each.measured_by for each in newest if each and each.accuracy))
+
+
 def scores_by_round(runs: Sequence[RunData]) -> dict[int, dict[str, list[float]]]:
     """Return every run's accuracy by round and difficulty."""
     found: dict[int, dict[str, list[float]]] = {}

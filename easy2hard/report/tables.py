@@ -23,12 +23,19 @@ def exact_match_json(measured: "pd.DataFrame") -> dict[str, dict[str, float]]:
 
 
 def exact_match_lines(measured: "pd.DataFrame", task: Task, manifest: Manifest) -> list[str]:
-    """Return what ``Run.evaluate`` measured as a table, a line a difficulty, and notes below it."""
+    """Return what ``Run.evaluate`` measured as a table, a line a difficulty, and notes below it.
+
+    Args:
+        measured: what it returned.
+        task: of the run.
+        manifest: of the run, with the scores that figures are taken from (``runs.evaluations.measured``).
+    """
     names = [name.replace("_", " ") for name in measured.columns]
     lines = ["  ".join(f"{name:>{max(6, len(name))}}" for name in names)]
     for text, *scores in measured.itertuples(index=False):
         values = (f"{score:>{max(6, len(name))}.4f}" for name, score in zip(names[1:], scores, strict=True))
         lines.append(f"{text:>10}  {'  '.join(values)}")
+    lines.append(manifest.rounds[-1].reach_text)
     if task.hard_split:
         lines.append(f"hard split: {task.hard_split}")
     if task.baseline:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from easy2hard.errors import UserError
 from easy2hard.report.words import duration
+from easy2hard.runs.evaluations import measured
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, state_of
 from easy2hard.runs.progress_file import RunProgress, read_progress
 from easy2hard.settings.schema import Settings
@@ -39,6 +40,8 @@ class Listed:
     rounds: int | None
     """Rounds the settings ask for."""
     reach: int | None
+    prompts: int | None
+    """Of each difficulty, in the evaluation that the reach is of."""
     frontier: int | None
     age_seconds: float
     """Since the manifest was last written."""
@@ -50,12 +53,12 @@ def listed(path: Path) -> Listed:
     try:
         age = time.time() - (path / "manifest.json").lstat().st_mtime
         run = RunDirectory(path)
-        manifest, settings = run.manifest, run.settings
+        manifest, settings = measured(run, run.manifest), run.settings
         state = state_of(run, manifest)
     except (UserError, OSError) as error:
         reason = str(error).removeprefix(f"{path}/").removeprefix(f"{path}: ").removeprefix("manifest.json: ")
         reason = reason if reason.startswith("damaged") else f"damaged: {reason}"
-        return Listed(str(path), "-", None, reason, None, None, None, None, age)
+        return Listed(str(path), "-", None, reason, None, None, None, None, None, age)
     newest = manifest.rounds[-1] if manifest.rounds else None
     return Listed(
         run=str(path),
@@ -65,6 +68,7 @@ def listed(path: Path) -> Listed:
         round=newest.round if newest else None,
         rounds=settings.rounds.count,
         reach=newest.reach if newest and newest.accuracy else None,
+        prompts=newest.examples or None if newest and newest.accuracy else None,
         frontier=manifest.frontier if newest else None,
         age_seconds=round(age, 1),
     )
@@ -92,12 +96,12 @@ def list_table(runs: Sequence[Listed]) -> Table:
     table.add_column("run", overflow="fold")
     table.add_column("task", overflow="fold")
     table.add_column("state", overflow="ellipsis")
-    for name in ("round", "reach", "trained to", "age"):
+    for name in ("round", "reach", "prompts", "trained to", "age"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in runs:
         state = run.state.split(":")[0] if run.state.startswith("stopped") else run.state
         rounds = "-" if run.round is None else f"{run.round}/{run.rounds}"
-        cells = [_count(run.reach), _count(run.frontier), duration(run.age_seconds)]
+        cells = [*map(_count, (run.reach, run.prompts, run.frontier)), duration(run.age_seconds)]
         table.add_row(
             Text(printable(run.run)),
             Text(printable(run.task)),
@@ -136,7 +140,7 @@ def watch(path: Path, console: Console, every: float, once: bool) -> None:
 
 def view(run: RunDirectory, settings: Settings, width: int) -> RenderableType:
     """Return what is known of a run, as it is now."""
-    manifest = run.manifest
+    manifest = measured(run, run.manifest)
     progress = read_progress(run.path) if run.held else None
     state = state_of(run, manifest)
     title = Text.assemble(
@@ -150,11 +154,8 @@ def view(run: RunDirectory, settings: Settings, width: int) -> RenderableType:
         parts.append(Text(manifest.learned_nothing, "bold red"))
     if manifest.rounds:
         newest = manifest.rounds[-1]
-        reach = f"at least 99 % to {newest.reach}" if newest.reach else "99 % is reached nowhere"
-        measured = reach if newest.accuracy else "nothing is measured"
-        parts.append(
-            Text(f"supervised to {settings.supervised.difficulty}, trained to {manifest.frontier}, {measured}")
-        )
+        reach = newest.reach_text if newest.accuracy else "nothing is measured"
+        parts.append(Text(f"supervised to {settings.supervised.difficulty}, trained to {manifest.frontier}, {reach}"))
         parts += [Text(), _rounds(manifest), *_profile(newest, width)]
     else:
         parts.append(Text("no round is committed yet"))
@@ -215,7 +216,7 @@ def _share(value: float | None) -> str:
 
 
 def _count(value: int | None) -> str:
-    return "-" if value is None else str(value)
+    return "-" if value is None else f"{value:,}"
 
 
 def _colour(state: str) -> str:

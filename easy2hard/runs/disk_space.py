@@ -9,7 +9,7 @@ from pathlib import Path
 from easy2hard.errors import UserError
 from easy2hard.settings.schema import Settings
 
-FOLDERS = ("weights", "ledger", "training", "checkpoint", "tracking")
+FOLDERS = ("weights", "ledger", "training", "evaluations", "checkpoint", "tracking")
 _LABEL_BYTES = 64
 """Of the ledger for each label besides its texts, compressed; measured on copy."""
 

@@ -2,11 +2,14 @@
 
 from pydantic import ValidationError
 
+from easy2hard.engines.engine import Engine
 from easy2hard.evaluation.audit import audit_ledger
 from easy2hard.evaluation.exact_match import evaluate_run
+from easy2hard.evaluation.reach import REACHED, reach_of
 from easy2hard.files import read_inside, write_file
+from easy2hard.runs.evaluations import Evaluation, chosen, keep, kept
 from easy2hard.runs.experiment import Experiment
-from easy2hard.runs.manifest import REACHED, RunDirectory, reach_of
+from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.origins import restore
 from easy2hard.runs.records import Record
 from easy2hard.tasks.base import difficulty_text, hardest, span
@@ -29,10 +32,10 @@ class Outcome(Record):
     bar: float
     """Exact match from which a difficulty counts as reached."""
     reach: int
-    """The greatest difficulty up to which every one is reached; 0 where the first is not."""
+    """The last difficulty before the first that is missed (``evaluation.reach``); 0 where the first is."""
     exact_match: dict[str, float]
-    """The members' mean, by difficulty: to the hardest trained on and ``evaluation.beyond`` more, and further for as
-    long as all of them are reached."""
+    """The members' mean, by difficulty, as the run keeps it (``runs.evaluations``): to the hardest trained on and
+    ``evaluation.beyond`` more, and further for as long as none is missed."""
     difficulties: list[str]
     """What each round labelled."""
     precision: list[float | None]
@@ -47,7 +50,7 @@ class Outcome(Record):
 
 
 def outcome(run: RunDirectory, examples: int = 1000, bar: float = REACHED, least: int = 0) -> Outcome:
-    """Return what a run came to; what is known already is read from ``outcome.json``.
+    """Return what a run came to; what is known already is read from ``outcome.json`` and the evaluation it keeps.
 
     Args:
         run: one that has ended.
@@ -59,24 +62,33 @@ def outcome(run: RunDirectory, examples: int = 1000, bar: float = REACHED, least
         UserError: a file of the run is missing or damaged, or no round is committed.
     """
     path = run.path / "outcome.json"
-    records = run.manifest.rounds
+    manifest = run.manifest
+    records, before = manifest.rounds, chosen(manifest, kept(run), examples)
     try:
         known = Outcome.model_validate_json(read_inside(path, run.path, OUTCOME_BYTES))
-        asked = (records[-1].weights_sha256, examples, least, bar)
-        if (known.weights_sha256, known.examples, known.least, known.bar) == asked:
+        if before and known == known.model_copy(
+            update={
+                "weights_sha256": before.weights_sha256,
+                "examples": examples,
+                "least": least,
+                "bar": bar,
+                "reach": reach_of(before.accuracy, examples, bar),
+                "exact_match": before.accuracy,
+            }
+        ):
             return known
-    except (OSError, ValidationError, IndexError):
+    except (OSError, ValidationError):
         pass  # it is found anew
     restore(run)
     experiment = Experiment(run.settings)
-    scores = _scores(run, experiment, examples, bar, least)
+    scores = _scores(run, experiment, before, examples, bar, least)
     audits = [audit_ledger(run.intact(run.ledger_path(record.round)), experiment.oracle) for record in records[1:]]
     found = Outcome(
         weights_sha256=records[-1].weights_sha256,
         examples=examples,
         least=least,
         bar=bar,
-        reach=reach_of(scores, bar),
+        reach=reach_of(scores, examples, bar),
         exact_match=scores,
         difficulties=[span(record.difficulties) for record in records[1:]],
         precision=[audit["precision"] for audit in audits],
@@ -86,17 +98,37 @@ def outcome(run: RunDirectory, examples: int = 1000, bar: float = REACHED, least
     return found
 
 
-def _scores(run: RunDirectory, experiment: Experiment, examples: int, bar: float, least: int) -> dict[str, float]:
-    settings, task, frontier = experiment.settings, experiment.task, run.manifest.frontier
-    engine = experiment.load(run)
-    scores: dict[str, float] = {}
+def _scores(
+    run: RunDirectory, experiment: Experiment, before: Evaluation | None, examples: int, bar: float, least: int
+) -> dict[str, float]:
+    """Return exact match by difficulty; what is not known ``before`` is measured, and kept in the run."""
+    settings, task, manifest = experiment.settings, experiment.task, run.manifest
+    frontier = manifest.frontier
+    scores = dict(before.accuracy) if before else {}
+    voted: dict[str, float] = {}
+    engine: Engine | None = None
     last = max(frontier + settings.evaluation.beyond, least)
     while True:
         wanted = task.evaluated_difficulties(task.capped(last))
         new = [difficulty for difficulty in wanted if difficulty_text(difficulty) not in scores]
-        mean, _ = evaluate_run(engine, task, experiment.oracle, settings.seed, new, examples)
-        scores |= {difficulty_text(difficulty): score for difficulty, score in mean.items()}
+        if new:
+            engine = engine or experiment.load(run)
+            found = evaluate_run(engine, task, experiment.oracle, settings.seed, new, examples)
+            for known, each in zip((scores, voted), found, strict=True):
+                known |= {difficulty_text(difficulty): score for difficulty, score in each.items()}
         further = min(last + max(1, settings.evaluation.beyond), FURTHEST * frontier)
-        if not new or further <= last or reach_of(scores, bar) < max(map(hardest, wanted)):
-            return scores
+        if further <= last or reach_of(scores, examples, bar) < max(map(hardest, wanted)):
+            break
         last = further
+    if not voted:
+        return scores
+    newest = manifest.rounds[-1]
+    measured = Evaluation(
+        round=newest.round,
+        weights_sha256=newest.weights_sha256,
+        seed=settings.seed,
+        examples=examples,
+        accuracy={text: scores[text] for text in voted},
+        voted=voted,
+    )
+    return keep(run, measured).accuracy

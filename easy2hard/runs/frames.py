@@ -14,6 +14,7 @@ from easy2hard.evaluation.audit import COLUMNS as JUDGED
 from easy2hard.evaluation.audit import judge
 from easy2hard.files import read_table, write_file, writing
 from easy2hard.improvement.ledger import COLUMNS as LEDGER
+from easy2hard.runs.evaluations import measured
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import Manifest, RunDirectory, refuse_twice
 from easy2hard.tasks.base import difficulty_text, hardest, parse_difficulty
@@ -29,6 +30,7 @@ SCORES = [
     ("hardest", pa.int64()),
     ("trained", pa.bool_()),
     ("exact_match", pa.float64()),
+    ("examples", pa.int64()),
 ]
 ROUNDS = [
     *WHOSE,
@@ -68,6 +70,7 @@ def scores(manifest: Manifest) -> list[dict[str, Any]]:
                 "hardest": hardest(parse_difficulty(text)),
                 "trained": text in trained,
                 "exact_match": record.accuracy.get(text),
+                "examples": record.examples or None if text in record.accuracy else None,
             }
             for text in dict.fromkeys([*record.accuracy, *labelled])
         ]
@@ -96,6 +99,7 @@ def rounds_table(runs: Sequence[RunDirectory], audit: bool = False) -> pa.Table:
 
     Returns:
         ``ROUNDS``, and ``AUDIT`` where it is asked for. ``proposed`` and ``kept`` count the labels of this difficulty.
+        ``exact_match`` is of ``examples`` prompts; after the last round, of the evaluation that all figures are of.
         The signals (``agreement`` to ``parts``) are the round's, the same in each of its rows. Nulls are not known.
 
     Raises:
@@ -106,7 +110,7 @@ def rounds_table(runs: Sequence[RunDirectory], audit: bool = False) -> pa.Table:
 
 
 def _rows(run: RunDirectory, oracle: Oracle | None) -> Iterator[dict[str, Any]]:
-    manifest = run.manifest
+    manifest = measured(run, run.manifest)
     records = {record.round: record for record in manifest.rounds}
     whose = {"run": str(run.path), "task": manifest.task, "seed": manifest.seed, "marks": "; ".join(manifest.marks)}
     counts = {number: _counts(run.intact(run.ledger_path(number)), oracle) for number in records if number}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from easy2hard.errors import UserError
 from easy2hard.files import special
+from easy2hard.runs.evaluations import damage_of_evaluations
 from easy2hard.runs.manifest import Manifest, RunDirectory, file_digest, read_sealed
 
 OTHER_SETTINGS = "put it back; `easy2hard resume RUN --set` and `easy2hard branch` change settings"
@@ -21,6 +22,7 @@ def problems(run: RunDirectory, manifest: Manifest, weights: bool = True) -> dic
     run_wide = _special_files(run.path)
     if changed := _changed(run.path, "settings.toml", manifest.settings_sha256):
         run_wide += [f"{changed[0]} ({OTHER_SETTINGS})"]
+    run_wide += damage_of_evaluations(run)
     if run_wide:
         found[-1] = run_wide
     for position, record in enumerate(manifest.rounds):

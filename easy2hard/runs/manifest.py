@@ -10,6 +10,7 @@ checkpoint/                      what is kept within a round; empty between roun
 tracking/                        what trackers keep, where there are some (runs/tracking.py); never read
 lock                             held by the process that writes
 progress.json                    where a running run is within its round (runs/progress_file.py)
+evaluations/1000-seed-0.json     what was measured afterwards, on 1,000 prompts each (runs/evaluations.py)
 """
 
 import fcntl
@@ -18,7 +19,7 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from easy2hard import __version__
 from easy2hard.errors import UserError
+from easy2hard.evaluation.reach import REACHED, reach_of
 from easy2hard.files import open_inside, read_inside
 from easy2hard.plugins import Origin
 from easy2hard.runs.records import (
@@ -41,23 +43,14 @@ from easy2hard.runs.records import (
 )
 from easy2hard.settings.recipes import settings_of_run
 from easy2hard.settings.schema import Settings
-from easy2hard.tasks.base import difficulty_text, hardest, parse_difficulty, span
+from easy2hard.tasks.base import difficulty_text, hardest, span
 
-REACHED = 0.99
-"""Exact match from which a difficulty counts as reached."""
 LAYOUT = 3
 """Of the run directory."""
 MANIFEST_BYTES = 1 << 24
 """No manifest has more: that of 1,000 rounds has five million."""
 LAYOUT_0_1 = 2
 """That of version 0.1: read, and not written."""
-
-
-def reach_of(accuracy: Mapping[str, float], bar: float = REACHED) -> int:
-    """Return the greatest difficulty up to which every evaluated one has an exact match of ``bar``; 0 for none."""
-    scores = sorted((hardest(parse_difficulty(text)), value) for text, value in accuracy.items())
-    missed = min((difficulty for difficulty, value in scores if value < bar), default=None)
-    return max((d for d, _ in scores if missed is None or d < missed), default=0)
 
 
 class RoundRecord(ScoreRecord, TrainingRecord, LabelRecord):
@@ -75,8 +68,19 @@ class RoundRecord(ScoreRecord, TrainingRecord, LabelRecord):
 
     @property
     def reach(self) -> int:
-        """The greatest difficulty up to which every evaluated one is reached; 0 where the first is not."""
-        return reach_of(self.accuracy)
+        """How far the scores say that it came (``evaluation.reach``)."""
+        return reach_of(self.accuracy, self.examples)
+
+    @property
+    def measured_by(self) -> str:
+        """What the scores are of, in words."""
+        prompts = f"{self.examples:,} prompts each" if self.examples else "the run's own evaluation"
+        return f"{prompts}, members' mean, round {self.round}"
+
+    @property
+    def reach_text(self) -> str:
+        """The reach, and what it is of, in words."""
+        return f"reach at {REACHED:g}: {self.reach or 'none'} ({self.measured_by})"
 
     @property
     def no_better(self) -> str | None:

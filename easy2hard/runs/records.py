@@ -140,6 +140,8 @@ class ScoreRecord(Record):
 
     accuracy: dict[DifficultyText, Share]
     """Exact match by difficulty, the members' mean."""
+    examples: Count = 0
+    """Prompts that each score is of; 0 where a record of an older version does not say."""
     baseline: dict[DifficultyText, Share] = {}
     """Exact match of the task's baseline on the same prompts; empty where there is none, or under a blindfold."""
 

@@ -277,6 +277,7 @@ class _Rounds:
         judged = [] if self.experiment.blindfold else difficulties
         baseline = baseline_accuracy(task, oracle, settings.seed, judged, examples)
         return ScoreRecord(
+            examples=examples,
             accuracy={difficulty_text(difficulty): score for difficulty, score in scores.items()},
             baseline={difficulty_text(difficulty): score for difficulty, score in baseline.items()},
         )

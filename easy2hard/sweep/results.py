@@ -50,6 +50,8 @@ class Row:
     supervised_signals: list[str]
     """Settings that use true answers beyond the supervised range: with any of them this is not self-improvement."""
     reach: int | None = None
+    examples: int | None = None
+    """Evaluation prompts of each difficulty."""
     frontier: int | None = None
     """The hardest difficulty trained on."""
     at_frontier: float | None = None
@@ -79,7 +81,7 @@ class Row:
 _TYPES = {
     **dict.fromkeys(("overrides", "supervised_signals", "difficulties", "evaluated"), pa.list_(pa.string())),
     **dict.fromkeys(("precision", "exact_match"), pa.list_(pa.float64())),
-    **dict.fromkeys(("seed", "reach", "frontier", "compared_at", "rounds", "steps", "tokens"), pa.int64()),
+    **dict.fromkeys(("seed", "reach", "examples", "frontier", "compared_at", "rounds", "steps", "tokens"), pa.int64()),
     **dict.fromkeys(("at_frontier", "at_compared", "lowest_precision", "seconds"), pa.float64()),
     "kept": pa.list_(pa.int64()),
 }
@@ -194,6 +196,7 @@ def _measured(row: Row, manifest: Manifest, found: Outcome, common: int) -> Row:
     return replace(
         row,
         reach=found.reach,
+        examples=found.examples,
         frontier=manifest.frontier,
         at_frontier=at(manifest.frontier),
         compared_at=common,
@@ -284,6 +287,8 @@ def compared(runs: Sequence[Trial], rows: Sequence[Row], bar: float) -> Comparis
         for task, found in tasks.items()
         if len(found) > 1 and (said := _ranking(found))
     ]
+    if asked := {row.examples for row in rows if row.examples}:
+        notes.append(f"reach and exact match: {max(asked):,} prompts each, members' mean, after the last round")
     if still_open := sum(row.status == "open" for row in rows):
         notes.append(f"{still_open} of {len(rows)} runs are not begun, or interrupted")
     for row in rows:

@@ -84,7 +84,10 @@ def test_a_page_answers_how_far_whether_to_trust_it_and_what_it_cost(tmp_path: P
     run = full_run(tmp_path / "run")
     page = page_of(run)
     assert_harmless(render([read_run(run.path)]))
-    assert "copy: supervised to 3 digits, now at least 99 % to 5" in page.text
+    assert (
+        "copy: supervised to 3 digits, reach at 0.99: 5 digits (1,000 prompts each, members' mean, round 2)"
+        in page.text
+    )
     titles = " ".join(filter(None, page.titles()))
     for title in ("Accuracy by difficulty", "Round and difficulty", "Reach", "Label precision", "Label recall", "Kept",
                   "Agreement and confidence", "Calibration", "Loss", "Learning rate", "Time", "Tokens"):  # fmt: skip
@@ -178,7 +181,7 @@ def test_a_changed_manifest_is_named_and_used(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace('"threads": 1', '"threads": 7'))
     page = page_of(run)
     assert "Damaged: manifest.json: damaged: it was changed after it was written" in page.text
-    assert "now at least 99 % to 5" in page.text
+    assert "reach at 0.99: 5 digits" in page.text
 
 
 def test_a_run_that_has_only_begun_stands_beside_others(tmp_path: Path) -> None:
@@ -193,7 +196,7 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     assert "nothing is measured yet" in page.text
     assert "The run was killed" in page.text
     page = page_of(full_run(tmp_path / "first", rounds=1, status="running"))
-    assert "now at least 99 % to 3" in page.text
+    assert "reach at 0.99: 3 digits (1,000 prompts each, members' mean, round 0)" in page.text
 
 
 def test_a_running_run_is_told_from_a_killed_one_by_its_lock(tmp_path: Path) -> None:
@@ -206,9 +209,9 @@ def test_a_running_run_is_told_from_a_killed_one_by_its_lock(tmp_path: Path) -> 
 
 def test_a_gap_is_said(tmp_path: Path) -> None:
     run = full_run(tmp_path / "run", accuracy=lambda number: {"1": 1.0, "2": 0.98, "3": 0.99, "4": 0.5})
-    assert "now at least 99 % to 1 without a gap, and at 3 digits" in page_of(run).text
+    assert "reach at 0.99: 1 digit without a gap, and 3 digits after one" in page_of(run).text
     run = full_run(tmp_path / "none", accuracy=lambda number: {"1": 0.98, "2": 0.5})
-    assert "99 % is reached nowhere" in page_of(run).text
+    assert "reach at 0.99: none" in page_of(run).text
 
 
 def test_what_the_run_must_confess_is_on_top(tmp_path: Path) -> None:
@@ -247,7 +250,7 @@ def test_pairs_have_a_grid_for_each_round(tmp_path: Path) -> None:
     grids = [title for title in page.titles() if title and title.startswith("round ")]
     assert grids == [f"round {i}: exact match of every pair" for i in range(3)]
     assert [a for tag, a in page.tags if (a.get("class") or "").startswith("cell")].__len__() == 9 + 16 + 25
-    assert "supervised to 3x3, now at least 99 % to 4x4" in page.text
+    assert "supervised to 3x3, reach at 0.99: 4x4" in page.text
 
 
 def test_a_rectangle_of_pairs_is_called_by_its_sides(tmp_path: Path) -> None:
@@ -256,7 +259,7 @@ def test_a_rectangle_of_pairs_is_called_by_its_sides(tmp_path: Path) -> None:
 
     options = {"first": 2, "second": 3}
     run = full_run(tmp_path / "run", task="multiplication", options=options, accuracy=accuracy, labels=lambda *of: [])
-    assert "supervised to 2x3, now at least 99 % to 2x3" in page_of(run).text
+    assert "supervised to 2x3, reach at 0.99: 2x3" in page_of(run).text
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_group(tmp_path: Path) -> None:
@@ -266,7 +269,7 @@ def test_runs_that_differ_in_their_seed_alone_are_one_group(tmp_path: Path) -> N
     groups = groups_of(read)
     assert [(group.name, len(group.runs)) for group in groups] == [("copy (3 seeds)", 3), ("other", 1)]
     page = page_of(*runs, other)
-    assert "now at least 99 % to 6 (5 to 7) digits" in page.text
+    assert "reach at 0.99: 6 (5 to 7) digits (1,000 prompts each" in page.text
     assert "rounds.steps 20 30" in page.text
     assert_harmless(render(read))
 

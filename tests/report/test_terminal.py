@@ -74,10 +74,10 @@ def test_the_list_is_a_line_a_run_or_json(cli: CommandLine) -> None:
     full_run(Path("runs/one"))
     full_run(Path("runs/[bold]two[/bold]"), task="[red]x")
     head, *lines = cli("list").stdout.splitlines()
-    assert head.split() == ["run", "task", "state", "round", "reach", "trained", "to", "age"]
-    assert [line.split()[:6] for line in lines] == [
-        ["runs/[bold]two[/bold]", "[red]x", "finished", "2/2", "5", "5"],
-        ["runs/one", "copy", "finished", "2/2", "5", "5"],
+    assert head.split() == ["run", "task", "state", "round", "reach", "prompts", "trained", "to", "age"]
+    assert [line.split()[:7] for line in lines] == [
+        ["runs/[bold]two[/bold]", "[red]x", "finished", "2/2", "5", "1,000", "5"],
+        ["runs/one", "copy", "finished", "2/2", "5", "1,000", "5"],
     ]
     found = json.loads(cli("list", "runs", "--json").stdout)
     assert [(each["run"], each["reach"]) for each in found] == [("runs/[bold]two[/bold]", 5), ("runs/one", 5)]
@@ -94,7 +94,7 @@ def test_the_view_shows_rounds_and_where_the_run_is(tmp_path: Path) -> None:
         report_progress(run, loss=0.25, tokens=5000, note="look out")
         text = shown(run)
     assert "run  copy, seed 0  running" in text
-    assert "supervised to 3, trained to 5, at least 99 % to 5" in text
+    assert "supervised to 3, trained to 5, reach at 0.99: 5 (1,000 prompts each, members' mean, round 2)" in text
     assert "round 3/9 train 30/120  loss 0.2500  500 tokens/s  30.0 s left" in text
     assert "look out" in text
     assert "7/10" in text

@@ -105,6 +105,7 @@ def full_run(
                 seconds=3.5,
                 phase_seconds={"label": 1.0, "train": 2.0, "evaluate": 0.5} if number else {"train": 3.5},
                 loss=0.1,
+                examples=1000,
                 accuracy=accuracy(number) if accuracy else scores,
                 baseline=baseline or {},
                 weights_sha256="0" * 64,

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from easy2hard.runs import final_evaluation as module
+from easy2hard.runs.evaluations import evaluation_paths
 from easy2hard.runs.final_evaluation import FURTHEST, outcome
-from easy2hard.runs.manifest import RunDirectory, reach_of
+from easy2hard.runs.manifest import RunDirectory
 
 
 @pytest.fixture
@@ -46,10 +47,15 @@ def test_it_is_looked_for_until_something_is_missed(
     assert found.precision == [0.5, 0.5]
     assert found.lowest_precision == 0.5
     assert known(monkeypatch, run, 3) == found  # as it is known already
-    assert len(asked) == 3
-    assert known(monkeypatch, run, 3, bar=0.5).reach == 3
     (run.path / "outcome.json").write_text("{")
+    assert known(monkeypatch, run, 3) == found  # its scores are those that the run keeps
+    assert known(monkeypatch, run, 3, bar=0.5).bar == 0.5
+    assert len(asked) == 3
+    (kept,) = evaluation_paths(run)
+    kept.unlink()
     assert known(monkeypatch, run, 4).reach == 4
+    (run.path / "outcome.json").write_text(found.model_copy(update={"reach": 5}).model_dump_json())
+    assert known(monkeypatch, run, 4).reach == 4  # by another rule
 
 
 def test_it_is_not_looked_for_without_end(
@@ -65,12 +71,5 @@ def test_it_is_looked_as_far_as_other_runs_are(
     run = fake_run(tmp_path / "run")  # trained to 5 digits, evaluated 2 beyond
     found = known(monkeypatch, run, 3, least=9)
     assert (list(found.exact_match), found.reach) == (list("123456789"), 3)
-    assert list(known(monkeypatch, run, 3, least=6).exact_match) == list("1234567")
-    assert asked == [list(range(1, 10)), list(range(1, 8))]
-
-
-def test_reach_has_no_gaps() -> None:
-    assert reach_of({"1": 1.0, "2": 0.5, "3": 1.0}) == 1
-    assert reach_of({"1": 1.0, "2": 0.5}, bar=0.5) == 2
-    assert reach_of({"1": 0.0}) == 0
-    assert reach_of({"1x1": 1.0, "1x2": 1.0, "2x1": 0.9, "2x2": 1.0}) == 1
+    assert known(monkeypatch, run, 3, least=11).exact_match.keys() == set(map(str, range(1, 12)))
+    assert asked == [list(range(1, 10)), [10, 11]]  # only what is not known
