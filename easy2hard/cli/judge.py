@@ -17,7 +17,10 @@ def evaluate(
     run: RunArgument,
     difficulties: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help="such as 1-30, 5,10,20 or 6x5,5x6; default: all to the frontier + 5"),
+        typer.Option(
+            metavar="LIST",
+            help="such as 1-30, 5,10,20 or 6x5,5x6; default: as far as the rounds, at least to the frontier + 5",
+        ),
     ] = None,
     examples: Annotated[int, typer.Option(min=1, max=1_000_000, help="prompts for each difficulty")] = 1000,
     device: DeviceOption = "auto",

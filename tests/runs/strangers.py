@@ -51,6 +51,7 @@ def linked(run: Path, outside: Path, name: str) -> None:
 
 
 def piped(run: Path, name: str) -> None:
+    (run / name).parent.mkdir(exist_ok=True)
     (run / name).unlink(missing_ok=True)
     os.mkfifo(run / name)
 
@@ -112,6 +113,7 @@ for each in (
     "weights/round-002.safetensors",
     "training/round-001.csv",
     "checkpoint/round-003.json",
+    "evaluations/5-seed-0.json",
 ):
     _pipe(each)
 
@@ -123,6 +125,29 @@ def a_socket_for_the_manifest(run: Path, outside: Path) -> None:
     os.chdir(run)  # the path of a socket has to be short
     socket.socket(socket.AF_UNIX).bind("manifest.json")
     os.chdir(here)
+
+
+@planted
+def the_evaluations_are_a_linked_folder(run: Path, outside: Path) -> None:
+    shutil.rmtree(run / "evaluations", ignore_errors=True)
+    (run / "evaluations").symlink_to(outside)
+
+
+@planted
+def an_evaluation_is_a_link(run: Path, outside: Path) -> None:
+    piped(run, name := "evaluations/5-seed-0.json")
+    (run / name).unlink()
+    (run / name).symlink_to(outside / "precious")
+
+
+@planted
+def an_evaluation_has_bad_scores(run: Path, outside: Path) -> None:
+    own = json.loads((run / "manifest.json").read_text())["rounds"][-1]
+    scores = {"accuracy": {**own["accuracy"], "9" * 19: 1e300}, "examples": 2**60, "baseline": {}}
+    content = {**scores, "round": 2, "weights_sha256": own["weights_sha256"], "seed": 0, "voted": {}, "hard_split": {}}
+    (run / "evaluations").mkdir(exist_ok=True)
+    text = json.dumps({**content, "sha256": manifest_digest(content)})
+    (run / "evaluations/9-seed-0.json").write_text(text)
 
 
 @planted
