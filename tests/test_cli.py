@@ -173,9 +173,10 @@ def test_a_supervised_signal_is_marked_wherever_results_are_shown(cli: CommandLi
 
 def test_eval_shows_the_hard_split_beside_the_uniform_prompts(cli: CommandLine) -> None:
     assert cli(*quick("task.name=forward-addition", "rounds.count=0")).returncode == 0
-    header, *lines, what = cli("eval", "new", "--examples", "20", "--difficulties", "1,2").stdout.splitlines()
+    header, *lines, reach, what = cli("eval", "new", "--examples", "20", "--difficulties", "1,2").stdout.splitlines()
     assert header.split() == ["difficulty", "exact", "match", "voted", "hard", "split"]
     assert [len(line.split()) for line in lines] == [4, 4]
+    assert reach.startswith("reach at 0.99: ")
     assert what == "hard split: a carry through half of the columns"
     found = json.loads(cli("eval", "new", "--examples", "20", "--difficulties", "1,2", "--json").stdout)
     assert list(found) == ["exact_match", "voted", "hard_split"]
