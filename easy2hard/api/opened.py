@@ -296,7 +296,14 @@ class Run:
         path, problems = plot_runs(paths, figure, None if out is None else Path(out))
         return Written(path, tuple(problems))
 
-    def export(self, out: str | Path, member: int = 0, adapter: bool = False, labels: bool = False) -> Written:
+    def export(
+        self,
+        out: str | Path,
+        member: int = 0,
+        adapter: bool = False,
+        labels: bool = False,
+        push: str | None = None,
+    ) -> Written:
         """Write a member for transformers, or the labels as a dataset with a card.
 
         Args:
@@ -304,20 +311,28 @@ class Run:
             member: which one.
             adapter: write the LoRA adapters alone instead of merging them.
             labels: write the labels of all rounds instead of a member.
+            push: upload the folder afterwards to this repository of the hub, ``OWNER/NAME``.
 
         Raises:
-            UserError: ``out`` is in use, there is no such member, or no adapters; transformers has no such decoder; no
-                round is committed yet; or a file of the run is damaged.
+            UserError: ``out`` is in use, there is no such member, or no adapters; transformers has no such decoder, or
+                computes something else with it; no round is committed yet; a file of the run is damaged; or ``push``
+                cannot be uploaded to.
         """
         from easy2hard.runs.export import export_labels, export_model
+        from easy2hard.runs.hub import check_repository, upload
 
-        path = Path(out)
-        if not labels:
-            note = export_model(self._directory, path, member, adapter)
-            return Written(path, () if note is None else (note,))
-        if adapter or member:
+        path, count, notes = Path(out), None, []
+        if labels and (adapter or member):
             raise UserError("--labels: takes neither --member nor --adapter; labels are the members' joint answers")
-        return Written(path, labels=export_labels(self._directory, path))
+        if push is not None:
+            check_repository(push)
+        if labels:
+            count = export_labels(self._directory, path, push)
+        elif note := export_model(self._directory, path, member, adapter, push):
+            notes.append(note)
+        if push is not None:
+            notes.append(f"uploaded to {upload(path, push, 'dataset' if labels else 'model')}")
+        return Written(path, tuple(notes), count)
 
     sweep = staticmethod(sweep)
 

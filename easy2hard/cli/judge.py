@@ -126,18 +126,20 @@ def export(
         bool, typer.Option("--adapter", help="write the LoRA adapters alone instead of merging them")
     ] = False,
     labels: Annotated[bool, typer.Option("--labels", help="write the labels as a dataset instead of a model")] = False,
+    push: Annotated[
+        str | None, typer.Option(metavar="REPO", help="upload the folder to the hub afterwards, as OWNER/NAME")
+    ] = None,
     plugins: PluginOption = None,
 ) -> None:
     """Write a member for transformers, or the labels as a dataset.
 
-    The library transformers loads the one, datasets the other.
+    The library transformers loads the one, datasets the other. A member is loaded again and compared before the folder
+    gets its name.
 
     Example: easy2hard export runs/copy-cpu-seed0 exported --member 1
     """
     from easy2hard.api.opened import Run
 
-    written = Run(run, plugins or ()).export(out, member, adapter, labels)
-    if written.labels is not None:
-        say(f"{out}: {written.labels:,} labels")
-    else:
-        say(" ".join([str(out), *(f"({note})" for note in written.notes)]))
+    written = Run(run, plugins or ()).export(out, member, adapter, labels, push)
+    count = "" if written.labels is None else f": {written.labels:,} labels"
+    say(" ".join([f"{out}{count}", *(f"({note})" for note in written.notes)]))

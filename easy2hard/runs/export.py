@@ -2,39 +2,46 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from easy2hard.errors import UserError
 from easy2hard.files import copy_inside, write_file
+from easy2hard.runs.cards import dataset_card, model_card
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.origins import restore
 from easy2hard.runs.store import new_folder
-from easy2hard.tasks.base import span
+from easy2hard.seeding import numpy_generator
+from easy2hard.tasks.base import Difficulty, difficulty_text, length_of
+from easy2hard.vocabulary import Tokens
 
-SIZES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M", 10**7: "1M<n<10M"}
-"""What the hub calls the number of rows of a dataset, by the number they are below."""
-CITATION = (
-    'Nayoung Lee, Ziyang Cai, Avi Schwarzschild, Kangwook Lee and Dimitris Papailiopoulos, "Self-Improving '
-    'Transformers Overcome Easy-to-Hard and Length Generalization Challenges", ICML 2025, '
-    "[arXiv:2502.01612](https://arxiv.org/abs/2502.01612)"
-)
+COMPARED = 16
+"""Difficulties of which prompts are compared, spread evenly over those that were evaluated."""
+PROMPTS = 4
+"""Of each of them."""
 
 
-def export_model(run: RunDirectory, out: Path, member: int = 0, adapter: bool = False) -> str | None:
-    """Write a member, as it is after the last committed round, for transformers.
+def export_model(
+    run: RunDirectory, out: Path, member: int = 0, adapter: bool = False, repo: str | None = None
+) -> str | None:
+    """Write a member, as it is after the last committed round, for transformers, with a card.
+
+    It gets its name once transformers has loaded it again and computed the member's logits.
 
     Args:
         run: the run.
         out: a new folder.
         member: which one.
         adapter: write the adapters of a pretrained model alone.
+        repo: what the card calls it, where it is meant for the hub; default: the folder's name.
 
     Returns:
         What the user should know, if anything.
 
     Raises:
-        UserError: ``out`` is in use, there is no such member, or no adapters; transformers has no such decoder; or a
-            file of the run is damaged.
+        UserError: ``out`` is in use, there is no such member, or no adapters; transformers has no such decoder, or
+            computes something else with it; or a file of the run is damaged.
     """
     settings = run.settings
     if member >= settings.model.members:
@@ -46,35 +53,54 @@ def export_model(run: RunDirectory, out: Path, member: int = 0, adapter: bool = 
         )
     if settings.model.loops > 1 or settings.model.loops_per:
         raise UserError(f"model.loops = {settings.model.loops}: transformers has no decoder with loops to export to")
+    if adapter and not settings.model.lora:
+        raise UserError("--adapter: the run trained all weights; leave it out to export them")
     _refuse_used(out)
     check_intact(run)
 
-    from easy2hard.models.hf_export import export_pretrained, export_transformer
+    from easy2hard.models.hf_export import check_export, engine_limits, expect, export_pretrained, export_transformer
     from easy2hard.models.pretrained import Pretrained
     from easy2hard.models.transformer import Transformer
 
     restore(run)
     experiment = Experiment(settings, "cpu")
     chosen = experiment.load(run).members[member]
-    vocabulary = experiment.task.vocabulary
+    if not isinstance(chosen, Pretrained | Transformer):
+        raise TypeError(f"a member of type {type(chosen).__name__} has no export")
+    task, vocabulary = experiment.task, experiment.task.vocabulary
+    evaluated = task.evaluated_difficulties(task.capped(run.manifest.frontier + settings.evaluation.beyond))
+    longest = max(length_of(task, each)[1] for each in evaluated)
+    prompts = _prompts(experiment, evaluated)
     own = True
     with new_folder(out) as folder:
+        expected = expect(chosen, vocabulary, prompts, adapter)
         if isinstance(chosen, Pretrained):
-            own = export_pretrained(chosen, vocabulary, folder, adapter)
-        elif isinstance(chosen, Transformer):
-            if adapter:
-                raise UserError("--adapter: the run trained all weights; leave it out to export them")
-            export_transformer(chosen, vocabulary, folder)
+            own = export_pretrained(chosen, vocabulary, folder, longest, adapter)
+        else:
+            export_transformer(chosen, vocabulary, folder, longest)
+        check_export(folder, vocabulary, expected)
+        name, easy = repo or out.resolve().name, run.manifest.rounds[0].difficulties
+        asked = [vocabulary.decode_prompts(each)[0] for each in _prompts(experiment, [easy[0], easy[-1]])]
+        card = model_card(run, experiment, member, adapter, name, asked, longest, engine_limits(folder))
+        write_file(folder / "README.md", card.encode())
     if own:
         return None
     return "the model's tokenizer cannot read the symbols one by one; the exported one knows the task's symbols alone"
 
 
-def export_labels(run: RunDirectory, out: Path) -> int:
+def _prompts(experiment: Experiment, difficulties: list[Difficulty]) -> list[Tokens]:
+    """Return prompts of some difficulties, from the first to the last."""
+    places = np.unique(np.linspace(0, len(difficulties) - 1, COMPARED).round().astype(int))
+    chosen = [difficulties[place] for place in places.tolist()]
+    seed, sample = experiment.settings.seed, experiment.task.sample
+    return [sample(numpy_generator(seed, "export", difficulty_text(each)), each, PROMPTS) for each in chosen]
+
+
+def export_labels(run: RunDirectory, out: Path, repo: str | None = None) -> int:
     """Write the ledgers of all committed rounds as a dataset with a card; return the number of labels.
 
     Labels of older rounds that were given afresh (``labels.relabel``) are a configuration of their own, since their
-    prompts are those of the first.
+    prompts are those of the first. ``repo`` is as for :func:`export_model`.
 
     Raises:
         UserError: ``out`` is in use, no round has labels, or a file of the run is damaged.
@@ -92,88 +118,10 @@ def export_labels(run: RunDirectory, out: Path) -> int:
             (folder / name).mkdir()
             for path in paths:
                 copy_inside(run.intact(path), run.path, folder / name / path.name)
-        write_file(folder / "README.md", _card(run).encode())
+        write_file(folder / "README.md", dataset_card(run, repo or out.resolve().name).encode())
     return sum(record.proposed for record in rounds)
 
 
 def _refuse_used(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists and is not an empty directory; choose another")
-
-
-def _card(run: RunDirectory) -> str:
-    """Return the dataset's README: a header for the hub, and what the columns mean."""
-    restore(run)
-    manifest, settings = run.manifest, run.settings
-    task = Experiment(settings).task
-    rounds = manifest.rounds[1:]
-    labels = sum(record.proposed for record in rounds)
-    size = next((name for bound, name in SIZES.items() if labels < bound), "10M<n<100M")
-    truth = "; ".join(manifest.marks) or "no true answer was used beyond the supervised difficulties"
-    truth = "; ".join([truth, *manifest.remarks])  # whose labels were judged by more than the members themselves
-    again, afresh = "", ""
-    if any(record.relabelled for record in rounds):
-        again = """
-- config_name: relabelled
-  data_files:
-  - split: train
-    path: relabelled/*.parquet"""
-        afresh = """
-The configuration `relabelled` has the prompts of older rounds as each later round answered them again: that round
-trained on these answers instead. `round` is that of the prompt; the file's name has the round that answered.
-"""
-    table = "\n".join(
-        f"| {record.round} | {span(record.difficulties)} | {record.proposed} | {record.kept} |" for record in rounds
-    )
-    return f"""---
-pretty_name: Self-labelled {settings.task.name}
-task_categories:
-- text-generation
-tags:
-- synthetic
-- self-improvement
-- easy2hard
-size_categories:
-- {size}
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: data/*.parquet{again}
----
-
-# Self-labelled {settings.task.name}
-
-Every label that models gave themselves in rounds of self-improvement, kept or not, and why.
-Task: `{settings.task.name}`. Models: {settings.model.members}.
-Supervised up to difficulty {settings.supervised.difficulty} ({task.unit}).
-Rounds after that: {len(rounds)}. **Answers may be wrong**: {truth}.
-
-    from datasets import load_dataset
-    kept = load_dataset("FOLDER", split="train").filter(lambda row: row["kept"])
-{afresh}
-| round | difficulty | labels | kept |
-|---|---|---|---|
-{table}
-
-| column | what it holds |
-|---|---|
-| `round` | the round that made the label |
-| `difficulty` | of the prompt, a number or a pair such as `6x5` |
-| `prompt`, `answer` | the question, and the members' joint greedy answer |
-| `finished` | the answer came to its end within the bound that its prompt sets |
-| `kept`, `why` | trained on, or the filter that dropped it |
-| `spoilt` | made wrong on purpose, in a study of noise |
-| `votes`, `runner_up`, `members` | members that gave this answer, the next most frequent one, and all of them |
-| `confidence` | smallest probability of a token of the answer |
-| `mean_log_probability` | mean log-probability of its tokens |
-| `twin` | agrees with the answer to the same question asked otherwise; empty where nobody asked |
-| `parts` | contains the answers to easier questions that the task declares; empty where nobody asked |
-| `students` | where members train on different labels: bit m says that member m may train on it |
-| `weights_sha256` | digest of the weights that gave it; `oracle` for the true answer of a counter-example |
-
-Made by easy2hard {manifest.easy2hard}, seed {manifest.seed}, after {CITATION}. The run's settings:
-
-```toml
-{settings.to_toml()}```
-"""

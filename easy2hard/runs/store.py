@@ -240,7 +240,8 @@ def new_folder(path: Path, subfolders: Iterable[str] = ()) -> Iterator[Path]:
         for folder in subfolders:
             (begun / folder).mkdir()
         yield begun
-        begun.chmod(0o777 & ~_umask())
+        for written in (begun, *begun.rglob("*")):  # libraries may write for their user alone
+            written.chmod((0o777 if written.is_dir() else 0o666) & ~_umask())
         begun.replace(path)
     except BaseException as error:
         shutil.rmtree(begun)

@@ -31,6 +31,7 @@ ELSEWHERE = {
     r"easy2hard sweep (?!.*--jobs)": "trains for an hour; tests/sweep runs some",
     r"easy2hard .*tracking\.trackers": "what a tracker does is up to it; tests/runs/test_tracking.py",
     r"easy2hard .*--(install|show)-completion": "changes the shell; tests/test_help.py completes words",
+    r"easy2hard export .*--push": "uploads; tests/runs/test_hub.py has a hub of its own",
     r"easy2hard .*model\.pretrained=[A-Z]\w+/": "fetches a model; tests/models/test_pretrained.py makes one",
 }
 

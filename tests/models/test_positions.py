@@ -335,7 +335,7 @@ def test_a_member_with_rope_is_exported_as_it_is(tmp_path: Path) -> None:
 
     task = load_task("reverse-addition")
     model = member(CASES["rope"], task)
-    export_transformer(model, task.vocabulary, tmp_path)
+    export_transformer(model, task.vocabulary, tmp_path, 9)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path)
     tokens = torch.from_numpy(task.sample(numpy_generator(0, "test"), 12, 5)).long()
     with torch.no_grad():

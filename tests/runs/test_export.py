@@ -1,10 +1,12 @@
 """Runs of pretrained models and of our own, exported and loaded by transformers; labels loaded by datasets."""
 
+import re
 import shutil
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import deadly
 import pyarrow as pa
@@ -15,9 +17,13 @@ from bases import LORA_OVERRIDES as LORA
 from bases import quick_recipe, save_base, save_llama, subword_tokenizer
 from forks import exit_code
 from helpers import Silent, decode
-from huggingface_hub import DatasetCard
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from huggingface_hub import DatasetCard, ModelCard
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
+import easy2hard
+from easy2hard.models import hf_export
+from easy2hard.models.hf_export import export_transformer
+from easy2hard.models.transformer import Transformer
 from easy2hard.runs import rounds
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.export import export_labels
@@ -27,6 +33,11 @@ from easy2hard.settings.recipes import load_recipe
 from easy2hard.tasks.registry import load_task
 
 Cli = Callable[..., CompletedProcess[str]]
+
+
+def blocks(card: str) -> list[str]:
+    """Return the code that a card tells its readers to run."""
+    return re.findall(r"^```python\n(.*?)^```$", card, flags=re.DOTALL | re.MULTILINE)
 
 
 def generated(folder: Path, prompts: Sequence[str], new: int) -> list[str]:
@@ -75,7 +86,61 @@ def test_killed_resumed_exported_and_reloaded_it_says_the_same(
     assert task.vocabulary.decode_answers(reloaded.tokens) == answers
 
 
-def test_adapters_alone_are_loaded_beside_their_model(tmp_path: Path, cli: Cli) -> None:
+def test_a_pipeline_answers_as_solve_does_and_the_card_says_how(
+    smoke: easy2hard.Run, tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of 1,000 prompts and more whose answers end; after the others `generate` goes on, as far as it may."""
+    task, out = smoke.task, tmp_path / "exported"
+    done = cli("export", str(smoke.path), "exported", "--member", "1")
+    assert (done.returncode, done.stdout) == (0, "exported\n"), done.stderr
+    drawn = [task.sample(numpy_generator(0, "test", d), d, 400) for d in (1, 2, 3, 4)]
+    prompts = [text for each in drawn for text in task.vocabulary.decode_prompts(each)]
+    answers = smoke.solve(prompts, member=1)
+    ended = [answer.votes == 1 for answer in answers]
+    assert sum(ended) >= 1000
+    assert len({answer.answer for answer in answers}) > 400
+    answer = pipeline("text-generation", model=str(out), return_full_text=False)
+    said = [each[0]["generated_text"] for each in answer(prompts, batch_size=400)]
+    for each, text, whole in zip(answers, said, ended, strict=True):
+        assert text == each.answer if whole else text.startswith(each.answer)
+
+    card = ModelCard((out / "README.md").read_text())
+    assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", "text-generation")
+    newest = smoke.manifest.rounds[-1]
+    for difficulty, score in newest.accuracy.items():
+        assert f"| {difficulty} | {score:.3f} | " in card.text
+    for words in (f"reach is {newest.reach}:", "seed 0", newest.weights_sha256, "off in every layer", "16 wide"):
+        assert words in card.text
+    assert smoke.settings.to_toml() in card.text
+    easiest, hardest = re.findall(r"\[\"(\d+=)\", \"(\d+=)\"\]", card.text)[0]
+    assert (len(easiest), len(hardest)) == (2, 4)
+    assert len(blocks(card.text)) == 2
+    for block in blocks(card.text):
+        exec(block, {})
+        assert capsys.readouterr().out == f"{[each.answer for each in smoke.solve([easiest, hardest], member=1)]}\n"
+
+    # Every file may be read by whoever may read the folder, and no answer of what was evaluated is cut short.
+    assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o666 & (out.stat().st_mode & 0o777)}
+    assert answer.model.generation_config.max_new_tokens == max(map(int, newest.accuracy)) + 1
+
+
+def test_what_transformers_computes_otherwise_is_not_exported(
+    smoke: easy2hard.Run, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(member: Transformer, *arguments: Any) -> None:
+        member.state_dict()["lm_head.weight"].mul_(1.02)
+        export_transformer(member, *arguments)
+
+    monkeypatch.setattr(hf_export, "export_transformer", changed)
+    done = cli("export", str(smoke.path), "exported")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "does not compute what the member does" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_adapters_alone_are_loaded_beside_their_model(
+    tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
     base = save_base("subwords", tmp_path / "base")
     out = str(tmp_path / "run")
     settings = load_recipe(quick_recipe(tmp_path), [f"model.pretrained={base}", *LORA, "rounds.count=0"])
@@ -84,6 +149,13 @@ def test_adapters_alone_are_loaded_beside_their_model(tmp_path: Path, cli: Cli) 
     done = cli("export", out, str(tmp_path / "adapter"), "--adapter")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "adapter" / "model.safetensors").exists()
+    card = (tmp_path / "adapter" / "README.md").read_text()
+    (block,) = blocks(card)
+    asked = re.findall(r'"(\d+=)"', block)
+    exec(block, {})
+    said = capsys.readouterr().out
+    assert said == f"{[each.answer for each in easy2hard.Run(out).solve(asked, member=0)]}\n"
+    assert ModelCard(card).data.library_name == "peft"
     member = Experiment(store.settings).load(store).members[0]
     tokens = torch.from_numpy(load_task("copy").sample(numpy_generator(0, "test"), 4, 5)).long()
     with torch.inference_mode():
