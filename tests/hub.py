@@ -47,12 +47,19 @@ def fake_hub(refuse: bool = False) -> Iterator[FakeHub]:
                 )
             elif "/commit/" in self.path:
                 lines = [json.loads(line) for line in body.splitlines()]
-                hub.files[self.path.removeprefix("/api/").partition("/commit/")[0]] = {
+                place = self.path.removeprefix("/api/").partition("/commit/")[0]
+                hub.files[place] = {
                     line["value"]["path"]: base64.b64decode(line["value"]["content"])
                     for line in lines
                     if line["key"] == "file"
                 }
-                self.answer({"commitUrl": f"{hub.endpoint}/commit", "commitOid": "0" * 40, "success": True})
+                self.answer(
+                    {
+                        "commitUrl": f"{hub.endpoint}/{place.removeprefix('models/')}/commit/0",
+                        "commitOid": "0" * 40,
+                        "success": True,
+                    }
+                )
             else:
                 self.answer({})
 

@@ -20,7 +20,7 @@ CITATION = (
 
 
 def model_card(
-    run: RunDirectory,
+    manifest: Manifest,
     experiment: Experiment,
     member: int,
     adapter: bool,
@@ -32,8 +32,8 @@ def model_card(
     """Return the README of an exported member.
 
     Args:
-        run: the run.
-        experiment: what it is made of.
+        manifest: of the run; figures are those of its last round.
+        experiment: what the run is made of.
         member: which one.
         adapter: adapters alone were exported.
         name: what the reader loads: a folder, or a repository of the hub.
@@ -41,7 +41,7 @@ def model_card(
         longest: tokens that ``generate`` writes at most unless it is told otherwise.
         limits: what other engines than transformers may not honour, in sentences.
     """
-    manifest, settings, task = run.manifest, experiment.settings, experiment.task
+    settings, task = experiment.settings, experiment.task
     base = settings.model.pretrained
     on_hub = base is not None and not Path(base).expanduser().is_dir()
     header = ["library_name: " + ("peft" if adapter else "transformers"), "pipeline_tag: text-generation"]
@@ -62,7 +62,7 @@ for harder prompts which the members gave, up to difficulty {manifest.frontier}.
 
 ## Figures
 
-{_figures(run)}
+{_figures(manifest, settings)}
 
 ## Calls
 
@@ -99,9 +99,8 @@ def _made_of(settings: Settings, adapter: bool) -> str:
     return f"A decoder of {model.size.layers} layers, {model.size.width} wide, {order}, in the form of a SmolLM3."
 
 
-def _figures(run: RunDirectory) -> str:
-    """Return how far the run got; the one place of a card that chooses an evaluation."""
-    manifest = run.manifest
+def _figures(manifest: Manifest, settings: Settings) -> str:
+    """Return how far the run got."""
     newest = manifest.rounds[-1]
     if not newest.accuracy:
         return "Nothing was measured."
@@ -111,7 +110,7 @@ def _figures(run: RunDirectory) -> str:
     rows = [f"| {each} | {score:.3f} | {how.get(each, '')} |" for each, score in newest.accuracy.items()]
     table = "\n".join(["| difficulty | exact match | trained on |", "|---|---|---|", *rows])
     return f"""Exact match is the share of unseen prompts that are answered without a mistake: the mean of all members
-after round {newest.round}, on {run.settings.evaluation.examples} prompts of each difficulty.
+after round {newest.round}, on {settings.evaluation.examples} prompts of each difficulty.
 The reach is {newest.reach}: up to this difficulty every one has at least {REACHED:g}.
 
 {table}"""

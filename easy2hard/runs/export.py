@@ -68,7 +68,8 @@ def export_model(
     if not isinstance(chosen, Pretrained | Transformer):
         raise TypeError(f"a member of type {type(chosen).__name__} has no export")
     task, vocabulary = experiment.task, experiment.task.vocabulary
-    evaluated = task.evaluated_difficulties(task.capped(run.manifest.frontier + settings.evaluation.beyond))
+    manifest = run.manifest  # whose last round has the figures of the card
+    evaluated = task.evaluated_difficulties(task.capped(manifest.frontier + settings.evaluation.beyond))
     longest = max(length_of(task, each)[1] for each in evaluated)
     prompts = _prompts(experiment, evaluated)
     own = True
@@ -79,9 +80,9 @@ def export_model(
         else:
             export_transformer(chosen, vocabulary, folder, longest)
         check_export(folder, vocabulary, expected)
-        name, easy = repo or out.resolve().name, run.manifest.rounds[0].difficulties
+        name, easy = repo or out.resolve().name, manifest.rounds[0].difficulties
         asked = [vocabulary.decode_prompts(each)[0] for each in _prompts(experiment, [easy[0], easy[-1]])]
-        card = model_card(run, experiment, member, adapter, name, asked, longest, engine_limits(folder))
+        card = model_card(manifest, experiment, member, adapter, name, asked, longest, engine_limits(folder))
         write_file(folder / "README.md", card.encode())
     if own:
         return None

@@ -1,7 +1,6 @@
 """What a run exports, uploaded to the hub of Hugging Face: only where the user names a repository."""
 
 from pathlib import Path
-from typing import Any
 
 from easy2hard import __version__
 from easy2hard.errors import UserError
@@ -16,7 +15,7 @@ def check_repository(repo: str) -> None:
     """
     hub = load_library("huggingface_hub")
     try:
-        hub.utils.validate_repo_id(repo)
+        load_library("huggingface_hub.utils").validate_repo_id(repo)
     except ValueError as error:
         raise UserError(f"--push {repo!r}: no name of a repository, such as OWNER/NAME") from error
     if hub.get_token() is None:
@@ -34,13 +33,13 @@ def upload(folder: Path, repo: str, kind: str) -> str:
     Raises:
         UserError: the hub cannot be reached, or does not let the user write there; the folder stays.
     """
-    hub: Any = load_library("huggingface_hub")
+    hub, errors = load_library("huggingface_hub"), load_library("huggingface_hub.errors")
     try:
         api = hub.HfApi(library_name="easy2hard", library_version=__version__)
         made = api.create_repo(repo, repo_type=kind, exist_ok=True)
         message = f"Export of easy2hard {__version__}"
         api.upload_folder(repo_id=made.repo_id, folder_path=folder, repo_type=kind, commit_message=message)
-    except (OSError, ValueError, RuntimeError, hub.errors.HTTPError) as error:
+    except (OSError, ValueError, RuntimeError, errors.HTTPError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         again = f"hf upload {repo} {folder}" + (" --repo-type dataset" if kind == "dataset" else "")
         raise UserError(f"--push {repo}: {reason} ({folder} is written; `{again}` tries again)") from error

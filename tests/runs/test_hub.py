@@ -7,6 +7,7 @@ from subprocess import CompletedProcess
 import huggingface_hub
 import pytest
 from hub import fake_hub
+from huggingface_hub import constants
 
 import easy2hard
 
@@ -15,7 +16,7 @@ Cli = Callable[..., CompletedProcess[str]]
 
 @pytest.fixture(autouse=True)
 def _a_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", "hf_mine")
 
 
@@ -24,7 +25,7 @@ def test_what_is_exported_is_uploaded(
     kind: str, options: list[str], smoke: easy2hard.Run, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with fake_hub() as hub:
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
         assert cli("export", str(smoke.path), "at-home", *options).returncode == 0
         assert not hub.tokens  # nothing was asked of it
         done = cli("export", str(smoke.path), "out", *options, "--push", "me/copies")
@@ -58,10 +59,10 @@ def test_a_hub_that_takes_nothing_is_a_line_and_the_folder_stays(
 ) -> None:
     with fake_hub(refuse=True) as hub:
         if there:
-            monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.endpoint)
+            monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
             done = cli("export", str(smoke.path), "out", "--labels", "--push", "me/copies")
     if not there:
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.endpoint)  # nobody listens any more
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)  # nobody listens any more
         done = cli("export", str(smoke.path), "out", "--labels", "--push", "me/copies")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert done.stderr.startswith("error: --push me/copies: ")
