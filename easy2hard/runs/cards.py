@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from easy2hard.evaluation.reach import REACHED
 from easy2hard.runs.experiment import Experiment
-from easy2hard.runs.manifest import REACHED, Manifest, RunDirectory
+from easy2hard.runs.manifest import Manifest, RunDirectory
 from easy2hard.runs.origins import restore
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import difficulty_text, span
@@ -32,7 +33,7 @@ def model_card(
     """Return the README of an exported member.
 
     Args:
-        manifest: of the run; figures are those of its last round.
+        manifest: of the run; its last round has the scores of the evaluation that figures are taken from.
         experiment: what the run is made of.
         member: which one.
         adapter: adapters alone were exported.
@@ -62,7 +63,7 @@ for harder prompts which the members gave, up to difficulty {manifest.frontier}.
 
 ## Figures
 
-{_figures(manifest, settings)}
+{_figures(manifest)}
 
 ## Calls
 
@@ -99,7 +100,7 @@ def _made_of(settings: Settings, adapter: bool) -> str:
     return f"A decoder of {model.size.layers} layers, {model.size.width} wide, {order}, in the form of a SmolLM3."
 
 
-def _figures(manifest: Manifest, settings: Settings) -> str:
+def _figures(manifest: Manifest) -> str:
     """Return how far the run got."""
     newest = manifest.rounds[-1]
     if not newest.accuracy:
@@ -109,9 +110,10 @@ def _figures(manifest: Manifest, settings: Settings) -> str:
     how = dict.fromkeys(labelled, "the members' labels") | dict.fromkeys(taught, "true answers")
     rows = [f"| {each} | {score:.3f} | {how.get(each, '')} |" for each, score in newest.accuracy.items()]
     table = "\n".join(["| difficulty | exact match | trained on |", "|---|---|---|", *rows])
-    return f"""Exact match is the share of unseen prompts that are answered without a mistake: the mean of all members
-after round {newest.round}, on {settings.evaluation.examples} prompts of each difficulty.
-The reach is {newest.reach}: up to this difficulty every one has at least {REACHED:g}.
+    return f"""**{newest.reach_text}**
+
+Exact match is the share of unseen prompts that are answered without a mistake. The reach is the last difficulty before
+the first that is significantly below {REACHED:g}.
 
 {table}"""
 

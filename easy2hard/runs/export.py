@@ -7,6 +7,7 @@ import numpy as np
 from easy2hard.errors import UserError
 from easy2hard.files import copy_inside, write_file
 from easy2hard.runs.cards import dataset_card, model_card
+from easy2hard.runs.evaluations import measured
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.integrity import check_intact
 from easy2hard.runs.manifest import RunDirectory
@@ -68,8 +69,10 @@ def export_model(
     if not isinstance(chosen, Pretrained | Transformer):
         raise TypeError(f"a member of type {type(chosen).__name__} has no export")
     task, vocabulary = experiment.task, experiment.task.vocabulary
-    manifest = run.manifest  # whose last round has the figures of the card
+    manifest = measured(run, run.manifest)
     evaluated = task.evaluated_difficulties(task.capped(manifest.frontier + settings.evaluation.beyond))
+    further = map(task.parse_difficulty, manifest.rounds[-1].accuracy)
+    evaluated = list(dict.fromkeys([*evaluated, *further]))
     longest = max(length_of(task, each)[1] for each in evaluated)
     prompts = _prompts(experiment, evaluated)
     own = True

@@ -25,8 +25,10 @@ from easy2hard.models import hf_export
 from easy2hard.models.hf_export import export_transformer
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs import rounds
+from easy2hard.runs.evaluations import measured
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.export import export_labels
+from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator
 from easy2hard.settings.recipes import load_recipe
@@ -106,10 +108,10 @@ def test_a_pipeline_answers_as_solve_does_and_the_card_says_how(
 
     card = ModelCard((out / "README.md").read_text())
     assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", "text-generation")
-    newest = smoke.manifest.rounds[-1]
+    newest = measured(RunDirectory(smoke.path), smoke.manifest).rounds[-1]
     for difficulty, score in newest.accuracy.items():
         assert f"| {difficulty} | {score:.3f} | " in card.text
-    for words in (f"reach is {newest.reach}:", "seed 0", newest.weights_sha256, "off in every layer", "16 wide"):
+    for words in (newest.reach_text, "seed 0", newest.weights_sha256, "off in every layer", "16 wide"):
         assert words in card.text
     assert smoke.settings.to_toml() in card.text
     easiest, hardest = re.findall(r"\[\"(\d+=)\", \"(\d+=)\"\]", card.text)[0]
