@@ -13,7 +13,7 @@ from easy2hard.report.chart import Chart
 from easy2hard.report.compare import RunGroup, groups_of
 from easy2hard.report.place import put
 from easy2hard.report.rundata import read_run
-from easy2hard.report.series import is_one_run
+from easy2hard.report.series import is_one_run, measured_by
 
 FORMATS = (".pdf", ".svg", ".png")
 Groups = Sequence[RunGroup]
@@ -75,7 +75,8 @@ def plot_runs(paths: Sequence[Path], figure: str, out: Path | None = None) -> tu
         try:
             for panel, chart in zip(panels[0], drawn, strict=True):
                 paper.draw(panel, chart)
-            sheet.suptitle(_title(groups, 120 if wide else 62))
+            by = "" if figure in (*_OF_LABELS, "loss") else measured_by(groups)
+            sheet.suptitle(_title(groups, by, 120 if wide else 62))
             content = io.BytesIO()
             sheet.savefig(content, dpi=220, format=out.suffix[1:] if out else "pdf")
         finally:
@@ -84,7 +85,7 @@ def plot_runs(paths: Sequence[Path], figure: str, out: Path | None = None) -> tu
     return place, [f"{run.path}: {problem}" for run in runs for problem in run.problems]
 
 
-def _title(groups: Groups, width: int) -> str:
+def _title(groups: Groups, by: str, width: int) -> str:
     manifests = [run.manifest for group in groups for run in group.runs]
     marks = dict.fromkeys(mark for manifest in manifests for mark in (*manifest.marks, *manifest.remarks))
     run = groups[0].runs[0]
@@ -96,4 +97,5 @@ def _title(groups: Groups, width: int) -> str:
         title = f"{title}: {taught} ({voters}seed {run.manifest.seed})"
     elif len(groups) == 1:
         title = f"{title}: mean and range of {len(groups[0].runs)} seeds"
-    return paper.plain("\n".join(line for text in [title, *marks] for line in textwrap.wrap(text, width)))
+    lines = [title, *([f"last round: {by}"] if by else []), *marks]
+    return paper.plain("\n".join(line for text in lines for line in textwrap.wrap(text, width)))
