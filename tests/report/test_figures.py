@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -35,7 +36,7 @@ def test_the_title_says_how_far_the_run_came(fake_run: FakeRun, tmp_path: Path, 
     plot_runs([fake_run(tmp_path / "run", rounds).path], "overview", out)
     drawn = out.read_text()
     assert f">copy: taught to 3, taught itself to {2 + rounds} (2 members, seed 0)</text>" in drawn
-    assert f"last round: the run&#39;s own evaluation, members&#39; mean, round {rounds - 1}" in drawn.replace("'", "&#39;")
+    assert f"last round: the run's own evaluation, members' mean, round {rounds - 1}" in unescape(drawn)
     assert f">trained to {2 + rounds}</text>" in drawn
 
 
