@@ -39,7 +39,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert any(each.startswith("Paper, https://arxiv.org/") for each in metadata.get_all("Project-URL"))
     assert "Typing :: Typed" in metadata.get_all("Classifier")
-    assert {"pretrained", "scale", "tracking"} <= set(metadata.get_all("Provides-Extra"))
+    assert {"cluster", "pretrained", "scale", "tracking"} <= set(metadata.get_all("Provides-Extra"))
 
 
 def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:

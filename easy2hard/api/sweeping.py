@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from easy2hard.errors import UserError
 from easy2hard.runs.request import Plugins, as_paths
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ def sweep(
     overrides: Sequence[str] = (),
     processes: int = 1,
     jobs: str | Path | None = None,
+    ray: bool | str = False,
     device: str = "auto",
     plugins: Plugins = (),
     progress: bool = True,
@@ -29,14 +31,19 @@ def sweep(
         overrides: ``section.key=value`` texts for every run.
         processes: runs at a time, each a process of its own with its share of the cores.
         jobs: run nothing: write a command line for each run that is left into this file, for a cluster.
+        ray: run them on a Ray cluster: its address, or True for the one that ``ray.init()`` finds or else starts here;
+            then ``processes`` are runs at a time on each machine.
         device: where the runs compute; as in :func:`easy2hard.run`.
         plugins: Python files that add what the runs use; they are run as code.
         progress: print a line when a run begins or ends.
 
     Raises:
-        UserError: the sweep or a setting of it is not allowed, runs that are there were begun with others, or
-            another process is at this sweep.
+        UserError: the sweep or a setting of it is not allowed, runs that are there were begun with others,
+            another process is at this sweep, or the cluster cannot be used.
     """
+    if ray and jobs is not None:
+        raise UserError("--jobs, --ray: choose one; --jobs runs nothing, for a cluster of another kind")
+
     from rich.console import Console
 
     from easy2hard.sweep.execute import Laboratory
@@ -48,5 +55,9 @@ def sweep(
     folder = Path("runs") / Path(file).stem if out is None else Path(out)
     console = Console(quiet=not progress, highlight=False, markup=False, emoji=False, soft_wrap=True)
     return bring_to_end(
-        Laboratory(asked, runs, folder, files, device), processes, None if jobs is None else Path(jobs), console.print
+        Laboratory(asked, runs, folder, files, device),
+        processes,
+        None if jobs is None else Path(jobs),
+        console.print,
+        ("" if ray is True else ray) if ray else None,
     )

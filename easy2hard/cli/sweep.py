@@ -1,9 +1,11 @@
 """The command sweep."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+from typing_extensions import override
 
 from easy2hard.cli.app import TRAIN, app
 from easy2hard.cli.arguments import DeviceOption, PluginOption, SetOption, SweepArgument
@@ -11,7 +13,17 @@ from easy2hard.cli.output import say, say_table, warn
 from easy2hard.cli.run import on_interrupt
 
 
-@app.command(rich_help_panel=TRAIN)
+class _BareRay(TyperCommand):
+    """Takes ``--ray`` without an address, too."""
+
+    @override
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        following = [*args, "-"][1:]
+        bare = [word == "--ray" and after.startswith("-") for word, after in zip(args, following, strict=True)]
+        return super().parse_args(ctx, ["--ray=" if each else word for word, each in zip(args, bare, strict=True)])
+
+
+@app.command(cls=_BareRay, rich_help_panel=TRAIN)
 def sweep(
     file: SweepArgument,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="where its runs go; default: runs/NAME")] = None,
@@ -19,9 +31,20 @@ def sweep(
     at_once: Annotated[
         int,
         typer.Option(
-            "--processes", metavar="N", min=1, max=1000, help="runs at a time, each with its share of the cores"
+            "--processes",
+            metavar="N",
+            min=1,
+            max=1000,
+            help="runs at a time, each with its share of the cores; with --ray: on each machine",
         ),
     ] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="run on a Ray cluster, a task for each run; without an address, the one that is found or started here",
+        ),
+    ] = None,
     jobs: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="run nothing: write a command line for each run that is left, for a cluster"),
@@ -42,7 +65,14 @@ def sweep(
     on_interrupt()
     try:
         results = Run.sweep(
-            file, out, overrides=overrides or (), processes=at_once, jobs=jobs, device=device, plugins=plugins or ()
+            file,
+            out,
+            overrides=overrides or (),
+            processes=at_once,
+            jobs=jobs,
+            ray=ray is not None and (ray or True),
+            device=device,
+            plugins=plugins or (),
         )
     except KeyboardInterrupt:
         warn("stopped and kept: the same command goes on from here")

@@ -1,5 +1,7 @@
 """Brings the runs of a sweep to their end: each is the ordinary command line, in a process of its own.
 
+Here, that is a process of this machine; cluster.py has them on others.
+
 Nothing is kept about a sweep but its run directories and what their processes print, so there is nothing that could
 disagree with them: the same command goes on wherever it was stopped.
 """
@@ -13,9 +15,10 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from easy2hard.errors import UserError
 from easy2hard.files import write_file
@@ -58,6 +61,22 @@ class State:
     def ended(self) -> bool:
         """There is nothing left to do, and a result."""
         return self.status in ("finished", "stopped")
+
+
+class Place(Protocol):
+    """Where runs are brought to their end."""
+
+    def opened(self) -> AbstractContextManager[None]:
+        """Make it ready; in the end ask every run that goes on to keep its state, and wait until it has ended."""
+
+    def room(self) -> bool:
+        """Return whether it takes another run now."""
+
+    def start(self, run: Trial) -> None:
+        """Take a run, to begin it or go on with it."""
+
+    def news(self) -> list[tuple[Trial, int | None]]:
+        """Wait a moment, and return the runs that began since, with None, and that ended, with their exit codes."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +157,14 @@ class Laboratory:
     def command(self, run: Trial) -> list[str]:
         """Return the arguments of ``easy2hard`` that begin a run, or go on with it."""
         path = self.path(run)
-        device = [] if self.device == "auto" else ["--device", self.device]
-        if not path.exists():
-            return [*run.arguments(path, self.plugins), *device]
-        return ["resume", str(path), *plugin_options(self.plugins), *device]
+        return self.resumption(run) if path.exists() else [*run.arguments(path, self.plugins), *self._on_device()]
+
+    def resumption(self, run: Trial) -> list[str]:
+        """Return the arguments of ``easy2hard`` that go on with a run."""
+        return ["resume", str(self.path(run)), *plugin_options(self.plugins), *self._on_device()]
+
+    def _on_device(self) -> list[str]:
+        return [] if self.device == "auto" else ["--device", self.device]
 
     def write_jobs(self, file: Path) -> int:
         """Write a command line for each run that is left, and return how many there are."""
@@ -149,52 +172,34 @@ class Laboratory:
         write_file(file, "".join(lines).encode())
         return len(lines)
 
-    def bring_to_end(self, processes: int, say: Callable[[str], None]) -> None:
-        """Run what is left, ``processes`` at a time; one that fails stops no other.
+    def bring_to_end(self, processes: int, say: Callable[[str], None], ray: str | None = None) -> None:
+        """Run what is left; a run that fails stops no other.
 
         Args:
-            processes: how many; each gets its share of the cores.
+            processes: how many at a time on a machine; each gets its share of the cores.
             say: is told a line when a run begins or ends.
+            ray: the address of a Ray cluster (cluster.py), empty for what ``ray.init`` finds or starts; None for this
+                machine alone.
 
         Raises:
-            UserError: another process is at this sweep.
+            UserError: another process is at this sweep, or the cluster cannot be used.
             KeyboardInterrupt: the user interrupted; every run has been asked to keep its state, and has ended.
         """
-        from easy2hard.engines.choice import cores
+        from easy2hard.sweep.cluster import Cluster
 
-        shared = {**os.environ, "OMP_NUM_THREADS": str(max(1, cores() // processes))}
         with self._alone() as lock:
-            waiting, going = deque(self.left()), dict[str, tuple[Trial, subprocess.Popen[bytes]]]()
-            count = len(waiting)
-            try:
-                while waiting or going:
-                    while waiting and len(going) < processes:
-                        run = waiting.popleft()
-                        with _undisturbed():
-                            going[run.name] = run, self._process(run, lock, shared if processes > 1 else None)
-                        say(f"{run.name}: begins, {count - len(waiting)} of {count}")
-                    time.sleep(EVERY)
-                    for run, process in [each for each in going.values() if each[1].poll() is not None]:
-                        del going[run.name]
-                        say(f"{run.name}: {self._said(run, process.returncode)}")
-            finally:
-                for _, process in going.values():
-                    process.terminate()
-                for _, process in going.values():
-                    process.wait()
-
-    def _process(self, run: Trial, lock: int, environment: dict[str, str] | None) -> "subprocess.Popen[bytes]":
-        self.log(run).parent.mkdir(parents=True, exist_ok=True)
-        with self.log(run).open("wb") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "easy2hard", *self.command(run)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                pass_fds=[lock],  # held for as long as one of them lives, whatever becomes of this process
-                start_new_session=True,  # Ctrl-C is for this process, which passes it on once
-            )
+            place = _Processes(self, lock, processes) if ray is None else Cluster(self, ray, processes, say)
+            with place.opened():
+                waiting = deque(self.left())
+                count, begun, ended = len(waiting), 0, 0
+                while ended < count:
+                    while waiting and place.room():
+                        place.start(waiting.popleft())
+                    for run, code in place.news():
+                        begun, ended = begun + (code is None), ended + (code is not None)
+                        say(
+                            f"{run.name}: " + (f"begins, {begun} of {count}" if code is None else self._said(run, code))
+                        )
 
     def _said(self, run: Trial, code: int) -> str:
         state = self.state(run)
@@ -212,3 +217,60 @@ class Laboratory:
             raise UserError(f"{self.out}: another process is at this sweep, or at one of its runs") from error
         finally:
             os.close(handle)
+
+
+class _Processes:
+    """This machine (implements :class:`Place`): a process for each run.
+
+    Args:
+        laboratory: the runs.
+        lock: held by every process for as long as it lives, whatever becomes of this one.
+        most: processes at a time.
+    """
+
+    def __init__(self, laboratory: Laboratory, lock: int, most: int) -> None:
+        from easy2hard.engines.choice import cores
+
+        self._laboratory, self._lock, self._most = laboratory, lock, most
+        threads = {"OMP_NUM_THREADS": str(max(1, cores() // most))} if most > 1 else {}
+        self._environment = {**os.environ, **threads}
+        self._begun: list[Trial] = []
+        self._going: list[tuple[Trial, subprocess.Popen[bytes]]] = []
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            for _, process in self._going:
+                process.terminate()
+            for _, process in self._going:
+                process.wait()
+
+    def room(self) -> bool:
+        return len(self._going) < self._most
+
+    def start(self, run: Trial) -> None:
+        log = self._laboratory.log(run)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as file, _undisturbed():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "easy2hard", *self._laboratory.command(run)],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                pass_fds=[self._lock],
+                start_new_session=True,  # Ctrl-C is for this process, which passes it on once
+            )
+            self._going.append((run, process))
+        self._begun.append(run)
+
+    def news(self) -> list[tuple[Trial, int | None]]:
+        if self._begun:
+            begun, self._begun = self._begun, []
+            return [(run, None) for run in begun]
+        time.sleep(EVERY)
+        ended = [(run, process.returncode) for run, process in self._going if process.poll() is not None]
+        self._going = [(run, process) for run, process in self._going if process.returncode is None]
+        return [*ended]

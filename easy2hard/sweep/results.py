@@ -114,7 +114,9 @@ class SweepResults:
         return as_frame(results_table(self.rows))
 
 
-def bring_to_end(laboratory: Laboratory, processes: int, jobs: Path | None, say: Callable[[str], None]) -> SweepResults:
+def bring_to_end(
+    laboratory: Laboratory, processes: int, jobs: Path | None, say: Callable[[str], None], ray: str | None = None
+) -> SweepResults:
     """Run what is left of a sweep, or write its command lines, and return what it came to.
 
     Args:
@@ -122,6 +124,7 @@ def bring_to_end(laboratory: Laboratory, processes: int, jobs: Path | None, say:
         processes: runs at a time.
         jobs: the file for command lines; None runs them.
         say: is told a line when a run begins or ends.
+        ray: the address of a Ray cluster that runs them, as for :meth:`Laboratory.bring_to_end`.
 
     Raises:
         UserError: a setting does not fit, runs that are there were begun with others, or another process is at it.
@@ -129,7 +132,7 @@ def bring_to_end(laboratory: Laboratory, processes: int, jobs: Path | None, say:
     """
     laboratory.check()
     if jobs is None:
-        laboratory.bring_to_end(processes, say)
+        laboratory.bring_to_end(processes, say, ray)
     else:
         say(f"{jobs}: {laboratory.write_jobs(jobs)} command lines")
     return collect(laboratory)
