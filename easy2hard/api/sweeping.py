@@ -8,6 +8,7 @@ from easy2hard.errors import UserError
 from easy2hard.runs.request import Plugins, as_paths
 
 if TYPE_CHECKING:
+    from easy2hard.sweep.execute import Laboratory
     from easy2hard.sweep.results import SweepResults
 
 
@@ -15,6 +16,7 @@ def sweep(
     file: str | Path,
     out: str | Path | None = None,
     *,
+    against: str | None = None,
     overrides: Sequence[str] = (),
     processes: int = 1,
     jobs: str | Path | None = None,
@@ -26,8 +28,10 @@ def sweep(
     """Run an experiment's variants over several seeds, and compare them; called again, go on where it was stopped.
 
     Args:
-        file: a sweep file, or a shipped sweep (docs/sweeps.md).
+        file: a sweep file, or a shipped sweep (docs/sweeps.md); or a recipe: one variant, three seeds.
         out: where its runs go; default ``runs/NAME``.
+        against: ``oracle`` adds to each variant the same run with labels that the oracle judges, and says how far the
+            two are apart.
         overrides: ``section.key=value`` texts for every run.
         processes: runs at a time, each a process of its own with its share of the cores.
         jobs: run nothing: write a command line for each run that is left into this file, for a cluster.
@@ -46,18 +50,36 @@ def sweep(
 
     from rich.console import Console
 
-    from easy2hard.sweep.execute import Laboratory
-    from easy2hard.sweep.plan import load_sweep, planned
     from easy2hard.sweep.results import bring_to_end
 
-    asked, files = load_sweep(str(file)), as_paths(plugins)
-    runs = planned(asked, overrides, files)
-    folder = Path("runs") / Path(file).stem if out is None else Path(out)
+    asked = laboratory(file, out, against=against, overrides=overrides, device=device, plugins=plugins)
     console = Console(quiet=not progress, highlight=False, markup=False, emoji=False, soft_wrap=True)
     return bring_to_end(
-        Laboratory(asked, runs, folder, files, device),
+        asked,
         processes,
         None if jobs is None else Path(jobs),
         console.print,
         ("" if ray is True else ray) if ray else None,
     )
+
+
+def laboratory(
+    file: str | Path,
+    out: str | Path | None = None,
+    *,
+    against: str | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    plugins: Plugins = (),
+) -> "Laboratory":
+    """Return what a sweep is made of; nothing is run. Arguments as in :func:`sweep`.
+
+    Raises:
+        UserError: the sweep or a setting of it is not allowed.
+    """
+    from easy2hard.sweep.execute import Laboratory
+    from easy2hard.sweep.plan import load_sweep, planned
+
+    asked, files = load_sweep(str(file), against), as_paths(plugins)
+    folder = Path("runs") / Path(file).stem if out is None else Path(out)
+    return Laboratory(asked, planned(asked, overrides, files), folder, files, device)

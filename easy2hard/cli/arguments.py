@@ -18,7 +18,7 @@ def _sweeps(incomplete: str) -> list[str]:
     """Return what a shell may complete a sweep to."""
     from easy2hard.settings.recipes import shipped
 
-    return [name for name in [*shipped("sweeps"), *map(str, Path().glob("*.toml"))] if name.startswith(incomplete)]
+    return [name for name in shipped("sweeps") if name.startswith(incomplete)] + _recipes(incomplete)
 
 
 def _tasks(incomplete: str) -> list[str]:
@@ -47,7 +47,7 @@ ShippedArgument = Annotated[
     str | None, typer.Argument(metavar="NAME", help="a shipped recipe to print", autocompletion=_recipes)
 ]
 SweepArgument = Annotated[
-    str, typer.Argument(metavar="FILE.toml", help="a sweep file, or a shipped sweep", autocompletion=_sweeps)
+    str, typer.Argument(metavar="NAME", help="a shipped sweep, a sweep file, or a recipe", autocompletion=_sweeps)
 ]
 TaskArgument = Annotated[
     str, typer.Argument(metavar="TASK", help="a task, one of `easy2hard tasks`", autocompletion=_tasks)

@@ -73,7 +73,7 @@ def init(
 
     from easy2hard.init import compose
 
-    with _measuring() as on_phase:
+    with measuring() as on_phase:
         on_phase("this machine")
         written = compose(task, budget, hardware == "gpu", seed)
     write_file(out, written.text(budget).encode())
@@ -111,7 +111,7 @@ def estimate(
 
     from easy2hard.runs import estimate
 
-    with _measuring() as on_phase:
+    with measuring() as on_phase:
         estimated = estimate.estimate(settings, on_phase, device)
     if as_json:
         say_json({"recipe": recipe, **estimated.as_json()})
@@ -120,7 +120,7 @@ def estimate(
 
 
 @contextmanager
-def _measuring() -> Iterator[Callable[[str], None]]:
+def measuring() -> Iterator[Callable[[str], None]]:
     """Say on a terminal what is being measured."""
     from rich.console import Console
 

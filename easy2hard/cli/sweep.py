@@ -10,7 +10,7 @@ from typing_extensions import override
 from easy2hard.cli.app import TRAIN, app
 from easy2hard.cli.arguments import DeviceOption, PluginOption, SetOption, SweepArgument
 from easy2hard.cli.output import say, say_table, warn
-from easy2hard.cli.run import on_interrupt
+from easy2hard.cli.run import measuring, on_interrupt
 
 
 class _BareRay(TyperCommand):
@@ -49,12 +49,17 @@ def sweep(
         Path | None,
         typer.Option(metavar="FILE", help="run nothing: write a command line for each run that is left, for a cluster"),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="oracle", help="add to each variant the same with labels that the oracle judges: the gap"),
+    ] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="run nothing: say how long it will take")] = False,
     device: DeviceOption = "auto",
     plugins: PluginOption = None,
 ) -> None:
     """Run an experiment's variants over several seeds, and compare them.
 
-    The same command goes on where it was stopped.
+    The same command goes on where it was stopped. A recipe is a sweep of one variant, over three seeds.
 
     Example: easy2hard sweep filters-copy --processes 2
     """
@@ -62,11 +67,15 @@ def sweep(
 
     from easy2hard.api.opened import Run
 
+    if estimate:
+        _estimate(file, out, against, overrides, device, plugins)
+        return
     on_interrupt()
     try:
         results = Run.sweep(
             file,
             out,
+            against=against,
             overrides=overrides or (),
             processes=at_once,
             jobs=jobs,
@@ -78,6 +87,7 @@ def sweep(
         warn("stopped and kept: the same command goes on from here")
         raise typer.Exit(130) from None
     found = results.comparison
+    say(*filter(None, (found.question, found.verdict)))
     table = Table(*found.head)
     for line in found.rows:
         table.add_row(*line)
@@ -85,3 +95,21 @@ def sweep(
     say(*found.notes, *map(str, results.written))
     if jobs is None and results.failed:
         raise typer.Exit(1)
+
+
+def _estimate(
+    file: str,
+    out: Path | None,
+    against: str | None,
+    overrides: list[str] | None,
+    device: str,
+    plugins: list[Path] | None,
+) -> None:
+    from easy2hard.api.sweeping import laboratory
+    from easy2hard.sweep.forecast import estimated
+
+    asked = laboratory(file, out, against=against, overrides=overrides or (), device=device, plugins=plugins or ())
+    asked.check()
+    with measuring() as on_phase:
+        found = estimated(asked, on_phase)
+    say(*found.lines())

@@ -1,5 +1,7 @@
 """What a chart shows, described once. ``svg.py`` draws it for the page, ``paper.py`` for print."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -168,6 +170,31 @@ class Chart:
         head = [f"{line.name}, round {line.round}" if self.one_round else line.name for line in self.lines]
         shown = places[:: -(-len(places) // TABLE_ROWS) or 1]
         return [self.x.label, *head], [[number(x), *(number(column.get(x)) for column in columns)] for x in shown]
+
+    def csv(self) -> str:
+        """Return all data as CSV, exactly: a line's column is followed by those of its range, where it has one."""
+        head, rows = [self.x.label], list[list[object]]()
+        if self.map:
+            head = ["round", "difficulty", "value"]
+            rows = [[r, difficulty_text(d), value] for r, row in self.map.rows.items() for d, value in row.items()]
+        elif self.bars:
+            head += self.bars.parts
+            rows = [
+                [name, *values] for name, *values in zip(self.bars.categories, *self.bars.parts.values(), strict=True)
+            ]
+        else:
+            columns: list[Mapping[float, float]] = []
+            for line in self.lines:
+                name = f"{line.name}, round {line.round}" if self.one_round else line.name
+                columns.append(dict(line.points))
+                head.append(name)
+                if line.band:
+                    columns += [{x: low for x, low, _ in line.band}, {x: high for x, _, high in line.band}]
+                    head += [f"{name}: least", f"{name}: greatest"]
+            rows = [[x, *(column.get(x) for column in columns)] for x in sorted({x for each in columns for x in each})]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([head, *rows])
+        return text.getvalue()
 
 
 def number(value: float | None) -> str:

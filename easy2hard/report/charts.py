@@ -200,13 +200,17 @@ def share_chart(groups: Groups, share: Share, after: str | None = None) -> Chart
         lines = [Line(after_filter(name), lines_after(name)[0].points, style) for style, name in enumerate(names)]
     else:
         title += f" {after_filter(after)}" if after else " after all filters"
-    # The axis begins where the data do, since 0.99 and 1 are far apart here.
-    lowest = min((v for line in lines for _, y in line.points for v in (y, *(b for _, b, _ in line.band))), default=0)
-    floor = next(floor for floor in FLOORS if lowest >= floor or not floor)
+    floor = floor_of(lines)
     if all(len(line.points) == 1 for line in lines):
         floor = 0.0
     note = share.note + (f" The axis begins at {floor}." if floor else "")
     return Chart(title, note, ROUND, Axis(share.label, floor, 1), lines)
+
+
+def floor_of(lines: Sequence[Line]) -> float:
+    """Return where an axis of shares begins: where the data do, since 0.99 and 1 are far apart here."""
+    lowest = min((v for line in lines for _, y in line.points for v in (y, *(b for _, b, _ in line.band))), default=0)
+    return next(floor for floor in FLOORS if lowest >= floor or not floor)
 
 
 def _signal_charts(groups: Groups) -> list[Chart]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from easy2hard.report.chart import Line
 from easy2hard.report.rundata import RoundData, RunData
+from easy2hard.settings.schema import Settings
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,16 @@ def _common_name(names: Sequence[str]) -> str:
 
 def differing_settings(groups: Sequence[RunGroup]) -> list[tuple[str, list[str]]]:
     """Return the settings in which groups differ, and the value of each group."""
-    flat = [flattened(group.runs[0]) for group in groups]
-    keys = dict.fromkeys(key for each in flat for key in each)
-    rows = [(key, [each.get(key, "-") for each in flat]) for key in keys if key not in ("seed", "description")]
-    return [(key, values) for key, values in rows if len(set(values)) > 1]
+    return differing_texts([flattened(group.runs[0]) for group in groups])
 
 
 def flattened(run: RunData) -> dict[str, str]:
     """Return the settings as ``section.key`` and text; nothing where they cannot be read."""
+    return settings_text(run.settings) if run.settings else {}
+
+
+def settings_text(settings: Settings) -> dict[str, str]:
+    """Return settings as ``section.key`` and text."""
 
     def walk(prefix: str, values: Mapping[str, Any]) -> dict[str, str]:
         flat: dict[str, str] = {}
@@ -65,7 +68,14 @@ def flattened(run: RunData) -> dict[str, str]:
                 flat[prefix + key] = str(value)
         return flat
 
-    return walk("", run.settings.model_dump(exclude_none=True)) if run.settings else {}
+    return walk("", settings.model_dump(exclude_none=True))
+
+
+def differing_texts(flat: Sequence[Mapping[str, str]]) -> list[tuple[str, list[str]]]:
+    """Return the settings that are not alike, and the value that each has."""
+    keys = dict.fromkeys(key for each in flat for key in each)
+    rows = [(key, [each.get(key, "-") for each in flat]) for key in keys if key not in ("seed", "description")]
+    return [(key, values) for key, values in rows if len(set(values)) > 1]
 
 
 def spread_line(name: str, style: int, series: Sequence[Mapping[float, float]], **more: Any) -> Line:

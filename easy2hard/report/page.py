@@ -1,43 +1,27 @@
 """The report: one page that opens offline. The template escapes every text; the page may load nothing at all."""
 
-import base64
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from easy2hard import __version__
 from easy2hard.evaluation.audit import FALLEN, first_fall
 from easy2hard.evaluation.reach import REACHED, is_missed
-from easy2hard.report.chart import Chart, number
+from easy2hard.report.chart import number
 from easy2hard.report.charts import accuracy_charts, cost_charts, label_charts, training_charts
 from easy2hard.report.compare import RunGroup, differing_settings, flattened, groups_of, range_text
 from easy2hard.report.examples import Example, newest
+from easy2hard.report.html import Section, filled
 from easy2hard.report.mazes import draw_maze
 from easy2hard.report.place import put
 from easy2hard.report.rundata import LABELS, RunData, read_run
 from easy2hard.report.series import measured_by
-from easy2hard.report.svg import picture
 from easy2hard.report.words import duration
 from easy2hard.runs.manifest import refuse_twice
 from easy2hard.tasks.base import hardest, parse_difficulty, span
 from easy2hard.tasks.maze import Maze
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page with charts."""
-
-    id: str
-    title: str
-    note: str
-    charts: Sequence[Chart]
 
 
 @dataclass(frozen=True)
@@ -50,53 +34,27 @@ class Shown:
     """An example, and a picture where there is one."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A table of what was compared, and the notes beside it."""
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str]
-
-
-def write_report(paths: Sequence[Path], out: Path | None, comparison: Comparison | None = None) -> Path:
+def write_report(paths: Sequence[Path], out: Path | None) -> Path:
     """Write the page of one run, or of several side by side, and return where it is.
 
     Args:
         paths: run directories.
         out: the page; ``report.html`` in the run's directory, or here for several runs, where it is not given.
-        comparison: what was found out about them elsewhere, to be shown first.
 
     Raises:
         UserError: a path is no run directory, or one is given twice; or the page cannot be written into the run.
     """
     refuse_twice(paths)
-    text = render([read_run(path) for path in paths], comparison)
+    text = render([read_run(path) for path in paths])
     return put(text.encode(errors="replace"), out, paths, "report.html")
 
 
-def render(runs: Sequence[RunData], comparison: Comparison | None = None) -> str:
+def render(runs: Sequence[RunData]) -> str:
     """Return the page."""
-    templates = resources.files("easy2hard.report") / "templates"
-    script = (templates / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment = Environment(
-        loader=PackageLoader("easy2hard.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
-    environment.filters["picture"] = picture
     groups = groups_of(runs)
     one = runs[0] if len(runs) == 1 else None
-    return environment.get_template("page.html").render(
-        style=Markup((templates / "page.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_digest=digest,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        version=__version__,
+    return filled(
+        "page.html",
         title=f"{one.manifest.task}: {one.name}" if one else f"{len(runs)} runs side by side",
         headlines=[(group.name, _headline(group), _trust(group)) for group in groups],
         cards=_cards(one) if one else [],
@@ -111,7 +69,6 @@ def render(runs: Sequence[RunData], comparison: Comparison | None = None) -> str
         common=_common(groups),
         group_names=[group.name for group in groups],
         one=one,
-        comparison=comparison,
     )
 
 

@@ -14,15 +14,16 @@ from easy2hard.tasks.base import hardest, parse_difficulty
 
 def scores_by_difficulty(record: RoundRecord) -> dict[float, float]:
     """Return accuracy by difficulty; of pairs, the mean by their greater number."""
-    return _by_greater_number(record.accuracy)
+    return by_greater_number(record.accuracy)
 
 
 def baseline_by_difficulty(run: RunData) -> dict[float, float]:
     """Return the exact match of the task's baseline by difficulty, averaged alike; empty where it has none."""
-    return _by_greater_number({text: value for each in run.rounds for text, value in each.record.baseline.items()})
+    return by_greater_number({text: value for each in run.rounds for text, value in each.record.baseline.items()})
 
 
-def _by_greater_number(scores: Mapping[str, float]) -> dict[float, float]:
+def by_greater_number(scores: Mapping[str, float]) -> dict[float, float]:
+    """Return a value of each difficulty; of pairs, the mean by their greater number."""
     by_hardest: dict[float, list[float]] = defaultdict(list)
     for text, value in scores.items():
         by_hardest[float(hardest(parse_difficulty(text)))].append(value)

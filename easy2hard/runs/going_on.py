@@ -20,6 +20,8 @@ KEEPING = ("description", "rounds.count", "budget", "storage", "tracking")
 """Settings that no committed round would be another with: a run may go on with others."""
 MADE_OF = ("seed", "task", "model", "supervised", "training.second_target", "training.second_offset")
 """Settings that the supervised phase, the members or the evaluation prompts come from: a copy has them, too."""
+AFTER = ("description", "rounds", "labels", "schedule", "watch", "noise", "budget", "storage", "tracking")
+"""Settings that the supervised phase does not read: runs that differ in them alone have the bits of one in common."""
 
 
 def go_on(store: Store, overrides: Sequence[str]) -> None:
@@ -114,15 +116,16 @@ def _anew(run: RunDirectory, key: str) -> str:
 
 def _changed(before: Settings, after: Settings) -> list[tuple[str, Any]]:
     """Return the settings that differ, with their values before; a section that was not there counts as one."""
-    old, new = (dict(_flat(each.model_dump())) for each in (before, after))
+    old, new = (dict(flat(each.model_dump())) for each in (before, after))
     return [(key, old.get(key)) for key in sorted({*old, *new}) if old.get(key, ...) != new.get(key, ...)]
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+def flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return nested values as ``section.key`` and value."""
     return [
         pair
         for key, value in values.items()
-        for pair in (_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)])
+        for pair in (flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)])
     ]
 
 

@@ -30,7 +30,7 @@ from easy2hard.errors import UserError
 
 if TYPE_CHECKING:
     from easy2hard.sweep.execute import Laboratory
-    from easy2hard.sweep.plan import Trial
+    from easy2hard.sweep.trial import Work
 
 RETRIES = 5
 """How often a run is begun again where its machine or its process was lost, before it has failed."""
@@ -72,8 +72,8 @@ class Cluster:
 
     def __init__(self, laboratory: "Laboratory", address: str, most: int, say: Callable[[str], None]) -> None:
         self._laboratory, self._address, self._most, self._say = laboratory, address, most, say
-        self._queued: list[Trial] = []
-        self._tasks: dict[Any, Trial] = {}
+        self._queued: list[Work] = []
+        self._tasks: dict[Any, Work] = {}
         self._submit: Any = None
         self._threads = 1
 
@@ -110,7 +110,7 @@ class Cluster:
         """Return that it takes another run: Ray knows which can begin, and a cluster may grow for those that wait."""
         return True
 
-    def start(self, run: "Trial") -> None:
+    def start(self, run: "Work") -> None:
         """Hand a run to Ray, which begins it, or goes on with it, once a machine has room."""
         made, path = self._laboratory, self._laboratory.path(run)
         log = made.log(run)
@@ -128,14 +128,14 @@ class Cluster:
         self._tasks[self._submit.options(name=run.name).remote(task)] = run
         self._queued.append(run)
 
-    def news(self) -> "list[tuple[Trial, int | None]]":
+    def news(self) -> "list[tuple[Work, int | None]]":
         """Wait a moment, and return the runs that began since, with None, and that ended, with their exit codes.
 
         Raises:
             UserError: nothing can be run on a machine of the cluster.
         """
         found, _ = self._ray.wait([*self._tasks], timeout=EVERY)
-        ended: list[tuple[Trial, int | None]] = [(self._tasks[task], self._code(task)) for task in found]
+        ended: list[tuple[Work, int | None]] = [(self._tasks[task], self._code(task)) for task in found]
         done = [self._tasks.pop(task).name for task in found]
         # A task writes into its log, which was emptied, once it has begun.
         begun = [run for run in self._queued if run.name in done or self._laboratory.log(run).stat().st_size]

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -26,10 +25,14 @@ from easy2hard.runs.attempts import CollapseError
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import RunDirectory, state_of
 from easy2hard.runs.preflight import check
-from easy2hard.sweep.plan import Sweep, Trial, plugin_options
+from easy2hard.sweep.forecast import Pace
+from easy2hard.sweep.plan import Sweep
+from easy2hard.sweep.trial import Base, Trial, Work, plugin_options
 
 EVERY = 0.1
 """Seconds between two looks at the processes."""
+MANY = 6
+"""Runs from which it pays to measure one before they begin, so that the first line says how long they take."""
 
 
 @contextmanager
@@ -72,10 +75,10 @@ class Place(Protocol):
     def room(self) -> bool:
         """Return whether it takes another run now."""
 
-    def start(self, run: Trial) -> None:
+    def start(self, run: Work) -> None:
         """Take a run, to begin it or go on with it."""
 
-    def news(self) -> list[tuple[Trial, int | None]]:
+    def news(self) -> list[tuple[Work, int | None]]:
         """Wait a moment, and return the runs that began since, with None, and that ended, with their exit codes."""
 
 
@@ -86,7 +89,8 @@ class Laboratory:
     Attributes:
         sweep: the file.
         runs: what it asks for.
-        out: ``out/runs`` has the run directories, ``out/logs`` what their processes print.
+        out: ``out/runs`` has the run directories, ``out/supervised`` the phases that they share, ``out/logs`` what
+            their processes print.
         plugins: Python files that add what they use.
         device: where they compute (engines/choice.py).
     """
@@ -97,13 +101,23 @@ class Laboratory:
     plugins: Sequence[Path] = ()
     device: str = "auto"
 
-    def path(self, run: Trial) -> Path:
-        """Return the directory of a run."""
-        return self.out / "runs" / run.name
+    def path(self, work: Work) -> Path:
+        """Return the directory of a run, or of a supervised phase."""
+        return self.out / ("supervised" if isinstance(work, Base) else "runs") / work.name
 
-    def log(self, run: Trial) -> Path:
-        """Return the file of what the last process of a run printed."""
-        return self.out / "logs" / f"{run.name}.log"
+    def log(self, work: Work) -> Path:
+        """Return the file of what its last process printed."""
+        return self.out / "logs" / f"{work.name}.log"
+
+    @property
+    def bases(self) -> list[Base]:
+        """The supervised phases that runs share."""
+        return list({run.base.name: run.base for run in self.runs if run.base}.values())
+
+    @property
+    def works(self) -> list[Work]:
+        """All that processes do: the supervised phases that runs share, and the runs."""
+        return [*self.bases, *self.runs]
 
     def check(self) -> None:
         """Refuse what cannot run, before anything is written.
@@ -122,16 +136,19 @@ class Laboratory:
                         f"examples = {self.sweep.examples}: at most {most}; only so many of a difficulty are never "
                         "labelled"
                     )
-            path = self.path(run)
-            if path.exists() and RunDirectory(path).settings != run.settings:
+        for work in self.works:
+            path = self.path(work)
+            if path.exists() and RunDirectory(path).settings != work.settings:
                 raise UserError(f"{path}: was begun with other settings; choose another --out")
 
-    def state(self, run: Trial) -> State:
+    def state(self, work: Work) -> State:
         """Return what has become of a run, by what is on the disk."""
-        path, log = self.path(run), self.log(run)
+        path, log = self.path(work), self.log(work)
         said = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
         last = next((line.strip() for line in reversed(said) if line.strip()), "")
         if not path.exists():
+            if isinstance(work, Trial) and work.base and (state := self.state(work.base)).status == "failed":
+                return State("failed", f"its supervised phase failed: {state.reason}")
             return State("failed", last) if last and not last.startswith("stopped and kept") else State("open")
         try:
             opened = RunDirectory(path)
@@ -149,28 +166,59 @@ class Laboratory:
             return State("open")
         return State("failed", "killed" if status == "killed" else last or status)
 
-    def left(self) -> list[Trial]:
-        """Return the runs that have not ended and that no process is at."""
-        states = {run.name: self.state(run) for run in self.runs}
-        return [run for run in self.runs if not states[run.name].ended and states[run.name].status != "running"]
+    def left(self) -> list[Work]:
+        """Return what has not ended and that no process is at: runs, each after the supervised phase that it needs."""
+        found: dict[str, Work] = {}
+        for run in self.runs:
+            for work in ([run.base] if run.base and not self.path(run).exists() else []) + [run]:
+                if work.name not in found and not (state := self.state(work)).ended and state.status != "running":
+                    found[work.name] = work
+        return list(found.values())
 
-    def command(self, run: Trial) -> list[str]:
-        """Return the arguments of ``easy2hard`` that begin a run, or go on with it."""
-        path = self.path(run)
-        return self.resumption(run) if path.exists() else [*run.arguments(path, self.plugins), *self._on_device()]
+    def ready(self, work: Work) -> bool:
+        """Return whether it can begin, or go on: the supervised phase that it begins with has ended."""
+        needs = work.base if isinstance(work, Trial) and not self.path(work).exists() else None
+        return needs is None or self.state(needs).ended
 
-    def resumption(self, run: Trial) -> list[str]:
+    def command(self, work: Work) -> list[str]:
+        """Return the arguments of ``easy2hard`` that begin a run that is ready, or go on with it."""
+        path = self.path(work)
+        if path.exists():
+            return self.resumption(work)
+        if isinstance(work, Base):
+            words = ["run", str(self._recipe(work)), "--out", str(path), *plugin_options(self.plugins)]
+        elif work.base:
+            changes = [part for each in work.changes for part in ("--set", each)]
+            begin = ["branch", str(self.path(work.base)), "--from-round", "0", "--out", str(path)]
+            words = [*begin, *changes, *plugin_options(self.plugins)]
+        else:
+            words = ["run", work.recipe, "--out", str(path), "--seed", str(work.seed), *work.options(self.plugins)]
+        return [*words, *self._on_device()]
+
+    def resumption(self, work: Work) -> list[str]:
         """Return the arguments of ``easy2hard`` that go on with a run."""
-        return ["resume", str(self.path(run)), *plugin_options(self.plugins), *self._on_device()]
+        return ["resume", str(self.path(work)), *plugin_options(self.plugins), *self._on_device()]
 
     def _on_device(self) -> list[str]:
         return [] if self.device == "auto" else ["--device", self.device]
 
-    def write_jobs(self, file: Path) -> int:
-        """Write a command line for each run that is left, and return how many there are."""
-        lines = [shlex.join(["easy2hard", *self.command(run)]) + "\n" for run in self.left()]
+    def _recipe(self, base: Base) -> Path:
+        return self.path(base).with_suffix(".toml")
+
+    def write_recipes(self) -> None:
+        """Write the recipes of the supervised phases that runs share: no recipe has what they leave out."""
+        for base in self.bases:
+            self._recipe(base).parent.mkdir(parents=True, exist_ok=True)
+            write_file(self._recipe(base), base.settings.to_toml().encode())
+
+    def write_jobs(self, file: Path) -> tuple[int, int]:
+        """Write a command line for what is left and can begin; return how many do, and how many wait."""
+        left = self.left()
+        ready = list(filter(self.ready, left))
+        self.write_recipes()
+        lines = [shlex.join(["easy2hard", *self.command(work)]) + "\n" for work in ready]
         write_file(file, "".join(lines).encode())
-        return len(lines)
+        return len(ready), len(left) - len(ready)
 
     def bring_to_end(self, processes: int, say: Callable[[str], None], ray: str | None = None) -> None:
         """Run what is left; a run that fails stops no other.
@@ -188,20 +236,37 @@ class Laboratory:
         from easy2hard.sweep.cluster import Cluster
 
         with self._alone() as lock:
-            place = _Processes(self, lock, processes) if ray is None else Cluster(self, ray, processes, say)
+            self.write_recipes()
+            waiting, pace, here = self.left(), Pace(self, processes), _Processes(self, lock, processes)
+            count, begun, going = len(waiting), 0, 0
+            if ray is None and count >= MANY:
+                pace.measure(waiting, here.environment, say)
+            place = here if ray is None else Cluster(self, ray, processes, say)
             with place.opened():
-                waiting = deque(self.left())
-                count, begun, ended = len(waiting), 0, 0
-                while ended < count:
-                    while waiting and place.room():
-                        place.start(waiting.popleft())
-                    for run, code in place.news():
-                        begun, ended = begun + (code is None), ended + (code is not None)
-                        say(
-                            f"{run.name}: " + (f"begins, {begun} of {count}" if code is None else self._said(run, code))
-                        )
+                while True:
+                    for work in [*filter(self.ready, waiting)]:
+                        if place.room():
+                            waiting.remove(work)
+                            place.start(work)
+                            going += 1
+                    if not going:
+                        break
+                    before = going
+                    while going == before:
+                        for work, code in place.news():
+                            if code is None:
+                                begun += 1
+                                pace.begins(work)
+                                say(f"{work.name}: begins, {begun} of {count}{pace.left(waiting)}")
+                            else:
+                                going -= 1
+                                pace.ends(work)
+                                say(f"{work.name}: {self._said(work, code)}")
+                for work in waiting:
+                    reason = self.state(work).reason or "another process is at its supervised phase"
+                    say(f"{work.name}: not begun: {reason}")
 
-    def _said(self, run: Trial, code: int) -> str:
+    def _said(self, run: Work, code: int) -> str:
         state = self.state(run)
         ending = {"stopped": f"stopped by the collapse watch: {state.reason}", "finished": "finished"}
         return ending.get(state.status, f"failed with exit code {code}: {state.reason}")
@@ -233,9 +298,9 @@ class _Processes:
 
         self._laboratory, self._lock, self._most = laboratory, lock, most
         threads = {"OMP_NUM_THREADS": str(max(1, cores() // most))} if most > 1 else {}
-        self._environment = {**os.environ, **threads}
-        self._begun: list[Trial] = []
-        self._going: list[tuple[Trial, subprocess.Popen[bytes]]] = []
+        self.environment = {**os.environ, **threads}
+        self._begun: list[Work] = []
+        self._going: list[tuple[Work, subprocess.Popen[bytes]]] = []
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -250,7 +315,7 @@ class _Processes:
     def room(self) -> bool:
         return len(self._going) < self._most
 
-    def start(self, run: Trial) -> None:
+    def start(self, run: Work) -> None:
         log = self._laboratory.log(run)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as file, _undisturbed():
@@ -259,14 +324,14 @@ class _Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env=self.environment,
                 pass_fds=[self._lock],
                 start_new_session=True,  # Ctrl-C is for this process, which passes it on once
             )
             self._going.append((run, process))
         self._begun.append(run)
 
-    def news(self) -> list[tuple[Trial, int | None]]:
+    def news(self) -> list[tuple[Work, int | None]]:
         if self._begun:
             begun, self._begun = self._begun, []
             return [(run, None) for run in begun]

@@ -284,7 +284,7 @@ def test_the_address_may_be_left_out(
 def test_what_cannot_be_is_one_line(
     cli: CommandLine, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "Missing argument 'FILE.toml'" in cli("sweep").stderr
+    assert "Missing argument 'NAME'" in cli("sweep").stderr
     command = ("sweep", str(files[0]), "--plugin", str(files[1]), "--ray")
     done = cli(*command, "--jobs", "jobs.txt")
     assert done.returncode == 2

@@ -19,6 +19,7 @@ import easy2hard
 from easy2hard import plugins
 from easy2hard.errors import UserError
 from easy2hard.runs.manifest import RunDirectory, manifest_text
+from easy2hard.settings.recipes import load_recipe
 from easy2hard.sweep.execute import Laboratory
 from easy2hard.sweep.plan import load_sweep, planned
 from easy2hard.sweep.results import collect
@@ -71,7 +72,8 @@ class BrittleOracle(Oracle):
             raise ArithmeticError("the oracle broke")
         return np.concatenate([prompts[:, 1:-1], np.full((len(prompts), 1), EOS)], axis=1)
 """
-TIMES = ["seconds"]
+TIMES = ["seconds", "rests_on"]
+"""What may be another: the time, and whether the supervised phase was shared."""
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +81,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The sweep, and the file of its task."""
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "it.toml").write_text(SWEEP)
+    (folder / "shared.toml").write_text('share = "supervised"\n' + SWEEP)
     (folder / "brittle.py").write_text(TASK)
     return folder / "it.toml", folder / "brittle.py"
+
+
+@pytest.fixture
+def sharing(files: tuple[Path, Path]) -> tuple[Path, Path]:
+    """The sweep whose variants share a supervised phase, but for the broken one, and the file of its task."""
+    return files[0].with_name("shared.toml"), files[1]
 
 
 def laboratory(files: tuple[Path, Path], out: Path) -> Laboratory:
@@ -98,6 +107,8 @@ def undisturbed(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFacto
     said: list[str] = []
     made.bring_to_end(2, said.append)
     assert [line.partition(":")[0] for line in said if "begins" in line] == [run.name for run in made.runs]
+    (last,) = [line for line in said if "3 of 3" in line]
+    assert re.fullmatch(r"broken-seed0: begins, 3 of 3, about \d+\.\d s left", last)
     collect(made)
     plugins._loaded = before
     return made
@@ -150,24 +161,27 @@ def disturb(process: "subprocess.Popen[str]", at: str, how: signal.Signals) -> t
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_killed_three_times_it_ends_with_the_same_table(
-    files: tuple[Path, Path], undisturbed: Laboratory, tmp_path: Path
+def test_killed_three_times_a_sweep_that_shares_ends_with_the_table_of_one_that_does_not(
+    sharing: tuple[Path, Path], undisturbed: Laboratory, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    assert disturb(call(files, out), "whole-seed0: begins", signal.SIGKILL)[0] == -signal.SIGKILL
-    assert disturb(call(files, out), ": finished", signal.SIGKILL)[0] == -signal.SIGKILL
-    code, errors = disturb(call(files, out), ": begins", signal.SIGTERM)
+    assert disturb(call(sharing, out), "whole-seed0-supervised: begins", signal.SIGKILL)[0] == -signal.SIGKILL
+    assert disturb(call(sharing, out), "whole-seed0-supervised: finished", signal.SIGKILL)[0] == -signal.SIGKILL
+    code, errors = disturb(call(sharing, out), "less-seed0: begins", signal.SIGTERM)
     assert (code, errors) == (130, "stopped and kept: the same command goes on from here\n")
-    process = call(files, out)
+    process = call(sharing, out)
     _, errors = process.communicate()
     assert process.returncode == 1, errors  # a run failed, and that is not hidden
     one, other = (pq.read_table(folder / "results.parquet") for folder in (undisturbed.out, out))
+    assert other["rests_on"].to_pylist() == ["whole-seed0-supervised"] * 2 + [None]
     assert one.drop_columns(TIMES).to_pylist() == other.drop_columns(TIMES).to_pylist()
-    again = laboratory(files, out)
+    again = laboratory(sharing, out)
     for run in again.runs[:2]:
         digests = [each.path(run) / "manifest.json" for each in (undisturbed, again)]
         first, second = (json.loads(path.read_text())["rounds"] for path in digests)
         assert [record["weights_sha256"] for record in first] == [record["weights_sha256"] for record in second]
+    whole, less, base = (RunDirectory(again.path(work)).manifest for work in (*again.runs[:2], *again.bases))
+    assert whole.rounds[0] == less.rounds[0] == base.rounds[0]  # seconds and all: trained once
     assert "whole-seed0" not in [run.name for run in again.left()]
 
 
@@ -189,8 +203,41 @@ def test_job_files_are_command_lines(cli: CommandLine, files: tuple[Path, Path],
     assert (tmp_path / "again.txt").read_bytes() == (tmp_path / "jobs.txt").read_bytes()
     assert results.frame.equals(pd.read_parquet("out/results.parquet"))
     assert (results.left, results.failed, results.paths) == (2, 0, [Path("out/runs/less-seed0")])
-    assert results.written == [Path("out/results.parquet"), Path("out/report.html")]
+    assert results.written == [Path("out/results.parquet"), Path("out/results.json"), Path("out/report.html")]
+    assert json.loads(Path("out/results.json").read_text())["runs"][1]["status"] == "finished"
     assert set(easy2hard.frame(results.paths)["run"]) == {"out/runs/less-seed0"}
+
+
+def test_job_files_have_supervised_phases_first(
+    fake_run: Callable[..., RunDirectory], sharing: tuple[Path, Path], tmp_path: Path
+) -> None:
+    made, jobs = laboratory(sharing, tmp_path / "out"), tmp_path / "jobs.txt"
+    assert made.write_jobs(jobs) == (2, 2)
+    first, second = map(shlex.split, jobs.read_text().splitlines())
+    (base,) = made.bases
+    assert first[:3] == ["easy2hard", "run", f"{made.path(base)}.toml"]
+    assert load_recipe(first[2]) == base.settings
+    assert second[:3] == ["easy2hard", "run", "smoke"]
+    begun = fake_run(made.path(base))
+    (begun.path / "manifest.json").write_text(manifest_text(begun.manifest.model_copy(update={"status": "finished"})))
+    assert made.write_jobs(jobs) == (3, 0)
+    whole, less, _ = map(shlex.split, jobs.read_text().splitlines())
+    copied = ["easy2hard", "branch", str(made.path(base)), "--from-round", "0", "--out"]
+    assert [whole[:7], less[:7]] == [[*copied, str(made.path(run))] for run in made.runs[:2]]
+
+
+def test_without_its_supervised_phase_a_run_fails_and_is_tried_again(
+    sharing: tuple[Path, Path], tmp_path: Path
+) -> None:
+    made = laboratory(sharing, tmp_path)
+    (base,) = made.bases
+    made.log(base).parent.mkdir()
+    made.log(base).write_text("error: no room\n")
+    states = [made.state(run) for run in made.runs]
+    assert [state.status for state in states] == ["failed", "failed", "open"]
+    assert states[0].reason == "its supervised phase failed: error: no room"
+    assert [work.name for work in made.left()] == [base.name, *(run.name for run in made.runs)]
+    assert [made.ready(work) for work in made.left()] == [True, False, False, True]
 
 
 def test_what_was_begun_with_other_settings_is_refused(
