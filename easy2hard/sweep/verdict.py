@@ -161,7 +161,7 @@ def verdict(found: Sequence[Summary]) -> str:
     for task in tasks:
         own = [each for each in found if each.rows[0].task == task]
         where = f"{task}: " if len(tasks) > 1 else ""
-        said += [where + sentence for sentence in (_first(own), _gap(own)) if sentence]
+        said += [where + sentence for sentence in (_first(own), _gap(own), _baseline(own)) if sentence]
     if measured < len(rows):
         said.append(f"So far {measured} of {len(rows)} runs have a result.")
     return " ".join(said)
@@ -200,6 +200,17 @@ def _gap(found: Sequence[Summary]) -> str:
     )
 
 
+def _baseline(found: Sequence[Summary]) -> str:
+    """Return how well the task is answered without having been learned, and which variants do no better."""
+    known = [each for each in found if each.values("baseline") and not each.rows[0].reference]
+    if not known:
+        return ""
+    no_more = [each.variant for each in known if sum(each.values("at_compared")) <= sum(each.values("baseline"))]
+    baseline, at = range_text(known[0].values("baseline"), digits=3), known[0].values("compared_at")[0]
+    more = f", and {_listed(no_more)} no more" if no_more else ""
+    return f"The task's baseline has {baseline} of exact match at {at:g}{more}."
+
+
 def gap_text(each: Summary) -> str:
     """Return the gap of a variant to the oracle in words; it has one."""
     reach, exact = (range_text(each.values(f"gap_{what}"), digits=d) for what, d in (("reach", 1), ("exact_match", 3)))
@@ -207,7 +218,7 @@ def gap_text(each: Summary) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _spread(values: Sequence[float]) -> dict[str, float] | None:

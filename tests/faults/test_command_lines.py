@@ -29,6 +29,7 @@ from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.settings.docs import sections
 from easy2hard.settings.recipes import recipe_names, shipped
+from easy2hard.sweep import forecast
 from easy2hard.sweep.execute import Laboratory
 from easy2hard.tasks.registry import task_names
 
@@ -202,6 +203,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, smoke: easy2hard.Run) -> Ite
         patch.setattr(estimate, "estimate", lambda settings, on_phase, device: stop(settings, device))
         patch.setattr(init, "compose", lambda *arguments: stop(None, "cpu"))
         patch.setattr(Laboratory, "bring_to_end", lambda *arguments: stop(None, "cpu"))
+        patch.setattr(forecast, "estimated", lambda *arguments: stop(None, "cpu"))
         patch.setattr(Laboratory, "check", lambda laboratory: None)
         yield folder, patch
 

@@ -1,5 +1,6 @@
 """Charts: described once, the same data on the page and on paper."""
 
+import csv
 import itertools
 import re
 from pathlib import Path
@@ -151,3 +152,15 @@ def test_bars_are_as_tall_as_their_parts() -> None:
     heights = [float(height) for height in re.findall(r'height="([^"]*)"><title>', picture)]
     assert heights == pytest.approx([heights[0], 3 * heights[0], 2 * heights[0]], abs=0.2)
     assert bars.divided(2).parts == {"one": [0.5, 1.0], "two": [1.5, 0.0]}
+
+
+def test_the_csv_of_a_chart_has_every_number(tmp_path: Path) -> None:
+    for chart in all_charts(groups(tmp_path, seeds=2, other=9)):
+        head, *rows = csv.reader(chart.csv().splitlines())
+        assert len({len(row) for row in rows} | {len(head)}) == 1
+        numbers = {float(cell) for row in rows for cell in row[0 if chart.lines else 1 :] if cell}
+        shown = {value for line in chart.lines for point in line.points for value in point}
+        shown |= {value for line in chart.lines for _, low, high in line.band for value in (low, high)}
+        shown |= {value for part in (chart.bars.parts.values() if chart.bars else ()) for value in part}
+        shown |= {value for row in (chart.map.rows.values() if chart.map else ()) for value in row.values()}
+        assert shown <= numbers

@@ -201,6 +201,8 @@ def test_the_gap_to_the_oracle_is_that_of_the_same_seed(tmp_path: Path) -> None:
         "True answers would add least to b, 0.005 (0.005 to 0.005) of exact match at 40 and 1 (1 to 1) of reach, and "
         "most to a, 0.03 (0.03 to 0.03) of exact match at 40 and 6 (6 to 6) of reach." in comparison.verdict
     )
+    baseline = "The task's baseline has 0.1 (0.1 to 0.1) of exact match at 40, and a and b no more."
+    assert baseline in comparison.verdict
 
 
 def test_the_page_has_the_question_the_verdict_the_table_and_then_charts(tmp_path: Path) -> None:
