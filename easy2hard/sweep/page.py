@@ -60,8 +60,8 @@ def render(laboratory: "Laboratory", found: Sequence[Summary], comparison: Compa
         comparison=comparison,
         gaps=[(each.variant, gap_text(each)) for each in found if each.values("gap_exact_match")],
         evaluation=(
-            "Every figure and chart is of this one evaluation, on prompts that no run trained on, the same for all runs "
-            "of a seed. Means, and ranges over seeds."
+            "Every figure and chart is of this one evaluation, on prompts that no run trained on, the same for all "
+            "runs of a seed. Means, and ranges over seeds."
         ),
         notes=[f"{line} uses true answers beyond the supervised range: NOT self-improvement" for line in marked],
         sections=[section for section in sections(found, sweep.bar) if section.charts],
