@@ -112,3 +112,15 @@ def test_an_estimate_counts_a_shared_phase_once(
     assert found.lines()[3] == "  four    2 x 14.0 s, 10.0 s of it supervised"
     end(made.bases[0], [10.0])
     assert estimated(made).seconds == found.seconds - 10
+
+
+def test_the_command_runs_nothing(
+    cli: Callable[..., CompletedProcess[str]], made: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast, "measured", lambda laboratory, run: (10.0, 1.0))
+    done = cli("sweep", "it.toml", "--against", "oracle", "--estimate")
+    assert done.returncode == 0
+    # Four supervised phases, since the oracle's run of `alone` shares its, and the rounds of seven variants, two seeds.
+    assert done.stdout.startswith(f"about {duration(4 * 10 + 7 * 2)} for what is left")
+    assert "  two-oracle    2 x 11.0 s, 10.0 s of it supervised" in done.stdout.splitlines()
+    assert [path.name for path in tmp_path.iterdir()] == ["it.toml"]
