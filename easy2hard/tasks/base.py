@@ -215,7 +215,10 @@ class Task(ABC):
         Raises:
             UserError: the task does not say what belongs together.
         """
-        raise UserError(f"model.positions = 'coupled': task {self.name} does not say which of its tokens are coupled")
+        raise UserError(
+            f"model.positions = 'coupled' or 'coupled-rope': task {self.name} does not say which of its tokens are "
+            "coupled"
+        )
 
     @contextmanager
     def kept(self) -> Iterator[None]:

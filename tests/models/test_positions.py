@@ -20,16 +20,10 @@ from easy2hard.errors import UserError
 from easy2hard.learning.batches import Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
 from easy2hard.models.hf_export import export_transformer
-from easy2hard.models.positions import (
-    Abacus,
-    Fire,
-    Positions,
-    Randomized,
-    Rope,
-    Sinusoidal,
-    alibi_slopes,
-    build_positions,
-)
+from easy2hard.models.positions import Positions, build_positions
+from easy2hard.models.positions.biases import Fire, alibi_slopes
+from easy2hard.models.positions.rotary import Rope
+from easy2hard.models.positions.tables import Abacus, Randomized, Sinusoidal
 from easy2hard.models.transformer import (
     Transformer,
     build_transformer,
@@ -50,7 +44,8 @@ from easy2hard.vocabulary import EOS, PAD, SPECIAL, Tokens
 
 SIZE: dict[str, Any] = {"width": 32, "layers": 2, "heads": 2, "feed_forward": 64}
 CASES: dict[str, dict[str, Any]] = {
-    **{name: {"positions": name} for name in ("rope", "alibi", "fire", "randomized", "abacus", "coupled", "learned")},
+    **{name: {"positions": name} for name in ("rope", "coupled-rope", "alibi", "fire")},
+    **{name: {"positions": name} for name in ("randomized", "abacus", "coupled", "learned")},
     "randomized, learned": {"positions": "randomized", "randomized_table": "learned", "position_capacity": 60},
     "loops": {"loops": 3},
     "loops that grow": {"positions": "rope", "loops": 1, "loops_per": 5},
@@ -536,6 +531,22 @@ def test_coupled_places_move_together_and_stay_within_the_table() -> None:
     np.testing.assert_array_equal(drawn, np.where(fixed > 0, fixed + offsets[:, None], 0))
 
 
+@pytest.mark.parametrize("name", ["copy", "reverse", "reverse-addition", "forward-addition-padded", "multiplication"])
+def test_the_answer_begins_from_the_prompts_last_token(name: str) -> None:
+    """Turned by coupled places, the step from that token to the answer is the step to the digit after it."""
+    task = load_task(name)
+    prompts = task.sample(numpy_generator(0, "test"), (4, 3) if task.pairs else 4, 5)
+    tokens = np.concatenate([prompts, load_oracle(task).solve(prompts)], axis=1)
+    scheme = build_positions(ModelSettings(positions="coupled-rope"), task)
+    assert scheme is not None
+    length = prompts.shape[1]
+    ids = scheme.ids(tokens, length)
+    np.testing.assert_array_equal(np.diff(ids[:, length - 1 : length + 1]), np.diff(ids[:, length : length + 2]))
+    elsewhere = np.arange(tokens.shape[1]) != length - 1
+    np.testing.assert_array_equal(ids[:, elsewhere], task.coupled_ids(prompts, tokens.shape[1])[:, elsewhere])
+    np.testing.assert_array_equal(scheme.ids(prompts, length), ids[:, :length])
+
+
 # Loops
 
 
@@ -588,6 +599,7 @@ def test_loops_grow_with_the_prompt_and_not_with_the_answer(
         (["model.positions=abacus", "model.position_capacity=5"], "position_capacity = 5: .* needs 9 places"),
         (["model.positions=coupled", "model.position_capacity=5"], "position_capacity = 5: .* needs 10 places"),
         (["model.positions=coupled", "task.name=forward-addition"], "forward-addition-padded has them"),
+        (["model.positions=coupled-rope", "task.name=forward-addition"], "forward-addition-padded has them"),
         (["model.positions=coupled", "task.name=maze-hops", "task.options.nodes=8"], "does not say which"),
         (["model.positions=abacus", "task.name=maze-hops", "task.options.nodes=8"], "'abacus'.* has none"),
     ],
