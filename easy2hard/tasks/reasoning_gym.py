@@ -227,6 +227,31 @@ def _entries(task: ReasoningGym, difficulty: int) -> Iterator[tuple[str, str, in
         )
 
 
+@dataclass(frozen=True)
+class _Pool:
+    """What the oracle knows of a level."""
+
+    rows: dict[str, int]
+    """The row of each prompt in what follows."""
+    answers: Tokens
+    indices: NDArray[np.int64]
+    """The number of each entry in the data set."""
+    data: Any
+
+    def row(self, prompt: str) -> int:
+        """Return the row of a prompt.
+
+        Raises:
+            UserError: it is in no entry.
+        """
+        if prompt not in self.rows:
+            raise UserError(
+                f"prompt {prompt!r}: none of the {len(self.rows):,} prompts of this level; "
+                "the answers to others are not known"
+            )
+        return self.rows[prompt]
+
+
 class ReasoningGymOracle(Oracle):
     """Knows the answers of the pools, and asks the data set's verifier about others (``score_answer`` gives 1)."""
 
@@ -236,50 +261,45 @@ class ReasoningGymOracle(Oracle):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._pools: dict[int, tuple[dict[str, tuple[int, int]], Tokens, Any]] = {}
+        self._pools: dict[int, _Pool] = {}
 
     @override
     def solve(self, prompts: Tokens) -> Tokens:
-        found, answers, _ = self._pool(prompts.shape[1] - 1)
+        pool = self._pool(prompts.shape[1] - 1)
         texts = self.task.vocabulary.decode_prompts(prompts)
-        chosen = answers[np.array([self._of(found, text)[0] for text in texts], dtype=np.int64)]
+        chosen = pool.answers[np.array([pool.row(text) for text in texts], dtype=np.int64)]
         return chosen[:, : int((chosen != PAD).sum(axis=1).max(initial=1))]
 
     @override
     def accepts(self, prompt: str, answer: str) -> bool:
         prompt = self.task.filled(prompt)
-        found, _, data = self._pool(len(prompt))
-        entry = data[self._of(found, prompt)[1]]
+        pool = self._pool(len(prompt))
+        entry = pool.data[int(pool.indices[pool.row(prompt)])]
         try:
-            return bool(data.score_answer(answer.replace(BREAK, "\n"), entry) == 1)
+            return bool(pool.data.score_answer(answer.replace(BREAK, "\n"), entry) == 1)
         except Exception:  # what a verifier cannot even read is not right
             return False
 
     @override
     def reason(self, prompt: str, truth: str, answer: str) -> str:
-        return f"the verifier does not accept it; right is {truth!r}"
+        return f"not accepted by the verifier: right is {truth!r}"
 
-    def _of(self, found: dict[str, tuple[int, int]], prompt: str) -> tuple[int, int]:
-        """Return the row and the number of the entry that asks a prompt."""
-        if prompt not in found:
-            raise UserError(
-                f"prompt {prompt!r}: none of the {len(found):,} prompts of this level of data set {self.task.dataset}; "
-                "the answers to others are not known"
-            )
-        return found[prompt]
-
-    def _pool(self, length: int) -> tuple[dict[str, tuple[int, int]], Tokens, Any]:
-        """Return, of the level whose prompts have a length, what is known of each prompt, the answers, the data set."""
+    def _pool(self, length: int) -> _Pool:
+        """Return the pool of the level whose prompts have a length."""
         if length not in self.task.lengths:
             raise UserError(
                 f"a prompt of {length} characters: data set {self.task.dataset} has no level with such prompts"
             )
         difficulty = self.task.lengths.index(length) + 1
         if difficulty not in self._pools:
-            entries = list(_entries(self.task, difficulty))
-            found: dict[str, tuple[int, int]] = {}
-            for row, (prompt, _, index) in enumerate(entries):
-                found.setdefault(prompt, (row, index))
-            answers = self.task.vocabulary.encode_answers([answer for _, answer, _ in entries])
-            self._pools[difficulty] = found, answers, _data(self.task, difficulty)
+            rows: dict[str, int] = {}
+            answers: list[str] = []
+            indices: list[int] = []
+            for prompt, answer, index in _entries(self.task, difficulty):
+                if prompt not in rows:
+                    rows[prompt] = len(answers)
+                    answers.append(answer)
+                    indices.append(index)
+            tokens = self.task.vocabulary.encode_answers(answers)
+            self._pools[difficulty] = _Pool(rows, tokens, np.array(indices), _data(self.task, difficulty))
         return self._pools[difficulty]

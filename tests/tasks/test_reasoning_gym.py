@@ -124,7 +124,7 @@ def test_the_verifier_judges() -> None:
     assert checker.check(prompts, answers) == checker.check(prompts, others) == [None] * len(prompts)
     for reason in checker.check(prompts, [other[1:] for other in others]):
         assert reason is not None
-        assert reason.startswith("the verifier does not accept it; right is ")
+        assert reason.startswith("not accepted by the verifier: right is ")
 
 
 def test_exact_match_counts_whatever_the_verifier_accepts() -> None:
@@ -156,7 +156,7 @@ def test_what_a_verifier_cannot_read_is_wrong(monkeypatch: pytest.MonkeyPatch) -
 def test_a_question_of_no_pool_is_refused() -> None:
     task = load("spell_backward")
     start = texts(task, 1)[0][:-3]
-    with pytest.raises(UserError, match=r"'.*: qqq': none of the .* prompts of this level of data set spell_backward"):
+    with pytest.raises(UserError, match=r"'.*: qqq': none of the .* prompts of this level; the answers"):
         load_oracle(task).solve_texts([f"{start}qqq"])
 
 
