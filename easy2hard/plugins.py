@@ -247,20 +247,20 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def options_of(make: Callable[..., object]) -> list[str]:
-    """Return the options of something: the integer arguments of its constructor that have a default."""
-    return [
-        parameter.name
+def options_of(make: Callable[..., object]) -> dict[str, type]:
+    """Return the options of something: the integers and texts of its constructor's arguments that have a default."""
+    return {
+        parameter.name: parameter.annotation
         for parameter in inspect.signature(make, eval_str=True).parameters.values()
-        if parameter.annotation is int and parameter.default is not inspect.Parameter.empty
-    ]
+        if parameter.annotation in (int, str) and parameter.default is not inspect.Parameter.empty
+    }
 
 
 def made(
     make: Callable[..., M],
     who: str,
     setting: str,
-    options: Mapping[str, int],
+    options: Mapping[str, int | str],
     *arguments: object,
     thing: Callable[..., object] | None = None,
 ) -> M:
@@ -282,6 +282,9 @@ def made(
         if option not in accepted:
             allowed = f"allowed: {', '.join(accepted)}" if accepted else f"{who} has none"
             raise UserError(f"{setting}.{option} = {value}: unknown option ({allowed})")
+        if not isinstance(value, accepted[option]):
+            wanted = "a whole number" if accepted[option] is int else "a text"
+            raise UserError(f"{setting}.{option} = {value!r}: must be {wanted}")
     try:
         return make(*arguments, **options)
     except UserError:

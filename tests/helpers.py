@@ -24,7 +24,7 @@ from easy2hard.settings.training import OptimiserSettings, PhaseSettings
 from easy2hard.tasks.base import Task
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.tasks.prompts import Reserved
-from easy2hard.tasks.registry import load_oracle, load_task
+from easy2hard.tasks.registry import load_oracle, load_task, task_names
 from easy2hard.vocabulary import EOS, Tokens
 
 torch.set_num_threads(1)  # these models are so small that a second thread only waits
@@ -32,6 +32,9 @@ torch.set_num_threads(1)  # these models are so small that a second thread only 
 SIZE = ModelSize(width=32, layers=2, heads=2, feed_forward=64)
 HARDEST = 3
 """Hardest difficulty that the half-trained members were taught; they are right there about half of the time."""
+
+TASKS = [name for name in task_names() if name != "reasoning-gym"]
+"""The tasks of our own. What reasoning-gym's promises depends on its data set: test_reasoning_gym.py."""
 
 properties = settings(deadline=None, max_examples=50)
 """Settings of the property tests: nothing depends on how fast the machine is."""

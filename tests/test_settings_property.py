@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from helpers import TASKS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from easy2hard.runs.preflight import check
 from easy2hard.seeding import torch_generator
 from easy2hard.settings.recipes import parse_settings, recipe_names
 from easy2hard.settings.schema import Settings
-from easy2hard.tasks.registry import load_task, task_names
+from easy2hard.tasks.registry import load_task
 
 EXAMPLES = int(os.environ.get("SETTINGS", "1000"))
 
@@ -55,7 +56,7 @@ readiness = st.sampled_from(["vote", "confidence", "twin", "parts", "oracle"])
 anything = st.fixed_dictionaries(
     {
         "task": with_required(
-            {"name": st.sampled_from([*task_names(), "juggling"])},
+            {"name": st.sampled_from([*TASKS, "juggling"])},
             some(options=st.dictionaries(st.sampled_from(["nodes", "hops", "smallest", "x"]), small, max_size=2)),
         ),
         "supervised": with_required(

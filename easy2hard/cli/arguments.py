@@ -55,6 +55,9 @@ TaskArgument = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="replace a setting; repeatable")
 ]
+TaskOption = Annotated[
+    list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="an option of the task; repeatable")
+]
 PluginOption = Annotated[
     list[Path] | None,
     typer.Option("--plugin", metavar="FILE.py", help="a Python file that adds a task, filter …; it is run as code"),

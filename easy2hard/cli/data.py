@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from easy2hard.cli.app import DATA, app
-from easy2hard.cli.arguments import PluginOption, ShippedArgument, TaskArgument, load_plugins
+from easy2hard.cli.arguments import PluginOption, ShippedArgument, TaskArgument, TaskOption, load_plugins
 from easy2hard.cli.input import read_lines
 from easy2hard.cli.output import say
 from easy2hard.errors import UserError
@@ -18,6 +18,7 @@ def tasks(
     check: Annotated[
         str | None, typer.Option(metavar="NAME", help="check that a task keeps the contract of docs/tasks.md")
     ] = None,
+    options: TaskOption = None,
     plugins: PluginOption = None,
 ) -> None:
     """List the tasks, or check that one keeps its contract.
@@ -31,10 +32,12 @@ def tasks(
 
     load_plugins(plugins)
     if check is not None:
-        task = load_task(check)
+        task = load_task(check, _parse_options(options))
         check_contract(task, load_oracle(task))
         say(f"{check}: keeps the contract")
         return
+    if options:
+        raise UserError(f"--option {options[0]!r}: an option is of the one task that --check names")
     for name in task_names():
         try:
             task = load_task(name)
@@ -106,9 +109,7 @@ def sample(
     seed: Annotated[
         int, typer.Option(metavar="S", min=0, max=GREATEST_SEED, help="the same seed gives the same prompts")
     ] = 0,
-    options: Annotated[
-        list[str] | None, typer.Option("--option", metavar="NAME=N", help="an option of the task; repeatable")
-    ] = None,
+    options: TaskOption = None,
     kind: Annotated[
         str, typer.Option(metavar="KIND", help="evaluation, or as drawn for labels, supervised or the hard split: hard")
     ] = "evaluation",
@@ -126,7 +127,7 @@ def sample(
     from easy2hard.tasks.registry import load_task
 
     load_plugins(plugins)
-    loaded = load_task(task, _parse_options(options or []))
+    loaded = load_task(task, _parse_options(options))
     try:
         wanted = loaded.parse_difficulty(difficulty)
     except ValueError as error:
@@ -149,18 +150,18 @@ def sample(
     say(*loaded.vocabulary.decode_prompts(prompts))
 
 
-def _parse_options(options: list[str]) -> dict[str, int]:
-    parsed = {}
-    for option in options:
-        name, equals, value = option.partition("=")
-        if not equals or not value.strip().isdecimal() or len(value.strip()) > 10:
-            raise UserError(f"--option {option!r}: expected NAME=NUMBER, of at most 10 digits")
-        parsed[name.strip()] = int(value)
+def _parse_options(options: list[str] | None) -> dict[str, int | str]:
+    parsed: dict[str, int | str] = {}
+    for option in options or []:
+        name, equals, value = (each.strip() for each in option.partition("="))
+        if not equals or len(value) > 100 or (value.isdecimal() and len(value) > 10):
+            raise UserError(f"--option {option!r}: expected NAME=VALUE, a number of at most 10 digits or a short text")
+        parsed[name] = int(value) if value.isdecimal() else value
     return parsed
 
 
 @app.command(rich_help_panel=DATA)
-def oracle(task: TaskArgument, plugins: PluginOption = None) -> None:
+def oracle(task: TaskArgument, options: TaskOption = None, plugins: PluginOption = None) -> None:
     """Print the true answers to prompts on standard input, one a line.
 
     Example: echo '1368+9661=' | easy2hard oracle reverse-addition
@@ -168,11 +169,11 @@ def oracle(task: TaskArgument, plugins: PluginOption = None) -> None:
     from easy2hard.tasks.registry import load_oracle, load_task
 
     load_plugins(plugins)
-    say(*load_oracle(load_task(task)).solve_texts(read_lines()))
+    say(*load_oracle(load_task(task, _parse_options(options))).solve_texts(read_lines()))
 
 
 @app.command(rich_help_panel=DATA)
-def check(task: TaskArgument, plugins: PluginOption = None) -> None:
+def check(task: TaskArgument, options: TaskOption = None, plugins: PluginOption = None) -> None:
     """Judge answers of standard input.
 
     Lines are `prompt<TAB>answer`; for each, `right` or `wrong: reason` is printed.
@@ -183,7 +184,7 @@ def check(task: TaskArgument, plugins: PluginOption = None) -> None:
     from easy2hard.tasks.registry import load_oracle, load_task
 
     load_plugins(plugins)
-    checker = Checker(load_oracle(load_task(task)))
+    checker = Checker(load_oracle(load_task(task, _parse_options(options))))
     prompts, answers = [], []
     for number, line in enumerate(read_lines(), start=1):
         prompt, tab, answer = line.partition("\t")

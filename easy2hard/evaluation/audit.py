@@ -54,10 +54,10 @@ def audit_ledger(path: Path, oracle: Oracle, filters: Sequence[str] = (), rows: 
 
 
 def judge(table: pa.Table, oracle: Oracle) -> Flags:
-    """Return (rows,) whether each answer of a ledger is the true one and has an end."""
-    truth = np.array(oracle.solve_texts(table["prompt"].to_pylist()), dtype=object)
-    right: Flags = (truth == np.array(table["answer"].to_pylist(), dtype=object)) & table["finished"].to_numpy()
-    return right
+    """Return (rows,) whether each answer of a ledger is right and has an end."""
+    prompts, answers, finished = (table[name].to_pylist() for name in ("prompt", "answer", "finished"))
+    rows = zip(prompts, oracle.solve_texts(prompts), answers, finished, strict=True)
+    return np.array([ended and oracle.right(*row) for *row, ended in rows], dtype=np.bool_)
 
 
 def audit_labels(table: pa.Table, oracle: Oracle, right: Flags, filters: Sequence[str] = ()) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Blindfold(Oracle):
     def __init__(self, oracle: Oracle, hardest: int) -> None:
         super().__init__(oracle.task)
         self._oracle = oracle
+        self.several = oracle.several
         self._lengths: set[int] = set()
         self._longest = 0
         for difficulty in oracle.task.supervised_difficulties(hardest):
@@ -35,6 +36,11 @@ class Blindfold(Oracle):
                 prompts = draw(numpy_generator(0, "blindfold", difficulty_text(difficulty)), difficulty, _PROBE)
                 self._lengths.add(prompts.shape[1])
                 self._longest = max(self._longest, _longest(oracle.solve(prompts)))
+
+    @override
+    def accepts(self, prompt: str, answer: str) -> bool:
+        self.solve_texts([prompt])  # raises beyond the supervised range
+        return self._oracle.accepts(prompt, answer)
 
     @override
     def solve(self, prompts: Tokens) -> Tokens:

@@ -21,6 +21,7 @@ import platform
 from collections import Counter
 from collections.abc import Iterable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -199,9 +200,11 @@ def environment() -> dict[str, str]:
     cpu = Path("/proc/cpuinfo")  # Linux; elsewhere the platform names it
     lines = cpu.read_text(encoding="utf-8", errors="replace").splitlines() if cpu.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    gym = {"reasoning-gym": version("reasoning-gym")} if find_spec("reasoning_gym") else {}  # draws prompts and answers
     return {
         "python": platform.python_version(),
         "numpy": version("numpy"),
+        **gym,
         "system": platform.platform(),
         "processor": models[0] if models else platform.processor() or platform.machine(),
     }

@@ -5,7 +5,7 @@ from typing import Literal, Self
 import tomli_w
 from pydantic import Field, model_validator
 
-from easy2hard.settings.base import GREATEST_SEED, Options, SettingsModel
+from easy2hard.settings.base import GREATEST_SEED, SettingsModel, TaskOptions
 from easy2hard.settings.filters import RELATIONS
 from easy2hard.settings.model import ModelSettings
 from easy2hard.settings.rounds import LabelsSettings, NoiseSettings, RoundsSettings, ScheduleSettings, WatchSettings
@@ -16,7 +16,7 @@ class TaskSettings(SettingsModel):
     """Which task."""
 
     name: str = Field(description="name of the task, one of `easy2hard tasks`")
-    options: Options = Field(
+    options: TaskOptions = Field(
         {}, description="what the task lets one choose, such as the nodes of a maze (docs/tasks.md)"
     )
 

@@ -26,6 +26,8 @@ class Oracle(Extension, ABC):
     kind = "task"
     task_class: type[Task]
     """The task it belongs to."""
+    several = False
+    """Whether other answers than those of :meth:`solve` may be right: then :meth:`accepts` is asked about them."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -44,6 +46,14 @@ class Oracle(Extension, ABC):
     @abstractmethod
     def solve(self, prompts: Tokens) -> Tokens:
         """Return (count, length) true answers of (count, length) prompts, ended by EOS, padded on the right."""
+
+    def accepts(self, prompt: str, answer: str) -> bool:
+        """Return whether ``answer``, which is not that of :meth:`solve`, is right too."""
+        return False
+
+    def right(self, prompt: str, truth: str, answer: str) -> bool:
+        """Return whether ``answer`` is right; ``truth`` is that of :meth:`solve`."""
+        return answer == truth or (self.several and self.accepts(prompt, answer))
 
     def reason(self, prompt: str, truth: str, answer: str) -> str:
         """Return in a line what is wrong with ``answer``, which is not ``truth`` but made of the task's symbols."""
@@ -108,7 +118,7 @@ class Checker:
         ]
 
     def _reason(self, prompt: str, truth: str, answer: str) -> str | None:
-        if answer == truth:
+        if self.oracle.right(prompt, truth, answer):
             return None
         try:
             self.oracle.task.vocabulary.encode(answer)

@@ -21,7 +21,7 @@ def is_built_in(name: str) -> bool:
     return name in TASKS.built_in
 
 
-def load_task(name: str, options: Mapping[str, int] | None = None, reading: bool = False) -> Task:
+def load_task(name: str, options: Mapping[str, int | str] | None = None, reading: bool = False) -> Task:
     """Return the task called ``name``.
 
     Args:

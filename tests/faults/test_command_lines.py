@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
+from helpers import TASKS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.models import OptionInfo, ParameterInfo
@@ -31,7 +32,6 @@ from easy2hard.settings.docs import sections
 from easy2hard.settings.recipes import recipe_names, shipped
 from easy2hard.sweep import forecast
 from easy2hard.sweep.execute import Laboratory
-from easy2hard.tasks.registry import task_names
 
 EXAMPLES = int(os.environ.get("COMMAND_LINES", "100"))
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "reproducibility.md"
@@ -103,7 +103,7 @@ by_name: dict[str, st.SearchStrategy[str]] = {
     "jobs": places,
     "file": st.one_of(tomls, st.sampled_from(["prompts.txt", *shipped("sweeps")])),
     "recipe": st.one_of(tomls, st.sampled_from(recipe_names())),
-    "name": st.sampled_from([*recipe_names(), *task_names(), "vote", "raises", "rubbish"]),
+    "name": st.sampled_from([*recipe_names(), *TASKS, "vote", "raises", "rubbish"]),
     "plugins": st.sampled_from(["plugins.py", "plugins.py", "quits.py", "broken.py", "folder", "prompts.txt", "no.py"]),
     "overrides": replacements,
     "options": st.builds("{}={}".format, st.sampled_from(["nodes", "hops", "first", "second", "carry_share"]), numbers),
@@ -115,8 +115,8 @@ by_name: dict[str, st.SearchStrategy[str]] = {
     "kind": st.sampled_from(["evaluation", "labels", "supervised", "hard", "soft"]),
     "hardware": st.sampled_from(["cpu", "gpu", "abacus"]),
     "figure": st.sampled_from(["overview", "accuracy", "pie"]),
-    "task": st.sampled_from([*task_names(), "raises", "exits", "rubbish"]),
-    "check": st.sampled_from([*task_names(), "raises", "exits", "rubbish"]),
+    "task": st.sampled_from([*TASKS, "raises", "exits", "rubbish"]),
+    "check": st.sampled_from([*TASKS, "raises", "exits", "rubbish"]),
 }
 
 

@@ -100,7 +100,7 @@ def test_the_tokenizer_reads_every_task_as_we_do(name: str, tmp_path: Path) -> N
     task = load_task(name)
     task_tokenizer(task.vocabulary).save_pretrained(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    prompts = task.sample(numpy_generator(0, "test"), task.supervised_difficulties(12)[-1], 20)
+    prompts = task.sample(numpy_generator(0, "test"), task.supervised_difficulties(task.capped(12))[-1], 20)
     texts = task.vocabulary.decode_prompts(prompts)
     assert tokenizer(texts)["input_ids"] == prompts.tolist()
     assert tokenizer.batch_decode(prompts, skip_special_tokens=True) == texts

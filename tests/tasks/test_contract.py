@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from helpers import TASKS
 from numpy.typing import NDArray
 
 from easy2hard.errors import UserError
@@ -19,7 +20,7 @@ from easy2hard.tasks.strings import StringOracle, StringTask
 from easy2hard.vocabulary import EOS, PAD, SPECIAL, Tokens
 
 
-@pytest.fixture(params=task_names())
+@pytest.fixture(params=TASKS)
 def task(request: pytest.FixtureRequest) -> Task:
     return load_task(request.param)
 

@@ -5,12 +5,13 @@ import re
 import networkx as nx
 import numpy as np
 import pytest
+from helpers import TASKS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Part, Task
-from easy2hard.tasks.registry import load_oracle, load_task, task_names
+from easy2hard.tasks.registry import load_oracle, load_task
 from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Tokens
 
 ADDITIONS = pytest.mark.parametrize("name", ["reverse-addition", "forward-addition", "forward-addition-padded"])
@@ -350,7 +351,7 @@ def malformed(answers: Tokens) -> dict[str, Tokens]:
     return {**made, "without end": endless, "two symbols more": longer, "a symbol less": shorter}
 
 
-@pytest.mark.parametrize("name", task_names())
+@pytest.mark.parametrize("name", TASKS)
 def test_a_malformed_answer_agrees_with_nothing(name: str) -> None:
     task = load_task(name)
     prompts = task.sample(numpy_generator(0, "malformed"), 12 if name == "maze-nodes" else 3, 8)
