@@ -109,7 +109,7 @@ class Chart:
         map: instead of lines.
         supervised: shade the supervised range, from the left end up to here.
         level: a thin line at this height.
-        diagonal: a thin line where y = x.
+        diagonal: a thin line where y = x, confidence upon what is right: below it is overconfident.
         marks: vertical lines.
         one_round: a reader sees the lines of exactly one round at a time, not of all of them.
     """

@@ -41,6 +41,10 @@ def _rounds(groups: Groups) -> list[RoundData]:
     return [each for group in groups for run in group.runs for each in run.rounds]
 
 
+def _of_seeds(groups: Groups) -> str:
+    return " Mean of the seeds, shaded from the least to the greatest." if any(len(g.runs) > 1 for g in groups) else ""
+
+
 def accuracy_charts(groups: Groups) -> list[Chart]:
     """Return what was learned: accuracy by difficulty, as a map, and the reach of each round."""
     if not any(each.record.accuracy for each in _rounds(groups)):
@@ -59,7 +63,7 @@ def accuracy_chart(groups: Groups, last: bool = False) -> Chart:
         last: of several, only the last round of each run.
     """
     run = groups[0].runs[0]
-    note = " Pairs are averaged by their greater number; the map shows each of them." if run.pairs else ""
+    note = " Pairs with one greater number are averaged; the map shows each pair." if run.pairs else ""
     marks = []
     if one := is_one_run(groups):
         final = max((each.record.round for each in run.rounds), default=0) or 1
@@ -68,7 +72,7 @@ def accuracy_chart(groups: Groups, last: bool = False) -> Chart:
             for r in (each.record for each in run.rounds)
         ]
         marks = [Mark(run.manifest.frontier, f"trained to {run.manifest.frontier}", frontier=True)]
-        note = "Exact match on unseen prompts after each round, the members' mean." + note
+        note = "Exact match on unseen prompts after each round." + note
         if baseline := list(baseline_by_difficulty(run).items()):
             lines.append(Line("the task's baseline", baseline, style=1))
             how = run.task.baseline if run.task else None
@@ -88,7 +92,7 @@ def accuracy_chart(groups: Groups, last: bool = False) -> Chart:
             for style, group in enumerate(groups)
         ]
     if not one:
-        note = "Exact match on unseen prompts: mean of the seeds, shaded from worst to best." + note
+        note = f"Exact match on unseen prompts.{_of_seeds(groups)}{note}"
     note += f" Last round: {measured_by(groups)}."
     return Chart(
         "Accuracy by difficulty",
@@ -115,7 +119,7 @@ def map_chart(group: RunGroup, of: str = "") -> Chart:
         "A grid for each round: the first number of a pair downwards, the second to the right. Solid outline: "
         "supervised; dashed: labelled by the members so far."
         if run.pairs
-        else "Each row is a round, the last on top; the line is the hardest difficulty trained on by then."
+        else "Each row is a round, the last on top. The line is the hardest difficulty trained on by then."
     )
     return Chart(
         ("Every pair" if run.pairs else "Round and difficulty") + of,
@@ -137,7 +141,7 @@ def reach_chart(groups: Groups) -> Chart:
         lines = [Line(f"reach at {REACHED}", lines[0].points), Line("trained to", trained, 1)]
         note += ", and the hardest one trained on."
     else:
-        note += ": mean of the seeds, shaded from worst to best."
+        note += f".{_of_seeds(groups)}"
     note += f" Last round: {measured_by(groups)}."
     return Chart("Reach", note, ROUND, Axis(f"difficulty ({run.unit})", 0), lines)
 
@@ -154,17 +158,22 @@ class Share:
 
 PRECISION = Share(
     "Label precision",
-    "Of the labels left after a filter, the share that is right, against the oracle afterwards.",
+    "Of the labels left after each filter, the share that is right. The oracle judged them afterwards.",
     "label precision (share)",
     partial(stage_shares, "precision"),
 )
 RECALL = Share(
     "Label recall",
-    "Of the right proposals, the share that is left after a filter.",
+    "Of the right labels that were proposed, the share left after each filter.",
     "label recall (share)",
     partial(stage_shares, "recall"),
 )
-KEPT = Share("Kept", "The share of the proposals that is left after a filter.", "labels kept (share)", kept_shares)
+KEPT = Share(
+    "Labels kept",
+    "Of the labels that were proposed, the share left after each filter.",
+    "labels kept (share)",
+    kept_shares,
+)
 
 
 def label_charts(groups: Groups) -> list[Chart]:
@@ -203,7 +212,7 @@ def share_chart(groups: Groups, share: Share, after: str | None = None) -> Chart
     floor = floor_of(lines)
     if all(len(line.points) == 1 for line in lines):
         floor = 0.0
-    note = share.note + (f" The axis begins at {floor}." if floor else "")
+    note = share.note + (f" The axis begins at {floor}, not at 0." if floor else "")
     return Chart(title, note, ROUND, Axis(share.label, floor, 1), lines)
 
 
@@ -230,7 +239,8 @@ def _signal_charts(groups: Groups) -> list[Chart]:
     marks = [
         Mark(each.record.round, each.record.watch.action) for each in groups[0].runs[0].rounds if each.record.watch
     ]
-    note = "What the labels show without a true answer. The collapse watch uses these signals; marks show what it did."
+    note = "What shows without true answers. The collapse watch judges by it."
+    note += " A vertical line is where it acted." if marks else ""
     return [Chart("Agreement and confidence", note, ROUND, y, single, marks=marks)]
 
 
@@ -247,7 +257,7 @@ def calibration_chart(groups: Groups) -> Chart:
             lines.append(spread_line(group.name, style, series))
     note = (
         "The share of right answers in ten bins of confidence, the probability of an answer's least certain token. "
-        "On the thin line confidence is exact; below it the members are overconfident, above it underconfident."
+        "Below the diagonal: overconfident. Above it: underconfident."
     )
     x = Axis("confidence (probability of the least certain token)", 0, 1)
     return Chart("Calibration", note, x, Axis("right answers (share)", 0, 1), lines, diagonal=True)
@@ -257,14 +267,14 @@ def training_charts(groups: Groups) -> list[Chart]:
     """Return loss and learning rate over the steps of all rounds."""
     if not any(len(each.training) for each in _rounds(groups)):
         return []
-    note = "As a share of the peak rate of the settings."
+    note = "As a share of the peak rate in the settings."
     return [loss_chart(groups), _step_chart(groups, "Learning rate", note, Axis("share of the peak", 0), 2)]
 
 
 def loss_chart(groups: Groups) -> Chart:
     """Return the loss over the steps of all rounds."""
-    note = "Cross-entropy of an answer token, mean of the members; r1, r2, … is where a round begins."
-    note += "" if is_one_run(groups) else " Mean of the seeds, shaded from lowest to highest."
+    note = "Cross-entropy per answer token, mean of the members. Round 1 begins at r1, round 2 at r2."
+    note += _of_seeds(groups)
     return _step_chart(groups, "Loss", note, Axis("loss (nats per token)", log=True), 1)
 
 
@@ -278,7 +288,7 @@ def _step_chart(groups: Groups, title: str, note: str, y: Axis, column: int) -> 
     rounds = groups[0].runs[0].rounds
     begins = accumulate((len(each.training) for each in rounds), initial=0)
     marks = [Mark(at, f"r{each.record.round}") for at, each in zip(begins, rounds, strict=False) if each.record.round]
-    note += f" Means of {size} steps." if size > 1 else ""
+    note += f" Each point is the mean of {size} steps." if size > 1 else ""
     return Chart(title, note, Axis("optimiser step", 0), y, lines, marks=marks)
 
 
@@ -289,7 +299,7 @@ def cost_charts(groups: Groups) -> list[Chart]:
     longest = max(map(sum, zip(*seconds.parts.values(), strict=True)), default=0.0)
     seconds_each, unit = (60, "minutes") if longest > 300 else (1, "seconds")
     x, more = (Axis("round"), "") if is_one_run(groups) else (Axis("runs"), " Means of the seeds, all rounds together.")
-    note = "Read in training by all members; in labelling, prompts read and answers written, for each member."
+    note = "All members together. Training: tokens read. Labelling: prompts read and answers written."
     charts = [
         Chart("Time", f"Wall time of each phase.{more}", x, Axis(unit), bars=seconds.divided(seconds_each)),
         Chart("Tokens", note + more, x, Axis("million tokens"), bars=tokens.divided(1e6)),

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ def filled(template: str, **values: Any) -> str:
     )
     environment.filters["number"] = number
     environment.filters["picture"] = picture
+    environment.filters["file_name"] = lambda text: re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-.").lower()
     environment.filters["csv"] = lambda chart: f"data:text/csv;charset=utf-8,{quote(chart.csv())}"
     return environment.get_template(template).render(
         style=Markup((templates / "page.css").read_text(encoding="utf-8")),

@@ -101,7 +101,7 @@ def step_means(run: RunData, column: int, size: int) -> dict[float, float]:
 
 def after_filter(name: str) -> str:
     """Return what a line after a filter is called."""
-    return "of all that ended" if name == "unfinished" else f"after {name}"
+    return "of finished answers" if name == "unfinished" else f"after {name}"
 
 
 def is_one_run(groups: Sequence[RunGroup]) -> bool:

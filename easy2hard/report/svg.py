@@ -6,7 +6,7 @@ the style sheet; a line differs from the others in both.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 
 from markupsafe import Markup, escape
@@ -25,7 +25,8 @@ _STOPS = ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"]
 """Viridis: lightness grows evenly, so grey shows it too."""
 
 Legend = Sequence[tuple[str, Markup]]
-_HEAT: Legend = [("exact match 0 to 1", Markup('<i class="heat"></i>'))]
+SHADES = 24
+"""Steps of a legend that shows a range of colours."""
 
 
 def picture(chart: Chart) -> tuple[Markup, Legend]:
@@ -33,13 +34,13 @@ def picture(chart: Chart) -> tuple[Markup, Legend]:
     label = f"{chart.title}: {chart.y.label} by {chart.x.label}"
     if chart.bars:
         return _svg(_bars(chart, chart.bars), label), [
-            (name, Markup('<i class="bar s{}"></i>').format(style % STYLES))
+            (name, _swatch(14, f'<g class="s{style % STYLES}"><rect class="bar" width="14" height="14"/></g>'))
             for style, name in enumerate(chart.bars.parts)
         ]
     if chart.map and chart.map.pairs:
-        return _grids(chart.map), _HEAT
+        return _grids(chart.map), _heat()
     if chart.map:
-        return _svg(_map(chart, chart.map), f"{chart.title}: exact match by round and difficulty"), _HEAT
+        return _svg(_map(chart, chart.map), f"{chart.title}: exact match by round and difficulty"), _heat()
     return _svg(_lines(chart), label), _legend(chart.lines)
 
 
@@ -118,6 +119,8 @@ def _lines(chart: Chart) -> str:
         body.append(f'<path class="mark" d="M{LEFT} {ys(chart.level):g}H{RIGHT}"/>')
     if chart.diagonal:
         body.append(f'<path class="soft-line" d="M{xs(0):g} {ys(0):g}L{xs(1):g} {ys(1):g}"/>')
+        body.append(_text(RIGHT - 4, BOTTOM - 8, "overconfident", "end", ' class="soft"'))
+        body.append(_text(LEFT + 8, TOP + 14, "underconfident", "start", ' class="soft"'))
     free = -math.inf
     for mark in chart.marks:
         x, word = xs(mark.x), escape(mark.word)
@@ -133,11 +136,10 @@ def _lines(chart: Chart) -> str:
 
 
 def _line(line: Line, xs: _Scale, ys: _Scale, dots: bool) -> str:
-    shade = None if line.shade is None else f"{100 * line.shade:.0f}%"
     look = (
         f'class="s{line.style % STYLES}"'
-        if shade is None
-        else f'class="shaded" style="--c:color-mix(in oklab, var(--round-last) {shade}, var(--round-first))"'
+        if line.shade is None
+        else f'class="shaded" style="--c:{_round_colour(line.shade)}"'
     )
     at_round = f' data-round="{line.round}"' if line.round is not None else ""
     name = escape(line.name)
@@ -159,12 +161,34 @@ def _way(points: Sequence[Point], xs: _Scale, ys: _Scale) -> str:
 
 def _legend(lines: Sequence[Line]) -> Legend:
     shaded = [line.name for line in lines if line.shade is not None]
-    rounds = [(f"{shaded[0]} to {shaded[-1]}", Markup('<i class="rounds"></i>'))] if len(shaded) > 1 else []
+    rounds = [(f"{shaded[0]} to {shaded[-1]}", _range(_round_colour))] if len(shaded) > 1 else []
     named = dict.fromkeys((line.name, line.style % STYLES) for line in lines if line.shade is None)
-    swatch = Markup(
-        '<svg viewBox="0 0 28 8" aria-hidden="true"><g class="s{}"><path class="line" d="M0 4H28"/></g></svg>'
+    return [
+        *rounds,
+        *((name, _swatch(28, f'<g class="s{style}"><path class="line" d="M0 7H28"/></g>')) for name, style in named),
+    ]
+
+
+def _heat() -> Legend:
+    return [("exact match 0 to 1", _range(heat_colour))]
+
+
+def _range(colour: Callable[[float], str]) -> Markup:
+    """Return a sample of all colours from 0 to 1."""
+    steps = (
+        f'<rect x="{3 * i}" width="3.3" height="14" style="fill:{colour(i / (SHADES - 1))}"/>' for i in range(SHADES)
     )
-    return [*rounds, *((name, swatch.format(style)) for name, style in named)]
+    return _swatch(3 * SHADES, "".join(steps))
+
+
+def _swatch(width: int, body: str) -> Markup:
+    return Markup(
+        f'<svg width="{width}" height="14" viewBox="0 0 {width} 14" aria-hidden="true" focusable="false">{body}</svg>'
+    )
+
+
+def _round_colour(shade: float) -> str:
+    return f"color-mix(in oklab, var(--round-last) {100 * shade:.0f}%, var(--round-first))"
 
 
 def _bars(chart: Chart, bars: Bars) -> str:

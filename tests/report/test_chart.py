@@ -88,19 +88,19 @@ def test_of_one_run_a_line_is_a_filter_and_of_several_a_group(tmp_path: Path) ->
         return [line.name for line in chart.lines]
 
     (tmp_path / "a").mkdir()
-    assert shown(groups(tmp_path / "a"), "Kept") == ["of all that ended", "after vote", "after confidence"]
+    assert shown(groups(tmp_path / "a"), "Labels kept") == ["of finished answers", "after vote", "after confidence"]
     of = groups(tmp_path / "b", seeds=2, other=30)
-    assert shown(of, "Kept after all filters") == ["run (2 seeds)", "other"]
-    assert shown(of, "Kept after vote") == ["run (2 seeds)", "other"]
+    assert shown(of, "Labels kept after all filters") == ["run (2 seeds)", "other"]
+    assert shown(of, "Labels kept after vote") == ["run (2 seeds)", "other"]
     # The last filter of all runs is the same: its chart would be that of all filters once more.
-    assert "Kept after confidence" not in [chart.title for chart in label_charts(of)]
+    assert "Labels kept after confidence" not in [chart.title for chart in label_charts(of)]
 
 
 def test_what_is_left_after_all_filters_is_what_was_kept(tmp_path: Path) -> None:
     of = groups(tmp_path, seeds=2)
     charts = {chart.title: chart for chart in label_charts(of)}
     rounds = of[0].runs[0].rounds[1:]
-    kept, precision = charts["Kept after all filters"].lines[0], charts["Label precision after all filters"].lines[0]
+    kept, precision = charts["Labels kept after all filters"].lines[0], charts["Label precision after all filters"].lines[0]
     assert [y for _, y in kept.points] == pytest.approx([each.record.kept / each.record.proposed for each in rounds])
     assert [y for _, y in precision.points] == pytest.approx([each.audit["precision"] for each in rounds if each.audit])
 

@@ -1,27 +1,38 @@
 """The report: what it says, that it says it of any run, and that nothing of a run is anything but text in it."""
 
+import base64
 import fcntl
+import hashlib
+import re
+import shlex
 import shutil
+import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from whole_runs import Label, copy_labels, full_run, label
 
 from easy2hard.errors import UserError
 from easy2hard.evaluation.audit import audit_ledger
 from easy2hard.report import rundata
 from easy2hard.report.chart import Axis, Chart, number
+from easy2hard.report.command import command_of
 from easy2hard.report.compare import groups_of, spread_line
 from easy2hard.report.page import render, write_report
 from easy2hard.report.rundata import read_run
 from easy2hard.report.svg import heat_colour, picture
 from easy2hard.report.words import duration
 from easy2hard.runs.manifest import RunDirectory
+from easy2hard.settings.recipes import load_recipe
 from easy2hard.tasks.registry import load_oracle, load_task
 
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}&lt;"
@@ -84,13 +95,21 @@ def test_a_page_answers_how_far_whether_to_trust_it_and_what_it_cost(tmp_path: P
     run = full_run(tmp_path / "run")
     page = page_of(run)
     assert_harmless(render([read_run(run.path)]))
-    assert (
-        "copy: supervised to 3 digits, reach at 0.99: 5 digits (1,000 prompts each, members' mean, round 2)"
-        in page.text
-    )
+    said = [
+        "Taught copy up to 3 digits with true answers: how far does it get with its own labels?",
+        "It reaches 5 digits: up to there, exact match is not significantly below 0.99 "
+        "(1,000 prompts each, members' mean, round 2).",
+        "Its labels cannot all be trusted: 0.7143 of those kept are right",
+        "reach at 0.99 5 digits taught to 3 digits",
+        "How far did it get? Accuracy by difficulty",
+        "How it was made This command",
+    ]
+    places = [page.text.index(text) for text in said]
+    assert places == sorted(places), "the verdict, then the figures, then charts, then details"
     titles = " ".join(filter(None, page.titles()))
-    for title in ("Accuracy by difficulty", "Round and difficulty", "Reach", "Label precision", "Label recall", "Kept",
-                  "Agreement and confidence", "Calibration", "Loss", "Learning rate", "Time", "Tokens"):  # fmt: skip
+    for title in ("Accuracy by difficulty", "Round and difficulty", "Reach", "Label precision", "Label recall",
+                  "Labels kept", "Agreement and confidence", "Calibration", "Loss", "Learning rate", "Time",
+                  "Tokens"):  # fmt: skip
         assert f"{title}: " in titles
     assert all(f"{key}" in page.text for key in ("labels.count", "supervised.steps", "optimiser.name"))
 
@@ -102,7 +121,8 @@ def test_its_label_precision_is_that_of_the_audit(tmp_path: Path) -> None:
         audit = audit_ledger(run.ledger_path(data.record.round), oracle, ["unfinished", "vote", "confidence"])
         assert data.audit == audit
         assert audit["precision"] == 5 / 7
-    assert "Label precision 0.7143 over all kept labels, 0.7143 in the worst round; it first fell below 0.99 in round 1." in page_of(run).text  # fmt: skip # noqa: E501
+    shares = "0.7143 of those kept are right, 0.7143 in the worst round."
+    assert f"{shares} Label precision first fell below 0.99 in round 1." in page_of(run).text
 
 
 def test_the_baseline_of_the_task_is_beside_the_members(tmp_path: Path) -> None:
@@ -110,8 +130,9 @@ def test_the_baseline_of_the_task_is_beside_the_members(tmp_path: Path) -> None:
     for name, score, noted in (("beaten", 0.9, False), ("unbeaten", 1.0, True)):
         page = page_of(full_run(tmp_path / name, baseline=dict.fromkeys("12345", score)))
         assert "the task's baseline" in page.text
+        assert f"has exact match {number(score)} at 5 digits; this run has 1." in page.text
         assert ("Round 0: the members are no better than the task's baseline at difficulty 1-3" in page.text) == noted
-    assert "baseline" not in page_of(full_run(tmp_path / "without")).text
+    assert "task's baseline" not in page_of(full_run(tmp_path / "without")).text
 
 
 def test_examples_show_the_first_wrong_token(tmp_path: Path) -> None:
@@ -172,7 +193,7 @@ def test_damage_is_named_and_the_rest_is_shown(tmp_path: Path, name: str, damage
     page = Page(text)
     assert f"Damaged: {name}" in page.text
     assert "Loss: " in " ".join(filter(None, page.titles()))
-    assert "Label precision 0.7143" in page.text
+    assert "0.7143 of those kept are right" in page.text
 
 
 def test_a_changed_manifest_is_named_and_used(tmp_path: Path) -> None:
@@ -181,7 +202,7 @@ def test_a_changed_manifest_is_named_and_used(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace('"threads": 1', '"threads": 7'))
     page = page_of(run)
     assert "Damaged: manifest.json: damaged: it was changed after it was written" in page.text
-    assert "reach at 0.99: 5 digits" in page.text
+    assert "It reaches 5 digits: " in page.text
 
 
 def test_a_run_that_has_only_begun_stands_beside_others(tmp_path: Path) -> None:
@@ -193,10 +214,11 @@ def test_a_run_that_has_only_begun_stands_beside_others(tmp_path: Path) -> None:
 
 def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     page = page_of(full_run(tmp_path / "run", rounds=0, status="running"))
-    assert "nothing is measured yet" in page.text
+    assert "Nothing is measured yet." in page.text
     assert "The run was killed" in page.text
     page = page_of(full_run(tmp_path / "first", rounds=1, status="running"))
-    assert "reach at 0.99: 3 digits (1,000 prompts each, members' mean, round 0)" in page.text
+    assert "It reaches 3 digits: " in page.text
+    assert "(1,000 prompts each, members' mean, round 0)" in page.text
 
 
 def test_a_running_run_is_told_from_a_killed_one_by_its_lock(tmp_path: Path) -> None:
@@ -209,9 +231,11 @@ def test_a_running_run_is_told_from_a_killed_one_by_its_lock(tmp_path: Path) -> 
 
 def test_a_gap_is_said(tmp_path: Path) -> None:
     run = full_run(tmp_path / "run", accuracy=lambda number: {"1": 1.0, "2": 0.98, "3": 0.99, "4": 0.5})
-    assert "reach at 0.99: 1 digit without a gap, and 3 digits after one" in page_of(run).text
+    text = page_of(run).text
+    assert "It reaches 1 digit: " in text
+    assert "At 2 digits it is below; the hardest that is not is 3 digits." in text
     run = full_run(tmp_path / "none", accuracy=lambda number: {"1": 0.98, "2": 0.5})
-    assert "reach at 0.99: none" in page_of(run).text
+    assert "It reaches nothing: exact match is significantly below 0.99 even where it is easiest" in page_of(run).text
 
 
 def test_what_the_run_must_confess_is_on_top(tmp_path: Path) -> None:
@@ -250,7 +274,8 @@ def test_pairs_have_a_grid_for_each_round(tmp_path: Path) -> None:
     grids = [title for title in page.titles() if title and title.startswith("round ")]
     assert grids == [f"round {i}: exact match of every pair" for i in range(3)]
     assert [a for tag, a in page.tags if (a.get("class") or "").startswith("cell")].__len__() == 9 + 16 + 25
-    assert "supervised to 3x3, reach at 0.99: 4x4" in page.text
+    assert "up to 3x3 with true answers" in page.text
+    assert "It reaches 4x4: " in page.text
 
 
 def test_a_rectangle_of_pairs_is_called_by_its_sides(tmp_path: Path) -> None:
@@ -259,7 +284,9 @@ def test_a_rectangle_of_pairs_is_called_by_its_sides(tmp_path: Path) -> None:
 
     options = {"first": 2, "second": 3}
     run = full_run(tmp_path / "run", task="multiplication", options=options, accuracy=accuracy, labels=lambda *of: [])
-    assert "supervised to 2x3, reach at 0.99: 2x3" in page_of(run).text
+    text = page_of(run).text
+    assert "up to 2x3 with true answers" in text
+    assert "It reaches 2x3: " in text
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_group(tmp_path: Path) -> None:
@@ -269,7 +296,8 @@ def test_runs_that_differ_in_their_seed_alone_are_one_group(tmp_path: Path) -> N
     groups = groups_of(read)
     assert [(group.name, len(group.runs)) for group in groups] == [("copy (3 seeds)", 3), ("other", 1)]
     page = page_of(*runs, other)
-    assert "reach at 0.99: 6 (5 to 7) digits (1,000 prompts each" in page.text
+    assert "Reach: 6 (5 to 7) digits, the mean of 3 seeds." in page.text
+    assert "copy-seed1: easy2hard run " in page.text, "each run has its command"
     assert "rounds.steps 20 30" in page.text
     assert_harmless(render(read))
 
@@ -343,26 +371,125 @@ def test_a_chart_without_data_is_still_a_chart() -> None:
     assert legend == []
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
-def test_a_browser_shows_it_without_a_word_of_complaint(tmp_path: Path) -> None:
-    out = write_report([full_run(tmp_path / "run", task=HOSTILE).path], tmp_path / "page.html")
-    browser = [
-        "chromium",
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--enable-logging=stderr",
-        "--virtual-time-budget=2000",
+def test_what_can_be_downloaded_is_named_by_its_chart(tmp_path: Path) -> None:
+    page = page_of(full_run(tmp_path / "A run"))
+    files = [attributes["download"] for tag, attributes in page.tags if tag == "a" and "download" in attributes]
+    figures = [
+        attributes["data-file"] for tag, attributes in page.tags if tag == "figure" and "data-file" in attributes
     ]
+    assert files == [f"{name}.csv" for name in figures]
+    assert len(set(files)) == len(files) >= 12
+    assert "a-run-accuracy-by-difficulty.csv" in files
+    for what in ("data (CSV)", "picture (SVG)", "picture (PNG)", "data as a table"):
+        assert f"Accuracy by difficulty: {what}" in page.text, "a screen reader lists links without what is around them"
+    shown = [attributes for tag, attributes in page.tags if tag == "button"]
+    assert {attributes.get("data-picture", attributes.get("class")) for attributes in shown} == {"svg", "png", "copy"}
+
+
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_the_command_gives_the_settings_of_the_run(data: st.DataObject) -> None:
+    """As a shell splits it: a recipe, or a file, and what is set besides."""
+    name = data.draw(st.sampled_from(["smoke", "copy-cpu", "multiplication-cpu", "maze-nodes-cpu", "copy-paper"]))
+    sets = {
+        "rounds.count": st.integers(0, 50),
+        "description": st.sampled_from(["", 'it\'s "mine"; $HOME']),
+        "model.positions": st.sampled_from(["none", "rotary"]),
+        "labels.filters": st.just([{"name": "confidence", "keep": 0.25}]),
+        "budget.steps": st.just(10_000_000),
+        "optimiser.eps": st.just(1e-12),
+    }
+    chosen = data.draw(st.fixed_dictionaries({}, optional=sets))
+    scale = data.draw(st.sampled_from([None, "laptop"]))
+    made = load_recipe(name, replaced={**chosen, "seed": data.draw(st.integers(0, 3))}, scale=scale)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "settings.toml").write_text(made.to_toml())
+        words = shlex.split(command_of(read_run(Path(folder), labels=False)) or "")
+    assert words[:2] == ["easy2hard", "run"]
+    options = dict[str, list[str]]()
+    for option, value in zip(words[3::2], words[4::2], strict=True):
+        options.setdefault(option, []).append(value)
+    seeds = dict.fromkeys(["seed"] if "--seed" in options else [], int(options.get("--seed", ["0"])[0]))
+    assert words[2] == name or "description" in chosen
+    if words[2] == name:
+        assert load_recipe(name, options.get("--set", []), seeds, *options.get("--scale", [])) == made
+    else:
+        assert words[2].endswith("/settings.toml")
+        assert options.keys() == {"--out"}
+
+
+def test_a_command_repeats_how_the_run_was_begun(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run")
+    file = run.path / "manifest.json"
+    file.write_text(file.read_text().replace('"blindfold": false', '"blindfold": true'))
+    assert command_of(read_run(run.path)) == f"easy2hard run {run.path}/settings.toml --blindfold --out run-again"
+    shutil.copytree("tests/data/run-0.1", tmp_path / "old")
+    assert (command_of(read_run(tmp_path / "old")) or "").startswith("easy2hard run smoke --set model.width=16 ")
+    old = (tmp_path / "old" / "settings.toml").read_text()
+    (tmp_path / "old" / "settings.toml").write_text(re.sub("^description = .*", 'description = "mine"', old))
+    assert command_of(read_run(tmp_path / "old")) is None, "of no recipe, and with names that settings no longer have"
+    assert "its settings file cannot be run by this version" in page_of(RunDirectory(tmp_path / "old")).text
+
+
+def _shown(page: Path) -> str:
+    """Return the document as a browser has it after its scripts; it complains about nothing."""
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=5000"]
     shown = subprocess.run(
-        [*browser, f"--user-data-dir={tmp_path}/profile", "--dump-dom", out.as_uri()],
+        ["chromium", *options, f"--user-data-dir={page.parent}/profile", "--dump-dom", page.as_uri()],
         capture_output=True,
         text=True,
         check=True,
         timeout=120,
     )
     assert "CONSOLE" not in shown.stderr
-    page = Page(shown.stdout)
+    return shown.stdout
+
+
+PICTURES = """
+let made = 0;
+const add = (id, text) => {
+  const note = Object.assign(document.createElement("pre"), { id, textContent: text });
+  document.body.append(note);
+};
+URL.createObjectURL = (blob) => {
+  const number = made++;
+  const reader = new FileReader();
+  reader.onload = () => add("blob-" + number, reader.result);
+  reader.readAsDataURL(blob);
+  return "#" + number;
+};
+HTMLAnchorElement.prototype.click = function () { add("link" + this.getAttribute("href"), this.download); };
+for (const button of document.querySelectorAll("#accuracy button[data-picture]")) button.click();
+"""
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
+def test_a_browser_makes_the_pictures_of_charts(tmp_path: Path) -> None:
+    """Every button is pressed; an SVG needs no style sheet, a PNG is three times as wide, and nothing is refused."""
+    text = render([read_run(full_run(tmp_path / "run").path)])
+    digest = base64.b64encode(hashlib.sha256(PICTURES.encode()).digest()).decode()
+    text = text.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
+    (tmp_path / "page.html").write_text(text.replace("</body>", f"<script>{PICTURES}</script></body>"))
+    dom = _shown(tmp_path / "page.html")
+    names = dict(re.findall(r'<pre id="link#(\d+)">([^<]*)</pre>', dom))
+    blobs = {number: base64.b64decode(text) for number, text in re.findall(r'id="blob-(\d+)">data:[^,]*,([^<]*)', dom)}
+    made = {names[number]: blob for number, blob in blobs.items()}
+    charts = ["accuracy-by-difficulty", "reach", "round-and-difficulty"]
+    assert sorted(made) == [f"run-{name}.{kind}" for name in charts for kind in ("png", "svg")]
+    for name in charts:
+        svg = ElementTree.fromstring(made[f"run-{name}.svg"])
+        assert not [each for each in svg.iter() for key in ("class", "style") if each.get(key)]
+        colours = {each.get(key) for each in svg.iter() for key in ("fill", "stroke")} - {None, "none"}
+        assert all(re.fullmatch("#[0-9a-f]{6}", colour or "") for colour in colours)
+        assert len(colours) > 5
+        size = struct.unpack(">II", made[f"run-{name}.png"][16:24])
+        assert size == tuple(3 * int(svg.attrib[key]) for key in ("width", "height"))
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
+def test_a_browser_shows_it_without_a_word_of_complaint(tmp_path: Path) -> None:
+    out = write_report([full_run(tmp_path / "run", task=HOSTILE).path], tmp_path / "page.html")
+    page = Page(_shown(out))
     sliders = [attributes for _, attributes in page.tags if attributes.get("class") == "slider"]
     assert sliders
     assert all("hidden" not in attributes for attributes in sliders), "the script did not run"
