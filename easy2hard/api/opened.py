@@ -279,21 +279,39 @@ class Run:
 
         return write_report([self.path, *paths_of(beside)], None if out is None else Path(out))
 
-    def plot(self, figure: str = "overview", out: str | Path | None = None, *, beside: "Runs" = ()) -> Written:
+    def plot(
+        self,
+        figure: str = "overview",
+        out: str | Path | None = None,
+        *,
+        beside: "Runs" = (),
+        width: str | float | None = None,
+        font: str | None = None,
+        font_size: float | None = None,
+        title: bool = True,
+    ) -> Written:
         """Draw a chart for a paper.
 
         Args:
             figure: ``overview``, ``accuracy``, ``map``, ``reach``, ``labels``, ``calibration`` or ``loss``.
-            out: a ``.pdf``, ``.svg`` or ``.png``; default: ``FIGURE.pdf`` in the run's directory, of several runs here.
+            out: a ``.pdf``, ``.svg``, ``.png`` or ``.pgf``; default: ``FIGURE.pdf`` in the run's directory, of several
+                runs here.
             beside: other runs; those that differ in their seed alone become a mean with its range.
+            width: of the figure, such as ``"89mm"``; a number is inches. The height goes with it.
+            font: an installed font family; a ``.pgf`` has ``serif``, ``sans-serif`` or ``monospace`` of its document.
+            font_size: in points.
+            title: whether there is one; what must be said of a run is said without it, too.
 
         Raises:
-            UserError: there is no such figure or format, or a run has nothing to draw.
+            UserError: there is no such figure, format, width or font, a run has nothing to draw, or a ``.pgf`` is
+                wanted and there is no TeX.
         """
         from easy2hard.report.figures import plot_runs
+        from easy2hard.report.paper import Layout
 
         paths = [self.path, *paths_of(beside)]
-        path, problems = plot_runs(paths, figure, None if out is None else Path(out))
+        layout = Layout(None if width is None else str(width), font, font_size, title)
+        path, problems = plot_runs(paths, figure, None if out is None else Path(out), layout)
         return Written(path, tuple(problems))
 
     def export(

@@ -90,21 +90,30 @@ def plot(
         typer.Option(metavar="NAME", help="overview, accuracy, map, reach, labels, calibration or loss"),
     ] = "overview",
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help=".pdf, .svg or .png; default: RUN/NAME.pdf, of several NAME.pdf")
+        Path | None,
+        typer.Option(metavar="FILE", help=".pdf, .svg, .png or .pgf; default: RUN/NAME.pdf, of several NAME.pdf"),
     ] = None,
+    width: Annotated[
+        str | None,
+        typer.Option(metavar="WIDTH", help="such as 89mm or 3.5in; default: 3.5in for one panel, 7.2in for two"),
+    ] = None,
+    font: Annotated[str | None, typer.Option(metavar="FAMILY", help="an installed font, such as serif")] = None,
+    font_size: Annotated[float | None, typer.Option(metavar="POINTS", help="default: 8")] = None,
+    no_title: Annotated[bool, typer.Option("--no-title", help="leave the title to the paper's caption")] = False,
     plugins: PluginOption = None,
 ) -> None:
     """Draw a chart of runs for a paper.
 
     Runs that differ in their seed alone become a mean with its range.
 
-    Example: easy2hard plot runs/copy-cpu-seed0 --figure labels --out labels.pdf
+    Example: easy2hard plot runs/copy-cpu-seed0 --figure labels --width 89mm --no-title --out labels.pdf
     """
     load_plugins(plugins)
 
     from easy2hard.report.figures import plot_runs
+    from easy2hard.report.paper import Layout
 
-    place, problems = plot_runs(runs, figure, out)
+    place, problems = plot_runs(runs, figure, out, Layout(width, font, font_size, not no_title))
     for problem in problems:
         warn(f"warning: {problem}")
     say(str(place))

@@ -3,6 +3,8 @@
 Lines differ in their dashes and marks, not in colour alone, and colours in their lightness.
 """
 
+import re
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -12,8 +14,13 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
+from matplotlib.text import Text
 
+from easy2hard.errors import UserError
 from easy2hard.report.chart import Chart, Line, Map
 from easy2hard.tasks.base import difficulty_text, hardest
 
@@ -32,6 +39,18 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
+INCHES = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72.27}
+"""Inches of a unit; points are those of TeX."""
+WIDEST = 40.0
+"""Inches of a figure at most."""
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "$": r"\textdollar{}",  # matplotlib would take the backslash from an escaped one
+    **{letter: f"\\{letter}" for letter in "{}%#&_"},
+}
+"""What stands in TeX for a letter that means something else there."""
 _FRONTIER, _SOFT = "#d1495b", "#9ca3af"
 _LINES = [
     ("#123a72", "-", "o"),
@@ -43,6 +62,57 @@ _LINES = [
 """Colour, dashes and mark of each line."""
 _WITHIN = 4
 """Names of lines that fit into a panel."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a figure fits the paper that it is for.
+
+    Attributes:
+        width: of the whole figure, such as ``89mm`` or ``3.5in``; inches where it has no unit; default: a column of a
+            paper for one panel, a page for two. The height goes with it.
+        font: a font family that is installed.
+        font_size: in points.
+        title: whether there is one. What must be said of a run is said without it, too.
+    """
+
+    width: str | None = None
+    font: str | None = None
+    font_size: float | None = None
+    title: bool = True
+
+    @property
+    def inches(self) -> float | None:
+        """The width in inches; None where it is the default."""
+        if self.width is None:
+            return None
+        found = re.fullmatch(rf"\s*(\d+\.?\d*|\.\d+)\s*({'|'.join(INCHES)})?\s*", self.width)
+        inches = float(found[1]) * INCHES[found[2] or "in"] if found else 0.0
+        if not 1 <= inches <= WIDEST:
+            raise UserError(f"--width {self.width}: expected such as 89mm, 8.9cm or 3.5in, from 1in to {WIDEST:g}in")
+        return inches
+
+    def style(self) -> dict[str, Any]:
+        """Return the settings of matplotlib.
+
+        Raises:
+            UserError: there is no such font, or no such size.
+        """
+        style = dict(STYLE)
+        if self.font is not None:
+            try:
+                findfont(self.font, fallback_to_default=False)
+            except ValueError as error:
+                raise UserError(f"--font {self.font}: is not installed; `fc-list : family` lists what is") from error
+            style["font.family"] = self.font
+        if self.font_size is not None:
+            if not 1 <= self.font_size <= 100:
+                raise UserError(f"--font-size {self.font_size:g}: expected 1 to 100 points")
+            style |= {"font.size": self.font_size, "figure.titlesize": self.font_size}
+        return style
+
+
+USUAL = Layout()
 
 
 def plain(text: str) -> str:
@@ -144,3 +214,24 @@ def _draw_map(panel: plt.Axes, shown: Map) -> None:
     if shown.pairs:
         named = found[:: max(1, -(-len(found) // 20))]
         panel.set_xticks([place[d] for d in named], list(map(difficulty_text, named)), rotation=90)
+
+
+def for_tex(sheet: Figure) -> None:
+    """Make a figure fit for PGF: all of it vectors, since one file holds no pixels, and every text what it says.
+
+    A run may be called whatever its author likes, and in TeX a name could read files.
+    """
+    for panel in sheet.axes:
+        for image in list(panel.images):
+            left, right, low, high = image.get_extent()
+            values: Any = image.get_array()
+            rows, columns = np.shape(values)
+            xs, ys = np.linspace(left, right, columns + 1), np.linspace(low, high, rows + 1)
+            panel.pcolormesh(
+                xs, ys, values, cmap=image.get_cmap(), norm=plt.Normalize(*image.get_clim()), zorder=image.zorder
+            )
+            image.remove()
+    for mesh in sheet.findobj(QuadMesh):
+        mesh.set(rasterized=False, edgecolor="face")
+    for text in sheet.findobj(Text):
+        text.set_text("".join(_TEX.get(letter, letter) for letter in text.get_text().replace(r"\$", "$")))

@@ -100,7 +100,7 @@ def test_what_is_left_after_all_filters_is_what_was_kept(tmp_path: Path) -> None
     of = groups(tmp_path, seeds=2)
     charts = {chart.title: chart for chart in label_charts(of)}
     rounds = of[0].runs[0].rounds[1:]
-    kept, precision = charts["Labels kept after all filters"].lines[0], charts["Label precision after all filters"].lines[0]
+    kept, precision = (charts[f"{name} after all filters"].lines[0] for name in ("Labels kept", "Label precision"))
     assert [y for _, y in kept.points] == pytest.approx([each.record.kept / each.record.proposed for each in rounds])
     assert [y for _, y in precision.points] == pytest.approx([each.audit["precision"] for each in rounds if each.audit])
 

@@ -1,5 +1,7 @@
 """Figures for a paper, drawn from run directories alone."""
 
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,26 +10,109 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+from matplotlib.collections import QuadMesh
 from whole_runs import Label, full_run, label
 
 from easy2hard.errors import UserError
+from easy2hard.report import figures
 from easy2hard.report.chart import Line
-from easy2hard.report.figures import FIGURES, FORMATS, plot_runs
-from easy2hard.report.paper import ROUNDS, draw_line, legend
+from easy2hard.report.figures import FIGURES, FORMATS, TEX, plot_runs
+from easy2hard.report.paper import ROUNDS, Layout, draw_line, for_tex, legend
 from easy2hard.runs.manifest import RunDirectory
 
 FakeRun = Callable[..., RunDirectory]
 
-BEGINNINGS = {".png": b"\x89PNG\r\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
+HAS_TEX = any(map(shutil.which, TEX))
+BEGINNINGS = {".pgf": b"%% Creator: Matplotlib", ".png": b"\x89PNG\r\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize(
+    "suffix", [*FORMATS[:3], pytest.param(".pgf", marks=pytest.mark.skipif(not HAS_TEX, reason="no TeX here"))]
+)
 def test_the_ending_chooses_the_format(fake_run: FakeRun, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / "new" / f"picture{suffix}"
     before = plt.get_fignums()
     plot_runs([fake_run(tmp_path / "run").path], "overview", out)
     assert out.read_bytes().startswith(BEGINNINGS[suffix])
     assert plt.get_fignums() == before, "the figure is still open"
+
+
+@pytest.mark.parametrize(
+    ("width", "points"), [("89mm", 252.3), ("8.9 cm", 252.3), ("3.25in", 234), ("5", 360), (None, 252)]
+)
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_figure_is_as_wide_as_it_is_told(tmp_path: Path, width: str | None, points: float, count: int) -> None:
+    """Six lines have their names beside the panel, which widens a figure of the default width alone."""
+    runs = [full_run(tmp_path / str(i), labels=lambda *of: [], steps=20 + i).path for i in range(count)]
+    plot_runs(runs, "reach", tmp_path / "a.svg", Layout(width))
+    found = re.search(r'<svg [^>]*width="([\d.]+)pt"', (tmp_path / "a.svg").read_text())
+    assert found
+    assert float(found[1]) == pytest.approx(points if width or count == 1 else 7.2 * 72, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        (Layout("89"), "--width 89: expected such as 89mm"),
+        (Layout("wide"), "--width wide"),
+        (Layout("nan"), "--width nan"),
+        (Layout("0.1mm"), "--width 0.1mm"),
+        (Layout(font="No Such Font"), "--font No Such Font: is not installed"),
+        (Layout(font_size=0.0), "--font-size 0: expected 1 to 100"),
+        (Layout(font_size=float("nan")), "--font-size nan"),
+    ],
+)
+def test_a_layout_that_is_none_is_refused(fake_run: FakeRun, tmp_path: Path, layout: Layout, message: str) -> None:
+    run = fake_run(tmp_path / "run")
+    with pytest.raises(UserError, match=message):
+        plot_runs([run.path], "overview", tmp_path / "a.pdf", layout)
+    assert not (tmp_path / "a.pdf").exists()
+
+
+def test_text_has_the_font_and_the_size_and_the_title_can_go(fake_run: FakeRun, tmp_path: Path) -> None:
+    run, out = fake_run(tmp_path / "run"), tmp_path / "a.svg"
+    plot_runs([run.path], "reach", out, Layout(font="serif", font_size=11, title=False))
+    text = out.read_text()
+    assert "taught to" not in text
+    assert set(re.findall(r"<text style=\"font-size: (\d+)px; font-family: '([\w ]*)'", text)) == {
+        ("11", "DejaVu Serif")
+    }
+    manifest = (run.path / "manifest.json").read_text()
+    mark = '"supervised_signals": ["labels.filters: verifier"]'
+    (run.path / "manifest.json").write_text(manifest.replace('"supervised_signals": []', mark))
+    plot_runs([run.path], "reach", out, Layout(title=False))
+    assert "NOT self-improvement" in out.read_text(), "a title may go, and what must be said may not"
+
+
+def test_a_pgf_without_tex_says_what_to_install(
+    fake_run: FakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = fake_run(tmp_path / "run")
+    monkeypatch.setattr(figures.shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="none of xelatex, lualatex, pdflatex is installed: install TeX Live"):
+        plot_runs([run.path], "overview", tmp_path / "a.pgf")
+    with pytest.raises(UserError, match=r"--font DejaVu Sans: a \.pgf has the fonts of its document"):
+        plot_runs([run.path], "overview", tmp_path / "a.pgf", Layout(font="DejaVu Sans"))
+
+
+def test_in_tex_a_name_is_text_and_a_map_is_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    monkeypatch.setattr(plt, "close", kept.append)
+    run = full_run(tmp_path / "run", task=r"\input{/etc/passwd}_$x^2$~%#&", labels=lambda *of: [])
+    plot_runs([run.path], "overview", tmp_path / "a.svg")
+    monkeypatch.undo()
+    (sheet,) = kept
+    for_tex(sheet)
+    title = sheet._suptitle.get_text()
+    assert title.startswith(
+        r"\textbackslash{}input\{/etc/passwd\}\_\textdollar{}x\textasciicircum{}2\textdollar{}"
+        r"\textasciitilde{}\%\#\&: taught"
+    )
+    assert not [image for panel in sheet.axes for image in panel.images]
+    meshes = [mesh for panel in sheet.axes for mesh in panel.collections if isinstance(mesh, QuadMesh)]
+    assert len(meshes) == 3, "the map, and two bars of colours"
+    assert not any(mesh.get_rasterized() for mesh in meshes)
+    plt.close(sheet)
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 30])
