@@ -163,9 +163,11 @@ def test_pages_and_charts_of_one_run_or_of_several(smoke: easy2hard.Run, cli: Co
     assert cli("report", str(run.path)).stdout == f"{page}\n"
     assert page.read_text() == text
     both = run.report(tmp_path / "both.html", beside=other).read_text()
-    assert "other" in both
-    assert "other" not in text
+    assert '<th scope="row">other</th>' in both
+    assert '<th scope="row">other</th>' not in text
     assert run.plot() == Written(run.path / "overview.pdf")
+    run.plot("reach", tmp_path / "narrow.svg", width=3, font="serif", font_size=7, title=False)
+    assert 'width="216pt"' in (tmp_path / "narrow.svg").read_text()
     assert run.plot("reach", beside=[other]).path == Path("reach.pdf")
     (other.path / "training" / "round-001.csv").unlink()
     drawn = run.plot("accuracy", tmp_path / "chart.svg", beside=[str(other.path)])
