@@ -29,7 +29,7 @@ def command_of(run: RunData) -> str | None:
     found = [
         words
         for name in recipe_names()
-        if load_recipe(name).description == run.settings.description
+        if _base(name, None).description == run.settings.description
         for scale in (None, *SCALES)
         if (words := _from_recipe(name, scale, run.settings)) is not None
     ]
