@@ -52,9 +52,9 @@ class Rope(Rotary):
 class CoupledRope(Rotary):
     """Tokens that belong together have one number, which the task supplies, and are turned alike.
 
-    The numbers are those of Cho et al. 2024, "Position Coupling", section 3, but for the prompt's last token. The answer
-    begins from it, so it has the number before that of the answer's first token. The scores see differences alone: no
-    offset is drawn, no table ends, and a longer number has no place that training did not see. The combination is ours.
+    The numbers are those of Cho et al. 2024, "Position Coupling", section 3, but for the prompt's last token. The
+    answer begins from it, so it has the number before that of the answer's first token. The scores see differences
+    alone: no offset is drawn, and no table ends. The combination is ours.
     """
 
     name = "coupled-rope"
