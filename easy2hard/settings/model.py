@@ -53,7 +53,7 @@ class ModelSettings(SettingsModel):
     lora: LoraSettings | None = Field(None, description="train adapters instead of all weights of a pretrained model")
     positions: str = Field(
         "none",
-        description="how tokens know their places: rope, coupled-rope, alibi, fire, randomized, abacus, coupled, "
+        description="how tokens know their places: rope, coupled-bias, alibi, fire, randomized, abacus, coupled, "
         "learned (docs/positions.md) or a scheme of your own (docs/extending.md); none: by the causal mask alone",
     )
     position_options: Options = Field({}, description="what a position scheme of your own lets one choose")

@@ -130,7 +130,7 @@ class Addition(TwoOperands):
         """Digits of one power of ten have one number, the more the less they are worth; the signs have the last one."""
         if not self.padded:
             raise UserError(
-                f"model.positions = 'coupled' or 'coupled-rope': the digits of task {self.name} have their places only "
+                f"model.positions = 'coupled' or 'coupled-bias': the digits of task {self.name} have their places only "
                 f"once the sum's length is known; {self.name}-padded has them"
             )
         a, b = (each[:, None] for each in self.operand_lengths(prompts))

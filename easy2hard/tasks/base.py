@@ -216,7 +216,7 @@ class Task(ABC):
             UserError: the task does not say what belongs together.
         """
         raise UserError(
-            f"model.positions = 'coupled' or 'coupled-rope': task {self.name} does not say which of its tokens are "
+            f"model.positions = 'coupled' or 'coupled-bias': task {self.name} does not say which of its tokens are "
             "coupled"
         )
 

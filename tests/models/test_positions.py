@@ -44,7 +44,7 @@ from easy2hard.vocabulary import EOS, PAD, SPECIAL, Tokens
 
 SIZE: dict[str, Any] = {"width": 32, "layers": 2, "heads": 2, "feed_forward": 64}
 CASES: dict[str, dict[str, Any]] = {
-    **{name: {"positions": name} for name in ("rope", "coupled-rope", "alibi", "fire")},
+    **{name: {"positions": name} for name in ("rope", "coupled-bias", "alibi", "fire")},
     **{name: {"positions": name} for name in ("randomized", "abacus", "coupled", "learned")},
     "randomized, learned": {"positions": "randomized", "randomized_table": "learned", "position_capacity": 60},
     "loops": {"loops": 3},
@@ -533,11 +533,11 @@ def test_coupled_places_move_together_and_stay_within_the_table() -> None:
 
 @pytest.mark.parametrize("name", ["copy", "reverse", "reverse-addition", "forward-addition-padded", "multiplication"])
 def test_the_answer_begins_from_the_prompts_last_token(name: str) -> None:
-    """Turned by coupled places, the step from that token to the answer is the step to the digit after it."""
+    """By coupled places, the step from that token to the answer is the step to the digit after it."""
     task = load_task(name)
     prompts = task.sample(numpy_generator(0, "test"), (4, 3) if task.pairs else 4, 5)
     tokens = np.concatenate([prompts, load_oracle(task).solve(prompts)], axis=1)
-    scheme = build_positions(ModelSettings(positions="coupled-rope"), task)
+    scheme = build_positions(ModelSettings(positions="coupled-bias"), task)
     assert scheme is not None
     length = prompts.shape[1]
     ids = scheme.ids(tokens, length)
@@ -599,7 +599,7 @@ def test_loops_grow_with_the_prompt_and_not_with_the_answer(
         (["model.positions=abacus", "model.position_capacity=5"], "position_capacity = 5: .* needs 9 places"),
         (["model.positions=coupled", "model.position_capacity=5"], "position_capacity = 5: .* needs 10 places"),
         (["model.positions=coupled", "task.name=forward-addition"], "forward-addition-padded has them"),
-        (["model.positions=coupled-rope", "task.name=forward-addition"], "forward-addition-padded has them"),
+        (["model.positions=coupled-bias", "task.name=forward-addition"], "forward-addition-padded has them"),
         (["model.positions=coupled", "task.name=maze-hops", "task.options.nodes=8"], "does not say which"),
         (["model.positions=abacus", "task.name=maze-hops", "task.options.nodes=8"], "'abacus'.* has none"),
     ],

@@ -1,14 +1,16 @@
-"""Schemes that add to the scores of the attention: ALiBi and FIRE."""
+"""Schemes that add to the scores of the attention: ALiBi, FIRE, and a bias by coupled places."""
 
 import math
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import override
 
-from easy2hard.models.positions.scheme import Positions
+from easy2hard.models.positions.scheme import Ids, Positions
 from easy2hard.settings.model import ModelSettings
 from easy2hard.tasks.base import Task
 
@@ -100,3 +102,48 @@ class _FireBlock(nn.Module):
         near = (self.c * back).abs().log1p() / ((self.c * reach).abs().log1p() + self.eps)
         added: Tensor = self.outer(F.relu(self.inner(near[..., None])))
         return added.permute(0, 3, 1, 2)
+
+
+class CoupledBias(Positions):
+    """A learned number for each head is added to a score, by how far apart the coupled places of query and key are.
+
+    The places are those of Cho et al. 2024, "Position Coupling", section 3: tokens that belong together have one, which
+    the task supplies. The prompt's last token is an exception: the answer begins from it, so it has the place before
+    that of the answer's first token. A number for each distance is the bias of Raffel et al. 2020 (T5), section 2.1;
+    distances of ``farthest`` and more share one, as in Shaw et al. 2018, section 3.2. So a longer number has no
+    distance that training did not see. The combination is ours.
+    """
+
+    name = "coupled-bias"
+    farthest = 5
+    gain = 8.0
+    """Of the weights: AdamW moves each by its learning rate, and scores need larger steps than that."""
+
+    @override
+    @classmethod
+    def build(cls, model: ModelSettings, task: Task, **options: int) -> Self:
+        return cls(model.size.layers, model.size.heads, task)
+
+    def __init__(self, layers: int, heads: int, task: Task) -> None:
+        super().__init__()
+        self.task = task
+        self.weight = nn.Parameter(torch.empty(layers, heads, 2 * self.farthest + 1))
+
+    @override
+    def initialise(self, generator: torch.Generator) -> None:
+        with torch.no_grad():
+            self.weight.normal_(0.0, 0.25, generator=generator)
+
+    @override
+    def ids(self, tokens: NDArray[Any], prompt_length: int, generator: np.random.Generator | None = None) -> Ids:
+        time = max(tokens.shape[1], prompt_length + 2)
+        ids = self.task.coupled_ids(tokens[:, :prompt_length].astype(np.int32), time)
+        first, second = ids[:, prompt_length], ids[:, prompt_length + 1]
+        last = prompt_length - 1
+        ids[:, last] = np.where(second > 0, 2 * first - second, ids[:, last])  # one token alone has no direction
+        return ids[:, : tokens.shape[1]]
+
+    @override
+    def bias(self, block: int, queries: Tensor, keys: Tensor) -> Tensor:
+        apart = (keys[:, None, :] - queries[:, :, None]).clamp(-self.farthest, self.farthest) + self.farthest
+        return self.gain * self.weight[block][:, apart].transpose(0, 1)
