@@ -59,8 +59,6 @@ class Round(Record):
     """At its own difficulties and at those that no round has trained on yet."""
     lowest: Share | None
     """Exact match where it is lowest, of the difficulties trained on so far; None where none was asked."""
-    mean: Share | None
-    """Of exact match over the same."""
 
 
 class Study(Record):
@@ -194,7 +192,6 @@ def rounds_of(records: Sequence[RoundRecord], audits: Mapping[int, Mapping[str, 
             "seconds": round(record.seconds, 1),
             "exact_match": {text: score for text, score in record.accuracy.items() if text in own},
             "lowest": min(known, default=None),
-            "mean": sum(known) / len(known) if known else None,
         }
         found.append(Round.model_validate(short(values)))
     return found

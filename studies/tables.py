@@ -34,7 +34,7 @@ RUNS = ["recipe", "taught", "climbs to", "lowest label precision", "seed", "time
 
 ROUNDS = [
     *("round", "labels of", "kept", "label precision"),
-    *("exact match there", "at what comes next", "lowest so far", "mean so far", "seconds"),
+    *("exact match there", "at what comes next", "lowest so far", "seconds"),
 ]
 PIECES = [
     *("piece", "rounds", "labelled", "settings other than the recipe's"),
@@ -174,7 +174,6 @@ def rounds_table(studies: Sequence[Study], every: int) -> list[list[str]]:
                     lowest(scores[text] for text in there if text in scores),
                     ", ".join(f"{text}: {share(scores[text])}" for text in beyond) or "-",
                     share(each.lowest),
-                    share(each.mean),
                     f"{each.seconds:,.0f}",
                 ]
             )

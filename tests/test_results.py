@@ -58,7 +58,6 @@ def test_a_run_in_pieces_is_recorded_as_one(
     assert list(second.exact_match) == ["4", "5", "6"]
     easy = [score for text, score in manifest.rounds[1].accuracy.items() if int(text) <= 4]
     assert second.lowest == min(easy)
-    assert second.mean == pytest.approx(sum(easy) / 4)
     assert study.phase_seconds["train"] == pytest.approx(
         sum(each.phase_seconds["train"] for each in manifest.rounds), abs=0.06
     )
