@@ -8,7 +8,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 DOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 RUN := runs/$(RECIPE)-seed$(SEED)
 
-.PHONY: demo test test-all check docs dist bench faults soak format clean
+.PHONY: demo test test-all check docs results dist bench faults soak format clean
 
 # Train the recipe, measure the result on 1,000 unseen prompts of each difficulty, draw the picture.
 # Installs what that needs and no more. A run that was interrupted goes on where it was.
@@ -44,6 +44,10 @@ check: $(VENV)/.installed
 # The site, into site/; a broken link or a page that is not in the navigation is an error.
 docs: $(VENV)/.installed
 	$(DOCS)
+
+# The tables of RESULTS.md and docs/results, from the records of runs in docs/results/data.
+results: $(VENV)/.base
+	$(BIN)/python -m studies.tables
 
 # A run killed at 40 moments of its life, 1,000 damaged copies of one, and 10,000 command lines; `make test` tries a
 # sample.

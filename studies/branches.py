@@ -29,6 +29,7 @@ from easy2hard.runs.store import Store
 from easy2hard.settings.recipes import load_recipe
 from easy2hard.settings.schema import Settings
 from studies.common import bring_to_end, finished
+from studies.tables import inline
 
 JURIES = {
     "vote": {"name": "vote", "threshold": 1.0},
@@ -44,9 +45,7 @@ COUNT = 200
 def filters_text(recipe: Settings, names: str) -> str:
     """Return the setting that has these filters, as the recipe has them where it does."""
     known = JURIES | {each.name: each.model_dump(exclude_none=True) for each in recipe.labels.filters}
-    chosen = (known.get(name, {"name": name}) for name in names.split("+"))
-    tables = (",".join(f"{key}={json.dumps(value)}" for key, value in each.items()) for each in chosen)
-    return f"labels.filters=[{','.join(f'{{{each}}}' for each in tables)}]"
+    return f"labels.filters={inline([known.get(name, {'name': name}) for name in names.split('+')])}"
 
 
 def branch(options: argparse.Namespace, seed: int, names: str) -> dict[str, Any]:

@@ -24,8 +24,8 @@ PAGES = [ROOT / "README.md", ROOT / "RESULTS.md", ROOT / "CONTRIBUTING.md", *sor
 PROGRAMS = re.compile(r"(easy2hard|make|pip|git|python3?|torchrun|accelerate|hf|cd|\.|printf|echo)\s")
 
 ELSEWHERE = {
-    r"make (demo|test|check|docs|dist|format|bench|faults)": "the Makefile's own targets; `.ci/run` runs two",
-    r"python -m (studies|benchmarks)\.": "hours of work; tests/test_studies.py runs studies small",
+    r"make (demo|test|check|docs|results|dist|format|bench|faults)": "the Makefile's own targets; `.ci/run` runs two",
+    r"python -m (studies|benchmarks)\.": "hours of work; tests/test_studies.py, test_results.py run studies small",
     r"(git|cd|pip|hf|python3 -m (venv|pytest)|\. )": "setting up; `make test` does, before it runs this",
     r"(torchrun|accelerate) ": "several processes; tests/test_processes.py launches some",
     r"easy2hard sweep (?!.*--jobs)": "trains for an hour; tests/sweep runs some",
