@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from easy2hard.engines.choice import has_gpu
 from easy2hard.errors import UserError
-from easy2hard.runs.estimate import Estimate, duration, estimate
+from easy2hard.runs.estimate import Estimate, estimate
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.preflight import check
 from easy2hard.settings.docs import commented
 from easy2hard.settings.recipes import load_recipe, parse_settings, recipe_names
 from easy2hard.settings.schema import Settings
+from easy2hard.text import duration
 
 FURTHER = 3
 """A recipe is given at most so many times the rounds of the shipped one it comes from."""

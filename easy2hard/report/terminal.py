@@ -19,7 +19,7 @@ from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, state_o
 from easy2hard.runs.progress_file import RunProgress, read_progress
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import hardest, parse_difficulty, span
-from easy2hard.text import printable
+from easy2hard.text import in_lines, printable
 
 ROUNDS_SHOWN = 12
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -201,14 +201,12 @@ def _profile(record: RoundRecord, width: int) -> list[Text]:
 
 
 def _phase(progress: RunProgress, width: int) -> list[RenderableType]:
-    spent = max(progress.written - progress.began, 1e-9)
-    words = [f"round {progress.round}/{progress.rounds} {progress.phase} {progress.done:,}/{progress.total:,}"]
-    if progress.loss is not None:
-        words += [f"loss {progress.loss:.4f}", f"{progress.tokens / spent:,.0f} tokens/s"]
-    if 0 < progress.done < progress.total:
-        words.append(f"{duration(spent / progress.done * (progress.total - progress.done))} left")
     bar = ProgressBar(total=max(progress.total, 1), completed=progress.done, width=min(width, 60))
-    return [Text("  ".join(words)), bar, *([Text(printable(progress.note), "yellow")] if progress.note else [])]
+    return [
+        *map(Text, in_lines(progress.words, width)),
+        bar,
+        *([Text(printable(progress.note), "yellow")] if progress.note else []),
+    ]
 
 
 def _share(value: float | None) -> str:

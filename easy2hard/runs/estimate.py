@@ -14,6 +14,7 @@ from easy2hard.runs.probe import Probe
 from easy2hard.runs.size import check_size
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import hardest
+from easy2hard.text import duration
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,6 @@ class Estimate:
             "measured_seconds": round(self.measured, 1),
             "notes": self.notes,
         }
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as people say them: ``4 min 30 s``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 10:
-        return f"{int(seconds) // 60} min {int(seconds) % 60} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def estimate(settings: Settings, on_phase: Callable[[str], None] = lambda name: None, device: str = "auto") -> Estimate:

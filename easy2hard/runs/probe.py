@@ -25,12 +25,12 @@ from easy2hard.engines.engine import Group, Part
 from easy2hard.evaluation.exact_match import accuracy
 from easy2hard.improvement.filters import relations_of
 from easy2hard.improvement.labeller import Labeller
-from easy2hard.improvement.schedules import next_difficulties
 from easy2hard.learning.batches import LabelledSource, Mixture
 from easy2hard.learning.trainer import fit
 from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs.experiment import Experiment
+from easy2hard.runs.time_left import planned
 from easy2hard.runs.training_phase import build_mixture
 from easy2hard.seeding import numpy_generator
 from easy2hard.settings.training import PhaseSettings
@@ -66,18 +66,13 @@ class Probe:
 
     def _plan(self) -> list[list[Difficulty]]:
         settings = self.settings
-        history = [self.task.evaluated_difficulties(settings.supervised.difficulty)]
-        for _ in range(settings.rounds.count):
-            difficulties = next_difficulties(settings.schedule, self.task, history)
-            if not difficulties:
-                break
-            history.append(difficulties)
+        easy = self.task.evaluated_difficulties(settings.supervised.difficulty)
         if settings.schedule.asks:
             self.notes.append(
                 f"each round takes one small step; the accelerated schedule takes up to schedule.most = "
                 f"{settings.schedule.most}, and longer for it"
             )
-        return history[1:]
+        return planned(settings, self.task, [easy], settings.rounds.count)
 
     def supervised_step(self) -> float:
         """Return the seconds of a step of the supervised phase: the mean over its curriculum."""

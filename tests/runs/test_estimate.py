@@ -8,12 +8,13 @@ import pytest
 
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import probe as module
-from easy2hard.runs.estimate import Estimate, RoundEstimate, duration, estimate
+from easy2hard.runs.estimate import Estimate, RoundEstimate, estimate
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.settings.recipes import load_recipe
 from easy2hard.tasks.base import Difficulty, Task, hardest, parse_difficulty
 from easy2hard.tasks.oracle import Oracle
+from easy2hard.text import duration
 from tests.helpers import Silent
 
 CURRICULUM = ["supervised.curriculum=0.5", "supervised.difficulty=6", "supervised.warmup=0", "evaluation.examples=20"]
