@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from easy2hard.errors import UserError
+from easy2hard.report.fitting import fitted
 from easy2hard.report.words import duration
 from easy2hard.runs.evaluations import measured
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, state_of
@@ -95,9 +96,9 @@ def list_table(runs: Sequence[Listed]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", overflow="fold")
     table.add_column("task", overflow="fold")
-    table.add_column("state", overflow="ellipsis")
+    table.add_column("state")
     for name in ("round", "reach", "prompts", "trained to", "age"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     for run in runs:
         state = run.state.split(":")[0] if run.state.startswith("stopped") else run.state
         rounds = "-" if run.round is None else f"{run.round}/{run.rounds}"
@@ -156,7 +157,7 @@ def view(run: RunDirectory, settings: Settings, width: int) -> RenderableType:
         newest = manifest.rounds[-1]
         reach = newest.reach_text if newest.accuracy else "nothing is measured"
         parts.append(Text(f"supervised to {settings.supervised.difficulty}, trained to {manifest.frontier}, {reach}"))
-        parts += [Text(), _rounds(manifest), *_profile(newest, width)]
+        parts += [Text(), *fitted(_rounds(manifest), width), *_profile(newest, width)]
     else:
         parts.append(Text("no round is committed yet"))
     if progress:
@@ -169,7 +170,7 @@ def view(run: RunDirectory, settings: Settings, width: int) -> RenderableType:
 def _rounds(manifest: Manifest) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("round", "difficulty", "kept", "agreement", "confidence", "loss", "reach", "time"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     for record in manifest.rounds[-ROUNDS_SHOWN:]:
         happened = f" {record.watch.action}" if record.watch else ""
         table.add_row(

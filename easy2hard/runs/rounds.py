@@ -225,6 +225,18 @@ class _Rounds:
         return manifest
 
     def _supervised_phase(self) -> RoundRecord:
+        easy, reserved = (
+            self.task.supervised_difficulties(self.settings.supervised.difficulty),
+            self.experiment.reserved,
+        )
+        few = {difficulty_text(each): found for each in easy if (found := reserved.few(each))}
+        if few:
+            said = [
+                f"difficulty {name} has {there:,} prompts, {own:,} of them evaluation's"
+                for name, (there, own) in few.items()
+            ]
+            more = [f"{len(said) - 3} more"] * (len(said) > 3)
+            self.listener.note(f"too few to keep evaluation's apart from supervised ones: {'; '.join(said[:3] + more)}")
         clock = _Clock(self.engine.rest)
         with clock.phase("train"):
             trained = self.training.run(0, [])

@@ -66,6 +66,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(module, "accuracy", clock.accuracy)
     monkeypatch.setattr(module, "Labeller", clock.labeller)
     monkeypatch.setattr(module, "STEPS", (30, 30))
+    monkeypatch.setattr(module, "SLOW", float("inf"))
+    monkeypatch.setattr(module, "PHASE", float("inf"))
     return clock
 
 
@@ -129,6 +131,24 @@ def test_a_first_call_that_compiles_counts_for_nothing(clock: Clock, monkeypatch
 
     monkeypatch.setattr(clock, "propose", propose)
     assert estimate(settings).rounds[1].label == label
+
+
+@pytest.mark.parametrize("recipe", ["copy-paper", "multiplication-gpu", "maze-hops-cpu"])
+def test_what_takes_long_is_measured_in_part_and_says_so(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    """On a clock on which every token takes a while, few are measured, and the estimate stays about the same."""
+    overrides = [] if recipe == "maze-hops-cpu" else ["rounds.count=4", "model.preset=tiny"]
+    settings = load_recipe(recipe, overrides)
+    whole, all_of_it = estimate(settings), clock.now
+    monkeypatch.setattr(module, "SLOW", 1.5)
+    monkeypatch.setattr(module, "PHASE", 8.0)
+    clock.now = 0.0
+    part = estimate(settings)
+    assert clock.now < all_of_it / 20
+    assert part.seconds == pytest.approx(whole.seconds, rel=0.35)
+    assert module.IN_PART in part.notes
+    assert module.IN_PART not in whole.notes
 
 
 def test_twins_are_answered_too(clock: Clock) -> None:
