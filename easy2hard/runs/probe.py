@@ -48,7 +48,7 @@ SLOW = 1.5
 PHASE = 8.0
 """Seconds after which nothing further of a phase is measured but what is known by nothing else."""
 IN_PART = "the parts that were measured stand for the rest: all of it would have taken over a minute to measure"
-FEW = 16
+FEW = 8
 """Rows that are measured first."""
 
 
@@ -92,7 +92,8 @@ class Probe:
         rounds = len(self.plan)
         begin, measured = time.perf_counter(), dict[int, float]()
         for number in dict.fromkeys([rounds, 1, (1 + rounds) // 2] if rounds else []):
-            if measured and time.perf_counter() - begin > PHASE:
+            spent = time.perf_counter() - begin
+            if measured and spent + spent / len(measured) > PHASE:  # the next one takes as long
                 self._in_part()
                 break
             measured[number] = measure(number)
@@ -108,7 +109,7 @@ class Probe:
         late = self._seconds_of_step(0, [], None, 1 - 1e-9)
         if not curriculum:
             return late
-        if time.perf_counter() - begin > PHASE:
+        if 3 * (time.perf_counter() - begin) > PHASE:
             self._in_part()
             return late
         early = self._seconds_of_step(0, [], None, 0.0)
@@ -174,8 +175,11 @@ class Probe:
         """Return the seconds that labelling takes in round ``number``, from 1 on."""
         schedule, labels = self.settings.schedule, self.settings.labels
         difficulties = self.plan[number - 1]
-        ends = [difficulties[0], difficulties[-1]] if len(difficulties) > 1 else difficulties
-        per_prompt = float(np.mean([self._seconds_of_prompt(difficulty) for difficulty in ends]))
+        begin = time.perf_counter()
+        ends = [self._seconds_of_prompt(difficulties[-1])]
+        if len(difficulties) > 1 and 2 * (time.perf_counter() - begin) < PHASE / 2:
+            ends.append(self._seconds_of_prompt(difficulties[0]))
+        per_prompt = float(np.mean(ends))
         asked = schedule.probe if schedule.asks else 0
         older = sum(map(len, self.plan[: number - 1])) if labels.relabel else 0
         return per_prompt * (len(difficulties) * (self._prompts() + asked) + older * self._prompts())
