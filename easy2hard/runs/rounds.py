@@ -225,18 +225,8 @@ class _Rounds:
         return manifest
 
     def _supervised_phase(self) -> RoundRecord:
-        easy, reserved = (
-            self.task.supervised_difficulties(self.settings.supervised.difficulty),
-            self.experiment.reserved,
-        )
-        few = {difficulty_text(each): found for each in easy if (found := reserved.few(each))}
-        if few:
-            said = [
-                f"difficulty {name} has {there:,} prompts, {own:,} of them evaluation's"
-                for name, (there, own) in few.items()
-            ]
-            more = [f"{len(said) - 3} more"] * (len(said) > 3)
-            self.listener.note(f"too few to keep evaluation's apart from supervised ones: {'; '.join(said[:3] + more)}")
+        if shared := self._shared_prompts():
+            self.listener.note(f"there are few easy prompts, and evaluation shares them with training: {shared}")
         clock = _Clock(self.engine.rest)
         with clock.phase("train"):
             trained = self.training.run(0, [])
@@ -247,6 +237,16 @@ class _Rounds:
         if problem := record.no_better:
             self.listener.note(f"{problem} ({self.task.baseline})")
         return record
+
+    def _shared_prompts(self) -> str:
+        """Return in words the difficulties that have too few prompts to keep evaluation's apart; at most three."""
+        easy, reserved = self.settings.supervised.difficulty, self.experiment.reserved
+        few = {each: found for each in self.task.supervised_difficulties(easy) if (found := reserved.few(each))}
+        said = [
+            f"difficulty {difficulty_text(each)} has {there:,} ({own:,} are evaluation's)"
+            for each, (there, own) in few.items()
+        ]
+        return ", ".join([*said[:3], *([f"and {len(said) - 3} more"] if said[3:] else [])])
 
     def _round(self, manifest: Manifest, number: int) -> RoundRecord | None:
         clock = _Clock(self.engine.rest)

@@ -69,7 +69,6 @@ class Reserved:
         self.examples = examples
         self._keys: dict[Difficulty, NDArray[np.uint64]] = {}
         self._shares: dict[Difficulty, float] = {}
-        self._seen: dict[Difficulty, int] = {}
 
     def prompts(self, difficulty: Difficulty) -> Tokens:
         """Return (examples, length) prompts that are kept for evaluation; some may be equal."""
@@ -86,16 +85,19 @@ class Reserved:
             drawn = self.task.sample_supervised(generator, difficulty, _PROBE)
             share = float(self._among(difficulty, drawn).mean())
             self._shares[difficulty] = share if share > _ROOM else 0.0
-            self._seen[difficulty] = len(np.unique(_keys(drawn)))
         return self._shares[difficulty]
 
     def few(self, difficulty: Difficulty) -> tuple[int, int] | None:
-        """Return how many supervised prompts there are, and how many evaluation has, where :meth:`overlap` is not 0.
+        """Return how many supervised prompts there are, and how many of them are evaluation's; None without overlap.
 
-        The first is what a thousand draws bring: all of them where there are few.
+        There are less than twice as many as evaluation draws, and ten times as many draws as that leave out none.
         """
-        share = self.overlap(difficulty)
-        return (self._seen[difficulty], round(share * self._seen[difficulty])) if share else None
+        if not self.overlap(difficulty):
+            return None
+        generator = numpy_generator(self.seed, "few", difficulty_text(difficulty))
+        there = self.task.sample_supervised(generator, difficulty, 20 * self.examples)
+        there = there[np.unique(_keys(there), return_index=True)[1]]
+        return len(there), int(self._among(difficulty, there).sum())
 
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
         """Return (count, length) supervised prompts, none of evaluation's among them where :meth:`overlap` is 0."""
