@@ -30,7 +30,7 @@ from easy2hard.learning.trainer import fit
 from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs.experiment import Experiment
-from easy2hard.runs.time_left import planned
+from easy2hard.runs.time_left import Work, planned
 from easy2hard.runs.training_phase import build_mixture
 from easy2hard.seeding import numpy_generator
 from easy2hard.settings.schema import Settings
@@ -70,6 +70,7 @@ class Probe:
         self.notes = ["the run goes well: answers end, nothing is held, rolled back or labelled again"]
         self.plan = self._plan()
         """The difficulties of each round."""
+        self._work = Work(experiment.settings, experiment.task)
         self._labelled: dict[int, LabelledSource] = {}
 
     def _plan(self) -> list[list[Difficulty]]:
@@ -87,19 +88,35 @@ class Probe:
         if IN_PART not in self.notes:
             self.notes.append(IN_PART)
 
-    def _over_rounds(self, measure: Callable[[int], float]) -> list[float]:
-        """Return a measure of each round: of the last, the first and the middle one, lines between."""
-        rounds = len(self.plan)
-        begin, measured = time.perf_counter(), dict[int, float]()
-        for number in dict.fromkeys([rounds, 1, (1 + rounds) // 2] if rounds else []):
-            spent = time.perf_counter() - begin
-            if measured and spent + spent / len(measured) > PHASE:  # the next one takes as long
+    def _measured(self, sizes: Sequence[float], measure: Callable[[int], float]) -> list[float]:
+        """Return a measure of each of some things: of the smallest, the middle and the greatest, lines between them.
+
+        What there is no time for is in proportion to the greatest that was measured.
+
+        Args:
+            sizes: the tokens of each thing, which it takes about so long to measure.
+            measure: measures the one of an index.
+        """
+        order = sorted(range(len(sizes)), key=lambda index: sizes[index])
+        known: dict[float, float] = {}
+        spent = last = 0.0
+        for index in dict.fromkeys(order[at] for at in (0, len(order) // 2, -1)) if order else []:
+            if known and spent + last * sizes[index] / max(known) > PHASE:
                 self._in_part()
                 break
-            measured[number] = measure(number)
-        known = sorted(measured)
-        each = range(1, rounds + 1)
-        return [float(at) for at in np.interp(each, known, [measured[at] for at in known])] if rounds else []
+            begin = time.perf_counter()
+            known[sizes[index]] = measure(index)
+            last = time.perf_counter() - begin
+            spent += last
+        return [
+            float(np.interp(size, list(known), list(known.values()))) * max(1.0, size / max(known)) for size in sizes
+        ]
+
+    def _of_rounds(self, phase: str, measure: Callable[[int], float]) -> list[float]:
+        easy = self.task.evaluated_difficulties(self.settings.supervised.difficulty)
+        rounds = [easy, *self.plan]
+        sizes = [self._work(rounds[:at], rounds[at])[phase] for at in range(1, len(rounds))]
+        return self._measured(sizes, lambda index: measure(index + 1))
 
     def supervised_step(self) -> float:
         """Return the seconds of a step of the supervised phase: the mean over its curriculum."""
@@ -118,11 +135,11 @@ class Probe:
 
     def steps(self) -> list[float]:
         """Return the seconds of a step of each round."""
-        return self._over_rounds(self._step)
+        return self._of_rounds("train", self._step)
 
     def labels(self) -> list[float]:
         """Return the seconds that labelling takes in each round."""
-        return self._over_rounds(self.label)
+        return self._of_rounds("label", self.label)
 
     def _step(self, number: int) -> float:
         older = [self._labels_of(each) for each in range(1, number)]
@@ -175,11 +192,8 @@ class Probe:
         """Return the seconds that labelling takes in round ``number``, from 1 on."""
         schedule, labels = self.settings.schedule, self.settings.labels
         difficulties = self.plan[number - 1]
-        begin = time.perf_counter()
-        ends = [self._seconds_of_prompt(difficulties[-1])]
-        if len(difficulties) > 1 and 2 * (time.perf_counter() - begin) < PHASE / 2:
-            ends.append(self._seconds_of_prompt(difficulties[0]))
-        per_prompt = float(np.mean(ends))
+        ends = [difficulties[0], difficulties[-1]] if len(difficulties) > 1 else difficulties
+        per_prompt = float(np.mean([self._seconds_of_prompt(difficulty) for difficulty in ends]))
         asked = schedule.probe if schedule.asks else 0
         older = sum(map(len, self.plan[: number - 1])) if labels.relabel else 0
         return per_prompt * (len(difficulties) * (self._prompts() + asked) + older * self._prompts())
@@ -231,19 +245,13 @@ class Probe:
             self.task.evaluated_difficulties(self.task.capped(max(frontiers[: index + 1]) + settings.evaluation.beyond))
             for index in range(len(frontiers))
         ]
-        lengths = {difficulty: self._length(difficulty) for difficulty in evaluated[-1]}
-        longest = sorted(lengths, key=lambda difficulty: lengths[difficulty])
-        at = [longest[index] for index in sorted({0, len(longest) // 2, len(longest) - 1})]
-        measured = [self._seconds_of_evaluation(difficulty) for difficulty in at]
-        known = [lengths[difficulty] for difficulty in at]
-        return [
-            float(sum(np.interp(lengths[difficulty], known, measured) for difficulty in each)) for each in evaluated
-        ]
-
-    def _length(self, difficulty: Difficulty) -> int:
-        """Return the tokens of a prompt and its answer, about."""
-        prompts = self.task.sample(np.random.default_rng(0), difficulty, 16)
-        return int(prompts.shape[1] + self.oracle.solve(prompts).shape[1])
+        lengths = {difficulty: self._work.length(difficulty) for difficulty in evaluated[-1]}
+        ordered = sorted(lengths, key=lambda difficulty: lengths[difficulty])
+        measured = self._measured(
+            [lengths[difficulty] for difficulty in ordered], lambda index: self._seconds_of_evaluation(ordered[index])
+        )
+        seconds = dict(zip(ordered, measured, strict=True))
+        return [sum(seconds[difficulty] for difficulty in each) for each in evaluated]
 
     def _seconds_of_evaluation(self, difficulty: Difficulty) -> float:
         settings = self.settings

@@ -75,6 +75,50 @@ def planned(settings: Settings, task: Task, history: History, rounds: int) -> li
     return all_rounds[len(history) :]
 
 
+class Work:
+    """Knows about how many tokens of a member each phase of a round has.
+
+    Args:
+        settings: of the run.
+        task: of the run; it samples prompts, and says how long their answers are at most.
+    """
+
+    def __init__(self, settings: Settings, task: Task) -> None:
+        self._settings = settings
+        self._task = task
+        self._lengths: dict[Difficulty, float] = {}
+
+    def __call__(self, history: History, difficulties: Sequence[Difficulty]) -> dict[str, float]:
+        """Return it by phase, for a round of these difficulties after the rounds of ``history``."""
+        settings, task = self._settings, self._task
+        of_difficulties = sum(map(self.length, difficulties))
+        frontier = max(hardest(each) for of_round in [*history, difficulties] for each in of_round)
+        evaluated = task.evaluated_difficulties(task.capped(frontier + settings.evaluation.beyond))
+        evaluate = settings.evaluation.examples * sum(map(self.length, evaluated))
+        mean = of_difficulties / len(difficulties)
+        if not history:
+            batch = settings.supervised.steps * settings.training.batch
+            return {"label": 0.0, "relabel": 0.0, "train": batch * mean, "evaluate": evaluate}
+        older = list(history[:1] if settings.rounds.data == "replace" else history)
+        before = [self.length(each) for of_round in older for each in of_round]
+        newest = settings.rounds.newest_share
+        row = newest * mean + (1 - newest) * sum(before) / len(before)
+        again = sum(self.length(each) for of_round in history[1:] for each in of_round)
+        return {
+            "label": settings.labels.count * of_difficulties,
+            "relabel": settings.labels.count * again if settings.labels.relabel else 0.0,
+            "train": settings.rounds.steps * (settings.rounds.batch or settings.training.batch) * row,
+            "evaluate": evaluate,
+        }
+
+    def length(self, difficulty: Difficulty) -> float:
+        """Return the tokens of a prompt and its answer, about."""
+        if difficulty not in self._lengths:
+            prompts = self._task.sample(np.random.default_rng(0), difficulty, 4)
+            self._lengths[difficulty] = float(prompts.shape[1] + self._task.answer_bounds(prompts).mean())
+        return self._lengths[difficulty]
+
+
 class TimeLeft:
     """Says how long the rest of a run takes.
 
@@ -88,7 +132,7 @@ class TimeLeft:
     def __init__(self, settings: Settings, task: Task, manifest: Manifest, begun: bool = False) -> None:
         self._settings = settings
         self._task = task
-        self._lengths: dict[Difficulty, float] = {}
+        self._work = Work(settings, task)
         self._took: dict[str, deque[float]] = {}
         self._phase, self._began = "", 0.0
         self._begun = begun
@@ -158,36 +202,6 @@ class TimeLeft:
     def _learn(self, name: str, seconds: float, work: float) -> None:
         if work:
             self._took.setdefault(name, deque(maxlen=LAST)).append(seconds / work)
-
-    def _work(self, history: History, difficulties: Sequence[Difficulty]) -> dict[str, float]:
-        """Return about how many tokens of a member each phase of a round has, after rounds of known difficulties."""
-        settings, task = self._settings, self._task
-        of_difficulties = sum(map(self._length, difficulties))
-        frontier = max(hardest(each) for of_round in [*history, difficulties] for each in of_round)
-        evaluated = task.evaluated_difficulties(task.capped(frontier + settings.evaluation.beyond))
-        evaluate = settings.evaluation.examples * sum(map(self._length, evaluated))
-        mean = of_difficulties / len(difficulties)
-        if not history:
-            batch = settings.supervised.steps * settings.training.batch
-            return {"label": 0.0, "relabel": 0.0, "train": batch * mean, "evaluate": evaluate}
-        older = list(history[:1] if settings.rounds.data == "replace" else history)
-        before = [self._length(each) for of_round in older for each in of_round]
-        newest = settings.rounds.newest_share
-        row = newest * mean + (1 - newest) * sum(before) / len(before)
-        again = sum(self._length(each) for of_round in history[1:] for each in of_round)
-        return {
-            "label": settings.labels.count * of_difficulties,
-            "relabel": settings.labels.count * again if settings.labels.relabel else 0.0,
-            "train": settings.rounds.steps * (settings.rounds.batch or settings.training.batch) * row,
-            "evaluate": evaluate,
-        }
-
-    def _length(self, difficulty: Difficulty) -> float:
-        """Return the tokens of a prompt and its answer, about."""
-        if difficulty not in self._lengths:
-            prompts = self._task.sample(np.random.default_rng(0), difficulty, 4)
-            self._lengths[difficulty] = float(prompts.shape[1] + self._task.answer_bounds(prompts).mean())
-        return self._lengths[difficulty]
 
 
 def _kind(phase: str) -> str:
