@@ -52,7 +52,9 @@ def duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     if minutes < 10:
         return f"{int(seconds) // 60} min {int(seconds) % 60} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 48 * 60 else f"{round(minutes / 1440):,} days"
 
 
 def counted(number: int, thing: str) -> str:

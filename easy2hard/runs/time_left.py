@@ -36,7 +36,10 @@ class Rate(NamedTuple):
 
 
 class Window:
-    """The last seconds of a phase. It begins afresh where loops were compiled: the part that met them took longer."""
+    """The last seconds of a phase, after its first part, which has what is done once: loops are loaded or captured.
+
+    It begins afresh where loops were compiled: the part that met them took longer.
+    """
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int, int]] = deque()
@@ -48,12 +51,13 @@ class Window:
         if self._compiled != COMPILING.seconds:
             self._seen.clear()
             self._compiled = COMPILING.seconds
-        self._seen.append((now, parts, tokens))
+        if parts:
+            self._seen.append((now, parts, tokens))
         while len(self._seen) > 2 and self._seen[1][0] <= now - WINDOW:
             self._seen.popleft()
-        began, old_parts, old_tokens = self._seen[0]
-        if parts == old_parts or now <= began:
+        if len(self._seen) < 2 or now <= self._seen[0][0] or parts == self._seen[0][1]:
             return None
+        began, old_parts, old_tokens = self._seen[0]
         return Rate((parts - old_parts) / (now - began), (tokens - old_tokens) / (now - began))
 
 

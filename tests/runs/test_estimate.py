@@ -199,7 +199,15 @@ def test_what_is_printed_adds_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(4.4, "4 s"), (59.4, "59 s"), (330, "5 min 30 s"), (900, "15 min"), (7500, "2 h 5 min")]
+    ("seconds", "text"),
+    [
+        (4.4, "4 s"),
+        (59.4, "59 s"),
+        (330, "5 min 30 s"),
+        (900, "15 min"),
+        (7500, "2 h 5 min"),
+        (87_307_260, "1,010 days"),
+    ],
 )
 def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text

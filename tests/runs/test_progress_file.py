@@ -38,10 +38,11 @@ def test_it_says_how_far_a_phase_is_and_goes_with_the_run(
         assert (now.round, now.rounds, now.phase, now.done, now.total) == (2, 7, "label", 25, 50)
         assert (now.loss, now.note) == (None, "a note")
         listener.phase(2, 7, "train", 3)
-        listener.step(Step(0, 0.5, 1.0, 300))
+        listener.step(Step(0, 0.7, 1.0, 300))
+        listener.step(Step(1, 0.5, 1.0, 300))
         now = read_progress(tmp_path)
         assert now is not None
-        assert (now.phase, now.done, now.loss, now.tokens) == ("train", 1, 0.5, 300)
+        assert (now.phase, now.done, now.loss, now.tokens) == ("train", 2, 0.5, 600)
         assert now.rate
         assert now.left
         assert now.run_left
