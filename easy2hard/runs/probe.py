@@ -178,11 +178,17 @@ class Probe:
         seconds(1, few)  # the first call of anything takes longer
         little = seconds(1, few)
         if little * batch / few > SLOW and few < batch:
-            self._in_part()
             more = min(batch, max(2 * few, int(few * SLOW / little)))
-            return little + (seconds(1, more) - little) * (batch - few) / (more - few)
+            took = seconds(1, more)
+            # A part of a step takes as long for any batch: at most half of it, lest noise makes the line fall.
+            whole = took + max((took - little) / (more - few), 0.5 * took / more) * (batch - more)
+            if whole > SLOW:
+                self._in_part()
+                return whole
         seconds(1)
         alone = seconds(1)
+        if alone > SECONDS / 2:  # long enough for what a phase begins with to count for nothing
+            return alone
         fewest, most = STEPS
         rough = max((seconds(3) - alone) / 2, 1e-4)
         count = min(max(fewest, math.ceil(SECONDS / rough)), most)
