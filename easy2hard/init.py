@@ -1,15 +1,17 @@
 """`easy2hard init`: a recipe for a task that fits a budget of time on this machine, explained line by line."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from easy2hard.engines.choice import has_gpu
 from easy2hard.errors import UserError
-from easy2hard.runs.estimate import Estimate, duration, estimate
+from easy2hard.runs.estimate import Estimate, estimate
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.preflight import check
 from easy2hard.settings.docs import commented
 from easy2hard.settings.recipes import load_recipe, parse_settings, recipe_names
 from easy2hard.settings.schema import Settings
+from easy2hard.text import duration
 
 FURTHER = 3
 """A recipe is given at most so many times the rounds of the shipped one it comes from."""
@@ -40,7 +42,9 @@ class Written:
         return commented(self.settings, header)
 
 
-def compose(task: str, minutes: float, gpu: bool, seed: int = 0) -> Written:
+def compose(
+    task: str, minutes: float, gpu: bool, seed: int = 0, on_phase: Callable[[str], None] = lambda name: None
+) -> Written:
     """Return a recipe for a task with as many rounds as fit a budget, and with one member where several are too slow.
 
     Args:
@@ -48,6 +52,7 @@ def compose(task: str, minutes: float, gpu: bool, seed: int = 0) -> Written:
         minutes: the budget.
         gpu: whether to take the paper's sizes, for a GPU, instead of a laptop's.
         seed: of the run.
+        on_phase: told what is measured now.
 
     Raises:
         UserError: not even one round fits, there is no GPU where one is wanted, or there is no such task.
@@ -61,7 +66,7 @@ def compose(task: str, minutes: float, gpu: bool, seed: int = 0) -> Written:
     least = None
     for candidate in dict.fromkeys([settings.model.members, 1]):
         measured = _longest(_members(settings, candidate))
-        all_rounds = estimate(measured, device="cuda" if gpu else "cpu")
+        all_rounds = estimate(measured, on_phase, "cuda" if gpu else "cpu")
         fitting = [n for n in range(1, len(all_rounds.rounds)) if all_rounds.cut(n).seconds <= 60 * minutes]
         if fitting or measured.rounds.count == 0:
             count = max(fitting, default=0)

@@ -1,5 +1,7 @@
 """Text of others: read as UTF-8 whatever the locale, and shown so that it does nothing to a terminal."""
 
+from collections.abc import Sequence
+
 LONGEST = 300
 """Characters of a word that an error message shows."""
 
@@ -41,3 +43,34 @@ def as_line(message: str) -> str:
         for word in message.split()
     )
     return printable(" ".join(words))
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: ``4 min 30 s``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 10:
+        return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 48 * 60 else f"{round(minutes / 1440):,} days"
+
+
+def counted(number: int, thing: str) -> str:
+    """Return how many there are of a thing: ``1 round``, ``2,000 labels``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def in_lines(parts: Sequence[str], width: int) -> list[str]:
+    """Return the parts in lines of ``width`` characters, two spaces between them; no part is broken.
+
+    Later lines are indented. A part that is longer than a line has a line of its own.
+    """
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + 2 + len(part) <= width:
+            lines[-1] += f"  {part}"
+        else:
+            lines.append(f"  {part}" if lines else part)
+    return lines

@@ -18,6 +18,7 @@ from easy2hard.learning.trainer import Step, fit
 from easy2hard.models.member import Member
 from easy2hard.models.transformer import NORM_EPS, Transformer
 from easy2hard.runs.manifest import Manifest
+from easy2hard.runs.progress_file import RunProgress
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.settings.model import ModelSize
 from easy2hard.settings.training import OptimiserSettings, PhaseSettings
@@ -50,6 +51,9 @@ class Silent:
         pass
 
     def advance(self, count: int) -> None:
+        pass
+
+    def where(self, now: RunProgress) -> None:
         pass
 
     def round(self, manifest: Manifest) -> None:

@@ -59,7 +59,7 @@ def test_rounds_end_where_the_task_does() -> None:
 @pytest.mark.usefixtures("priced")
 def test_the_recipe_is_written_and_can_be_run(cli: CommandLine, tmp_path: Path) -> None:
     result = cli("init", "mine.toml", "--task", "reverse", "--minutes", "4", "--seed", "3", "--yes")
-    assert (result.returncode, result.stderr.strip()) == (0, "")
+    assert (result.returncode, result.stderr.strip()) == (0, "measuring this machine")
     assert "easy2hard run mine.toml" in result.stdout
     settings = load_recipe(str(tmp_path / "mine.toml"))
     assert settings == init.compose("reverse", 4, gpu=False, seed=3).settings

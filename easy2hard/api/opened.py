@@ -14,6 +14,7 @@ from easy2hard.runs.manifest import Manifest, RunDirectory
 from easy2hard.runs.request import Plugins, load_plugins
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Difficulty, Task
+from easy2hard.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,7 @@ class Run:
 
     def __repr__(self) -> str:
         manifest = self.manifest
-        return f"Run({str(self.path)!r}: {manifest.task}, {len(manifest.rounds)} rounds, {manifest.status})"
+        return f"Run({str(self.path)!r}: {manifest.task}, {counted(len(manifest.rounds), 'round')}, {manifest.status})"
 
     @property
     def path(self) -> Path:

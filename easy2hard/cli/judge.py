@@ -10,6 +10,7 @@ from easy2hard.cli.arguments import DeviceOption, JsonOption, PluginOption, RunA
 from easy2hard.cli.input import read_lines
 from easy2hard.cli.output import say, say_json, warn
 from easy2hard.errors import UserError
+from easy2hard.text import counted
 
 
 @app.command("eval", rich_help_panel=JUDGE)
@@ -114,7 +115,7 @@ def verify(run: RunArgument) -> None:
     if found := opened.verify():
         say(*found)
         raise typer.Exit(1)
-    say(f"{run}: intact, {len(opened.manifest.rounds)} rounds")
+    say(f"{run}: intact, {counted(len(opened.manifest.rounds), 'round')}")
 
 
 @app.command(rich_help_panel=JUDGE)
@@ -141,5 +142,5 @@ def export(
     from easy2hard.api.opened import Run
 
     written = Run(run, plugins or ()).export(out, member, adapter, labels, push)
-    count = "" if written.labels is None else f": {written.labels:,} labels"
+    count = "" if written.labels is None else f": {counted(written.labels, 'label')}"
     say(" ".join([f"{out}{count}", *(f"({note})" for note in written.notes)]))

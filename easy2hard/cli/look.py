@@ -9,6 +9,7 @@ from easy2hard.cli.app import LOOK, app
 from easy2hard.cli.arguments import JsonOption, PluginOption, RunArgument, RunsArgument, load_plugins
 from easy2hard.cli.output import results, say, say_json, say_table, warn
 from easy2hard.errors import UserError
+from easy2hard.text import counted
 
 LONGEST_PAUSE = 86_400
 """Seconds between two looks at most."""
@@ -145,7 +146,7 @@ def frame(
     table = (labels_table if labels else rounds_table)(opened(runs), audit)
     write(table)
     if out:
-        say(f"{out}: {len(table):,} rows")
+        say(f"{out}: {counted(len(table), 'row')}")
 
 
 @app.command(rich_help_panel=LOOK)

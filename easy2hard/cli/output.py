@@ -92,8 +92,12 @@ def say_json(value: Any) -> None:
 
 
 def say_table(table: "Table") -> None:
-    """Write a table; in a pipe every column has the width it needs."""
-    results(None if sys.stdout is not None and sys.stdout.isatty() else 1000).print(table)
+    """Write a table; on a terminal it fits, in a pipe every column has the width it needs."""
+    from easy2hard.report.fitting import fitted
+
+    console = results(None if sys.stdout is not None and sys.stdout.isatty() else 1000)
+    for part in fitted(table, console.width):
+        console.print(part)
 
 
 def results(width: int | None = None) -> "Console":

@@ -25,7 +25,7 @@ from easy2hard.cli.output import say, say_json, warn
 from easy2hard.errors import UserError
 from easy2hard.files import write_file
 from easy2hard.settings.base import GREATEST_SEED
-from easy2hard.text import printable
+from easy2hard.text import counted, printable
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -75,10 +75,10 @@ def init(
 
     with measuring() as on_phase:
         on_phase("this machine")
-        written = compose(task, budget, hardware == "gpu", seed)
+        written = compose(task, budget, hardware == "gpu", seed, on_phase)
     write_file(out, written.text(budget).encode())
     say(*written.estimate.lines())
-    say(f"written: {out}, {written.settings.rounds.count} rounds; `easy2hard run {out}` starts it")
+    say(f"written: {out}, {counted(written.settings.rounds.count, 'round')}; `easy2hard run {out}` starts it")
 
 
 def _asked(name: str, given: str | None, default: str, yes: bool, allowed: list[str] | None = None) -> str:
@@ -101,7 +101,7 @@ def estimate(
 ) -> None:
     """Say how long a recipe will take on this machine.
 
-    By phase, from a measurement of some seconds.
+    By phase, from a measurement of less than a minute.
 
     Example: easy2hard estimate copy-cpu --set rounds.count=12
     """
@@ -121,11 +121,18 @@ def estimate(
 
 @contextmanager
 def measuring() -> Iterator[Callable[[str], None]]:
-    """Say on a terminal what is being measured."""
+    """Say on standard error what is being measured, and for how long already."""
     from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    with Console(stderr=True).status("measuring …") as status:
-        yield lambda name: status.update(f"measuring {name} …")
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda name: warn(f"measuring {name}")
+        return
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("measuring", total=None)
+        yield lambda name: progress.update(task, description=f"measuring {name}")
 
 
 @app.command(rich_help_panel=TRAIN)

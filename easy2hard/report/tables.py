@@ -8,6 +8,7 @@ from easy2hard.runs.manifest import Manifest, RunDirectory
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Task, span
 from easy2hard.tasks.oracle import Oracle
+from easy2hard.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,7 +130,7 @@ def _round_lines(row: Mapping[str, Any]) -> list[str]:
     if again := row.get("relabelled"):
         shares = f"{_fraction(again['precision'])}, {_fraction(again['recall'])}"
         lines.append(f"{where}, older rounds afresh: kept {again['kept']} of {again['proposed']} ({shares})")
-    lines += [f"{where}: {count} kept labels are wrong: {kind}" for kind, count in row["errors"].items()]
+    lines += [f"{where}: {counted(count, 'kept label')} wrong: {kind}" for kind, count in row["errors"].items()]
     return lines
 
 

@@ -13,13 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from easy2hard.errors import UserError
+from easy2hard.report.fitting import fitted
 from easy2hard.report.words import duration
 from easy2hard.runs.evaluations import measured
 from easy2hard.runs.manifest import Manifest, RoundRecord, RunDirectory, state_of
 from easy2hard.runs.progress_file import RunProgress, read_progress
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import hardest, parse_difficulty, span
-from easy2hard.text import printable
+from easy2hard.text import in_lines, printable
 
 ROUNDS_SHOWN = 12
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -95,9 +96,9 @@ def list_table(runs: Sequence[Listed]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", overflow="fold")
     table.add_column("task", overflow="fold")
-    table.add_column("state", overflow="ellipsis")
+    table.add_column("state")
     for name in ("round", "reach", "prompts", "trained to", "age"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     for run in runs:
         state = run.state.split(":")[0] if run.state.startswith("stopped") else run.state
         rounds = "-" if run.round is None else f"{run.round}/{run.rounds}"
@@ -156,7 +157,7 @@ def view(run: RunDirectory, settings: Settings, width: int) -> RenderableType:
         newest = manifest.rounds[-1]
         reach = newest.reach_text if newest.accuracy else "nothing is measured"
         parts.append(Text(f"supervised to {settings.supervised.difficulty}, trained to {manifest.frontier}, {reach}"))
-        parts += [Text(), _rounds(manifest), *_profile(newest, width)]
+        parts += [Text(), *fitted(_rounds(manifest), width), *_profile(newest, width)]
     else:
         parts.append(Text("no round is committed yet"))
     if progress:
@@ -169,7 +170,7 @@ def view(run: RunDirectory, settings: Settings, width: int) -> RenderableType:
 def _rounds(manifest: Manifest) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("round", "difficulty", "kept", "agreement", "confidence", "loss", "reach", "time"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     for record in manifest.rounds[-ROUNDS_SHOWN:]:
         happened = f" {record.watch.action}" if record.watch else ""
         table.add_row(
@@ -201,14 +202,12 @@ def _profile(record: RoundRecord, width: int) -> list[Text]:
 
 
 def _phase(progress: RunProgress, width: int) -> list[RenderableType]:
-    spent = max(progress.written - progress.began, 1e-9)
-    words = [f"round {progress.round}/{progress.rounds} {progress.phase} {progress.done:,}/{progress.total:,}"]
-    if progress.loss is not None:
-        words += [f"loss {progress.loss:.4f}", f"{progress.tokens / spent:,.0f} tokens/s"]
-    if 0 < progress.done < progress.total:
-        words.append(f"{duration(spent / progress.done * (progress.total - progress.done))} left")
     bar = ProgressBar(total=max(progress.total, 1), completed=progress.done, width=min(width, 60))
-    return [Text("  ".join(words)), bar, *([Text(printable(progress.note), "yellow")] if progress.note else [])]
+    return [
+        *map(Text, in_lines(progress.words, width)),
+        bar,
+        *([Text(printable(progress.note), "yellow")] if progress.note else []),
+    ]
 
 
 def _share(value: float | None) -> str:

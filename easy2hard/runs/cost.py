@@ -6,9 +6,9 @@ from typing import NamedTuple
 from easy2hard import memory
 from easy2hard.engines.choice import cores, in_main_memory
 from easy2hard.errors import UserError
-from easy2hard.runs.estimate import duration
 from easy2hard.runs.experiment import Experiment
 from easy2hard.settings.model import ModelSettings
+from easy2hard.text import duration
 
 RATE = 2e9
 """Additions and multiplications a second that a core does at least."""

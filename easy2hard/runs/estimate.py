@@ -5,15 +5,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from easy2hard.engines.choice import cores
+from easy2hard.engines.compiling import COMPILING
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.preflight import check
 from easy2hard.runs.probe import Probe
+from easy2hard.runs.progress_file import COMPILING as NOTE
 from easy2hard.runs.size import check_size
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import hardest
+from easy2hard.text import counted, duration
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,12 @@ class Estimate:
     def lines(self) -> list[str]:
         """Return it for people: a line for each phase, their sum, and what is taken for granted."""
         rounds = len(self.rounds) - 1
-        where = self.device if self.device != "cpu" else f"{self.threads} core{'s' if self.threads > 1 else ''}"
-        what = {"supervised": "round 0", "evaluate": f"{rounds + 1} times"}
+        where = self.device if self.device != "cpu" else counted(self.threads, "core")
+        what = {"supervised": "round 0", "evaluate": counted(rounds + 1, "time")}
         return [
             f"about {duration(self.seconds)} on {where}, as busy as it is now (measured for {self.measured:.0f} s)",
             *(
-                f"  {name:<10}  {what.get(name, f'{rounds} rounds'):<10}  {duration(seconds)}"
+                f"  {name:<10}  {what.get(name, counted(rounds, 'round')):<10}  {duration(seconds)}"
                 for name, seconds in self.phases.items()
             ),
             *(f"if {note}" for note in self.notes),
@@ -94,18 +95,8 @@ class Estimate:
         }
 
 
-def duration(seconds: float) -> str:
-    """Return seconds as people say them: ``4 min 30 s``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 10:
-        return f"{int(seconds) // 60} min {int(seconds) % 60} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def estimate(settings: Settings, on_phase: Callable[[str], None] = lambda name: None, device: str = "auto") -> Estimate:
-    """Measure what a run will do on this machine, for some seconds, and add it up over the schedule.
+    """Measure what a run will do on this machine, for less than a minute, and add it up over the schedule.
 
     Args:
         settings: of the run.
@@ -119,16 +110,18 @@ def estimate(settings: Settings, on_phase: Callable[[str], None] = lambda name: 
     check(experiment)
     check_size(experiment)
     begin = time.perf_counter()
-    probe = Probe(experiment)
-    plan = probe.plan
-    on_phase("supervised training")
-    supervised = probe.supervised_step() * settings.supervised.steps
-    on_phase("labels")
-    label = _over_rounds(probe.label, len(plan))
-    on_phase("training of the rounds")
-    step = _over_rounds(probe.step, len(plan))
-    on_phase("evaluation")
-    evaluate = probe.evaluations()
+    with COMPILING.telling(lambda: on_phase(f"while {NOTE}")):
+        on_phase("the size of the run")
+        probe = Probe(experiment)
+        plan = probe.plan
+        on_phase("supervised training")
+        supervised = probe.supervised_step() * settings.supervised.steps
+        on_phase("labels")
+        label = probe.labels()
+        on_phase("training of the rounds")
+        step = probe.steps()
+        on_phase("evaluation")
+        evaluate = probe.evaluations()
     rounds = [RoundEstimate(0, settings.supervised.difficulty, 0.0, supervised, evaluate[0])] + [
         RoundEstimate(
             number,
@@ -157,11 +150,3 @@ def _affordable(settings: Settings, rounds: list[RoundEstimate]) -> list[RoundEs
         if settings.budget.spent(steps, sum(each.seconds for each in rounds[:count]), settings.rounds.steps):
             return rounds[:count]
     return rounds
-
-
-def _over_rounds(measure: Callable[[int], float], rounds: int) -> list[float]:
-    """Return a measure of each round from 1 to ``rounds``: of the first, the middle and the last, lines between."""
-    if not rounds:
-        return []
-    at = sorted({1, (1 + rounds) // 2, rounds})
-    return [float(each) for each in np.interp(range(1, rounds + 1), at, [measure(number) for number in at])]

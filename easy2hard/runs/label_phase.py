@@ -20,6 +20,7 @@ from easy2hard.runs.records import LabelCheckpoint, LabelRecord, RelabelledRecor
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import difficulty_text
+from easy2hard.text import counted
 
 Score = Callable[[Proposals], NDArray[np.float64]]
 
@@ -70,6 +71,13 @@ class LabelPhase:
             raise
         for text, reason in attempt.ended.items():
             self.listener.note(f"round {number}, difficulty {text}: {reason}")
+        for difficulty, each in zip(attempt.difficulties, attempt.labelled, strict=False):
+            there, wanted = len(each.filtered.kept), self.settings.labels.count
+            if there < wanted and each.ended is None:
+                self.listener.note(
+                    f"round {number}, difficulty {difficulty_text(difficulty)}: it has no more than "
+                    f"{counted(there, 'prompt')} that evaluation leaves, where labels.count = {wanted:,} are wanted"
+                )
         return processes.current().from_main(lambda: self._write(attempts, attempt, older))
 
     def _write(self, attempts: Attempts, attempt: Attempt, older: list[tuple[int, Filtered]]) -> LabelCheckpoint:

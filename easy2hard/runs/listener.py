@@ -4,6 +4,7 @@ from typing import Protocol
 
 from easy2hard.learning.trainer import Step
 from easy2hard.runs.manifest import Manifest
+from easy2hard.runs.progress_file import RunProgress
 
 
 class Listener(Protocol):
@@ -17,6 +18,9 @@ class Listener(Protocol):
 
     def advance(self, count: int) -> None:
         """``count`` parts of a phase other than training are done."""
+
+    def where(self, now: RunProgress) -> None:
+        """The run is here now: about once a second, and when something is compiled."""
 
     def round(self, manifest: Manifest) -> None:
         """A round is committed: the last one in the manifest."""

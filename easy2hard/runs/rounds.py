@@ -24,14 +24,16 @@ from easy2hard.runs.listener import Listener
 from easy2hard.runs.manifest import Manifest, RoundRecord, environment, file_digest
 from easy2hard.runs.origins import origins_of, restore
 from easy2hard.runs.preflight import check
-from easy2hard.runs.progress_file import shown
+from easy2hard.runs.progress_writer import shown
 from easy2hard.runs.records import LabelRecord, ScoreRecord, TrainingRecord
 from easy2hard.runs.size import check_size
 from easy2hard.runs.store import Store, load_weights
+from easy2hard.runs.time_left import TimeLeft
 from easy2hard.runs.tracking import tracked
 from easy2hard.runs.training_phase import TrainingPhase
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import difficulty_text, hardest
+from easy2hard.text import counted
 
 
 def start(settings: Settings, out: Path, listener: Listener, blindfold: bool = False, device: str = "auto") -> Store:
@@ -105,7 +107,11 @@ def _finish(store: Store, experiment: Experiment, listener: Listener) -> None:
         try:
             with pausing(store.path):
                 world.from_main(lambda: say("running"))
-                with tracked(store, listener) as told, shown(store.path, told, world.main) as seen, fenced():
+                with (
+                    fenced(),
+                    tracked(store, listener) as told,
+                    shown(store.path, told, _time_left(experiment, store)) as seen,
+                ):
                     _Rounds(store, experiment, seen).finish()
                 world.from_main(lambda: say("finished"))
         except BaseException as error:
@@ -114,6 +120,13 @@ def _finish(store: Store, experiment: Experiment, listener: Listener) -> None:
                 with suppress(OSError):  # where not even this finds room, the manifest stays as it was
                     say(f"stopped: {reason}")
             raise
+
+
+def _time_left(experiment: Experiment, store: Store) -> TimeLeft | None:
+    """Return what says how long the run will take; None in a process that shows nothing."""
+    if not processes.current().main:
+        return None
+    return TimeLeft(experiment.settings, experiment.task, store.manifest, begun=any(store.checkpoint_folder.iterdir()))
 
 
 def _space_needed(experiment: Experiment, first: int = 0, last: int | None = None) -> int:
@@ -212,6 +225,8 @@ class _Rounds:
         return manifest
 
     def _supervised_phase(self) -> RoundRecord:
+        if shared := self._shared_prompts():
+            self.listener.note(f"there are few easy prompts, and evaluation shares them with training: {shared}")
         clock = _Clock(self.engine.rest)
         with clock.phase("train"):
             trained = self.training.run(0, [])
@@ -223,6 +238,16 @@ class _Rounds:
             self.listener.note(f"{problem} ({self.task.baseline})")
         return record
 
+    def _shared_prompts(self) -> str:
+        """Return in words the difficulties that have too few prompts to keep evaluation's apart; at most three."""
+        easy, reserved = self.settings.supervised.difficulty, self.experiment.reserved
+        few = {each: found for each in self.task.supervised_difficulties(easy) if (found := reserved.few(each))}
+        said = [
+            f"difficulty {difficulty_text(each)} has {there:,} ({own:,} are evaluation's)"
+            for each, (there, own) in few.items()
+        ]
+        return ", ".join([*said[:3], *([f"and {len(said) - 3} more"] if said[3:] else [])])
+
     def _round(self, manifest: Manifest, number: int) -> RoundRecord | None:
         clock = _Clock(self.engine.rest)
         labelled = self.world.from_main(lambda: self.labels.kept(number))
@@ -233,6 +258,11 @@ class _Rounds:
                 return None
             labelled = labelled.model_copy(update={"seconds": clock.seconds["label"]})
             self.world.from_main(partial(self.store.save_labels, number, labelled))
+        if labelled.labels.proposed and not labelled.labels.kept:
+            self.listener.note(
+                f"round {number} kept none of its {counted(labelled.labels.proposed, 'label')}: "
+                "it trains on what was there before"
+            )
         self.training.begin(labelled.past)
         clock.seconds["label"] = labelled.seconds
         past = [record for record in manifest.lineage if record.round <= labelled.past]

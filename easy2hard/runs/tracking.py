@@ -18,6 +18,7 @@ from easy2hard.errors import UserError
 from easy2hard.learning.trainer import Step
 from easy2hard.runs.listener import Listener
 from easy2hard.runs.manifest import Manifest, RoundRecord
+from easy2hard.runs.progress_file import RunProgress
 from easy2hard.runs.store import Store
 from easy2hard.settings.schema import Settings, TrackingSettings
 
@@ -127,6 +128,9 @@ class _Tracked:
 
     def note(self, text: str) -> None:
         self._listener.note(text)
+
+    def where(self, now: RunProgress) -> None:
+        self._listener.where(now)
 
     def step(self, step: Step) -> None:
         self._listener.step(step)

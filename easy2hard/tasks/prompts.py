@@ -87,6 +87,20 @@ class Reserved:
             self._shares[difficulty] = share if share > _ROOM else 0.0
         return self._shares[difficulty]
 
+    def few(self, difficulty: Difficulty) -> tuple[int, int] | None:
+        """Return how many supervised prompts there are, and how many of them are evaluation's; None without overlap.
+
+        They are drawn until as many draws as evaluation has bring nothing new; hardly one is left out then.
+        """
+        if not self.overlap(difficulty):
+            return None
+        generator = numpy_generator(self.seed, "few", difficulty_text(difficulty))
+        there, new = self._keys[difficulty][:0], 1
+        while new:
+            drawn = np.union1d(there, _keys(self.task.sample_supervised(generator, difficulty, self.examples)))
+            there, new = drawn, len(drawn) - len(there)
+        return len(there), len(np.intersect1d(there, self._keys[difficulty]))
+
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
         """Return (count, length) supervised prompts, none of evaluation's among them where :meth:`overlap` is 0."""
         prompts = self.task.sample_supervised(generator, difficulty, count)

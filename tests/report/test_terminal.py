@@ -37,7 +37,7 @@ def hold(run: RunDirectory) -> io.TextIOWrapper:
 
 def report_progress(run: RunDirectory, **changes: object) -> None:
     now = time.time()
-    values = {"round": 3, "rounds": 9, "phase": "train", "done": 30, "total": 120, "began": now - 10, "written": now}
+    values = {"round": 3, "rounds": 9, "phase": "train", "done": 30, "total": 120, "written": now}
     (run.path / "progress.json").write_text(RunProgress.model_validate({**values, **changes}).model_dump_json())
 
 
@@ -91,11 +91,11 @@ def test_an_empty_folder_has_no_runs(cli: CommandLine) -> None:
 def test_the_view_shows_rounds_and_where_the_run_is(tmp_path: Path) -> None:
     run = full_run(tmp_path / "run", status="running")
     with hold(run):
-        report_progress(run, loss=0.25, tokens=5000, note="look out")
+        report_progress(run, loss=0.25, tokens=5000, rate=500.0, left=30.0, run_left=4000.0, note="look out")
         text = shown(run)
     assert "run  copy, seed 0  running" in text
     assert "supervised to 3, trained to 5, reach at 0.99: 5 (1,000 prompts each, members' mean, round 2)" in text
-    assert "round 3/9 train 30/120  loss 0.2500  500 tokens/s  30.0 s left" in text
+    assert "round 3/9 train 30/120  loss 0.2500  500 tokens/s  30 s left  whole run: 1 h 7 min left" in text
     assert "look out" in text
     assert "7/10" in text
     after = shown(run)

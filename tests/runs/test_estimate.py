@@ -8,12 +8,13 @@ import pytest
 
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import probe as module
-from easy2hard.runs.estimate import Estimate, RoundEstimate, duration, estimate
+from easy2hard.runs.estimate import Estimate, RoundEstimate, estimate
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.settings.recipes import load_recipe
 from easy2hard.tasks.base import Difficulty, Task, hardest, parse_difficulty
 from easy2hard.tasks.oracle import Oracle
+from easy2hard.text import duration
 from tests.helpers import Silent
 
 CURRICULUM = ["supervised.curriculum=0.5", "supervised.difficulty=6", "supervised.warmup=0", "evaluation.examples=20"]
@@ -65,6 +66,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(module, "accuracy", clock.accuracy)
     monkeypatch.setattr(module, "Labeller", clock.labeller)
     monkeypatch.setattr(module, "STEPS", (30, 30))
+    monkeypatch.setattr(module, "SECONDS", 1e12)
+    monkeypatch.setattr(module, "SLOW", float("inf"))
+    monkeypatch.setattr(module, "PHASE", float("inf"))
     return clock
 
 
@@ -130,6 +134,24 @@ def test_a_first_call_that_compiles_counts_for_nothing(clock: Clock, monkeypatch
     assert estimate(settings).rounds[1].label == label
 
 
+@pytest.mark.parametrize("recipe", ["copy-paper", "multiplication-gpu", "maze-hops-cpu"])
+def test_what_takes_long_is_measured_in_part_and_says_so(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    """On a clock on which every token takes a while, few are measured, and the estimate stays about the same."""
+    overrides = [] if recipe == "maze-hops-cpu" else ["rounds.count=4", "model.preset=tiny"]
+    settings = load_recipe(recipe, overrides)
+    whole, all_of_it = estimate(settings), clock.now
+    monkeypatch.setattr(module, "SLOW", 1.5)
+    monkeypatch.setattr(module, "PHASE", 8.0)
+    clock.now = 0.0
+    part = estimate(settings)
+    assert clock.now < all_of_it / 20
+    assert part.seconds == pytest.approx(whole.seconds, rel=0.35)
+    assert module.IN_PART in part.notes
+    assert module.IN_PART not in whole.notes
+
+
 def test_twins_are_answered_too(clock: Clock) -> None:
     plain = load_recipe("smoke", ["task.name=reverse-addition", 'labels.filters=[{name="none"}]'])
     twins = load_recipe("smoke", ["task.name=reverse-addition", 'labels.filters=[{name="twin"}]'])
@@ -178,7 +200,15 @@ def test_what_is_printed_adds_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(4.4, "4 s"), (59.4, "59 s"), (330, "5 min 30 s"), (900, "15 min"), (7500, "2 h 5 min")]
+    ("seconds", "text"),
+    [
+        (4.4, "4 s"),
+        (59.4, "59 s"),
+        (330, "5 min 30 s"),
+        (900, "15 min"),
+        (7500, "2 h 5 min"),
+        (87_264_000, "1,010 days"),
+    ],
 )
 def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -310,7 +310,8 @@ class Noted(Silent):
         self.notes: list[str] = []
 
     def note(self, text: str) -> None:
-        self.notes.append(text)
+        if not re.match("there are few easy prompts|round [0-9]+ kept none", text):  # of untrained members
+            self.notes.append(text)
 
 
 class Moods:
@@ -804,17 +805,12 @@ SHORT = ["supervised.steps=20", "supervised.decay=0", "rounds.steps=4", "rounds.
     ("budget", "committed"), [("steps=27", 1), ("steps=28", 2), ("minutes=1e-9", 0), ("minutes=60", 2)]
 )
 def test_a_run_ends_within_its_budget(tmp_path: Path, budget: str, committed: int) -> None:
-    notes: list[str] = []
-
-    class Notes(Silent):
-        def note(self, text: str) -> None:
-            notes.append(text)
-
-    store = rounds.start(load_recipe("smoke", [*SHORT, f"budget.{budget}"]), tmp_path / "run", Notes())
+    told = Noted()
+    store = rounds.start(load_recipe("smoke", [*SHORT, f"budget.{budget}"]), tmp_path / "run", told)
     before = store.manifest
     assert (len(before.rounds) - 1, before.status) == (committed, "finished")
-    assert len(notes) == (committed < 2)
-    rounds.resume(store, Notes())  # what was spent stays spent
+    assert len(told.notes) == (committed < 2)
+    rounds.resume(store, told)  # what was spent stays spent
     assert store.manifest == before
 
 
@@ -881,3 +877,18 @@ def test_a_run_with_a_second_target_goes_on_bit_for_bit(tmp_path: Path) -> None:
     untrained = Experiment(settings, "cpu").members
     for member, before in zip(Experiment(whole.settings).load(whole).members, untrained, strict=True):
         assert not torch.equal(member.second.head.weight, before.second.head.weight)
+
+
+def test_a_run_says_how_few_prompts_there_are_and_that_a_round_kept_none(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    class Told(Silent):
+        def note(self, text: str) -> None:
+            told.append(text)
+
+    nothing = ['labels.filters=[{name="confidence", threshold=1.0}]', "watch.enabled=false", "rounds.count=1"]
+    few = ["supervised.difficulty=2", "labels.count=400"]
+    rounds.start(load_recipe("smoke", [*SHORT, *few, *nothing]), tmp_path / "run", Told())
+    assert told[0].endswith("difficulty 1 has 9 (9 are evaluation's), difficulty 2 has 90 (90 are evaluation's)")
+    assert any(text.startswith("round 1, difficulty 3: it has no more than ") for text in told)
+    assert any(text.startswith("round 1 kept none of its ") for text in told)

@@ -67,6 +67,14 @@ def test_evaluation_and_labels_do_not_share_a_stream(name: str, difficulty: int,
     assert len(np.unique(np.concatenate([evaluated, labelled]), axis=0)) == 600
 
 
+def test_where_there_are_few_prompts_they_are_counted() -> None:
+    task = load_task("copy")
+    reserved = Reserved(task, 0, 1000)
+    drawn = {d: set(map(tuple, evaluation_prompts(task, 0, d, 1000).tolist())) for d in (1, 2, 3)}
+    assert {d: reserved.few(d) for d in drawn} == {d: (9 * 10 ** (d - 1), len(own)) for d, own in drawn.items()}
+    assert reserved.few(4) is None
+
+
 @pytest.mark.parametrize(
     ("name", "hardest", "small"),
     [

@@ -14,15 +14,33 @@ from typing import Any, BinaryIO, TypeVar, cast
 import numba
 import numpy as np
 import torch
+from numba.core import event
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
+from easy2hard.engines.compiling import COMPILING
 from easy2hard.engines.cpu.simd import exp, load, over, plus, spread, store, times
 from easy2hard.models.transformer import NORM_EPS
 
 Array = NDArray[np.float32]
 _F = TypeVar("_F", bound=Callable[..., Any])
 _f = np.float32
+
+
+class _Told(event.Listener):  # type: ignore[misc]
+    """Hears when numba compiles; what comes from disk is not compiled."""
+
+    @override
+    def on_start(self, event: Any) -> None:
+        COMPILING.begin()
+
+    @override
+    def on_end(self, event: Any) -> None:
+        COMPILING.end()
+
+
+event.register("numba:compile", _Told())
 
 
 def compiled(function: _F) -> _F:
