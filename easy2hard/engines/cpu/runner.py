@@ -34,7 +34,7 @@ def why_not(member: Member) -> str | None:
     if member.looped:
         return "loops"
     if member.positions is not None and not member.positions.only_embeds:
-        return f"positions ({type(member.positions).__name__.lower()})"
+        return f"positions ({member.positions.name})"
     if (head := member.size.width // member.size.heads) % LANES or member.size.feed_forward % LANES:
         hidden = member.size.feed_forward
         return f"heads {head} wide, feed-forward layers {hidden} wide (not multiples of {LANES} both)"

@@ -37,7 +37,7 @@ def why_not(member: Member) -> str | None:
     if member.looped:
         return "a member with loops"
     if member.positions is not None:
-        return f"a member with positions ({type(member.positions).__name__.lower()})"
+        return f"a member with positions ({member.positions.name})"
     if member.second is not None:
         return "a member with a second target"
     return None
