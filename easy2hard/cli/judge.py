@@ -44,8 +44,13 @@ def evaluate(
     measured = opened.evaluate(difficulties, examples, device, warn)
     if as_json:
         say_json(exact_match_json(measured))
-    else:
-        say(*exact_match_lines(measured, opened.task, figures_of(RunDirectory(run), opened.manifest)))
+        return
+    try:
+        manifest = figures_of(RunDirectory(run), opened.manifest)
+    except UserError:  # another one that is kept: what was measured is not lost for it
+        say(*exact_match_lines(measured, opened.task, opened.manifest))
+        raise
+    say(*exact_match_lines(measured, opened.task, manifest))
 
 
 @app.command(rich_help_panel=JUDGE)

@@ -1,16 +1,18 @@
 """Evaluations kept in a run, ``evaluations/PROMPTS-seed-SEED.json``, and the one that all figures are taken from."""
 
+import fcntl
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from easy2hard.errors import UserError
-from easy2hard.files import read_inside, write_file
+from easy2hard.files import open_lock, read_inside, write_file
 from easy2hard.runs.manifest import LAYOUT, Manifest, RunDirectory, manifest_digest
 from easy2hard.runs.records import DifficultyText, Number, ScoreRecord, Share
+from easy2hard.settings.recipes import one_line
 from easy2hard.tasks.base import parse_difficulty
 
 FOLDER = "evaluations"
@@ -83,7 +85,8 @@ def read_evaluation(path: Path, run: RunDirectory) -> Evaluation:
     except UserError:
         raise
     except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0][:200]
+        said = one_line(error, Evaluation) if isinstance(error, ValidationError) else str(error)
+        reason = said.splitlines()[0][:200]
         raise UserError(f"{path}: damaged: {reason}; delete it, and evaluate again") from error
 
 
@@ -99,17 +102,19 @@ def keep(run: RunDirectory, found: Evaluation) -> Evaluation:
     if run.manifest.format != LAYOUT:
         raise UserError(f"{run.path}: begun by an older version of easy2hard: it is read, and not written")
     path = run.path / FOLDER / f"{found.examples}-seed-{found.seed}.json"
-    try:
-        older = read_evaluation(path, run)
-    except (FileNotFoundError, UserError):  # what is damaged is replaced
-        if len([each for each in evaluation_paths(run) if each != path]) >= MOST:
-            raise UserError(f"{path.parent}: keeps {MOST:,} evaluations already; delete some") from None
-    else:
-        if older.weights_sha256 == found.weights_sha256:
-            found = _together(older, found)
-    content = found.model_dump(mode="json")
     path.parent.mkdir(exist_ok=True)
-    write_file(path, json.dumps({**content, "sha256": manifest_digest(content)}, indent=1).encode(), run.path)
+    with open_lock(path.parent / "lock", run.path) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two at once, the second must see what the first has kept
+        try:
+            older = read_evaluation(path, run)
+        except (FileNotFoundError, UserError):  # what is damaged is replaced
+            if len([each for each in evaluation_paths(run) if each != path]) >= MOST:
+                raise UserError(f"{path.parent}: keeps {MOST:,} evaluations already; delete some") from None
+        else:
+            if older.weights_sha256 == found.weights_sha256:
+                found = _together(older, found)
+        content = found.model_dump(mode="json")
+        write_file(path, json.dumps({**content, "sha256": manifest_digest(content)}, indent=1).encode(), run.path)
     return found
 
 

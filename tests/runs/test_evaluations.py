@@ -6,9 +6,11 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import BufferedRandom
 from pathlib import Path
 from subprocess import CompletedProcess
+from threading import Barrier
 
 import pytest
 from pydantic import ValidationError
@@ -23,7 +25,7 @@ from easy2hard.runs import evaluations
 from easy2hard.runs.evaluations import EVALUATION_BYTES, Evaluation, chosen, evaluation_paths, keep, kept
 from easy2hard.runs.final_evaluation import outcome
 from easy2hard.runs.integrity import problems
-from easy2hard.runs.manifest import RunDirectory
+from easy2hard.runs.manifest import RunDirectory, manifest_digest
 
 CommandLine = Callable[..., CompletedProcess[str]]
 
@@ -150,6 +152,34 @@ def test_what_is_not_as_it_was_written_is_named_and_replaced(
     assert (result.returncode, result.stdout) == (2, "")
     assert named in result.stderr
     assert keep(run, evaluation(run)) == kept(run)[0]
+
+
+def test_two_at_once_keep_what_both_measured(run: RunDirectory) -> None:
+    together = Barrier(2)
+
+    def evaluated(first: int) -> None:
+        for number in range(first, first + 20):
+            together.wait()
+            keep(run, evaluation(run, accuracy={str(number): 0.5}))
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(evaluated, (1, 101)))  # raises what they raised
+    (found,) = kept(run)
+    assert set(map(int, found.accuracy)) == {*range(1, 21), *range(101, 121)}
+
+
+def test_what_another_program_wrote_is_named_and_hides_nothing_that_was_measured(
+    smoke: easy2hard.Run, tmp_path: Path, cli: CommandLine
+) -> None:
+    shutil.copytree(smoke.path, tmp_path / "run")
+    run = RunDirectory(tmp_path / "run")
+    content = evaluation(run).model_dump(mode="json") | {"examples": -1}
+    (run.path / "evaluations").mkdir(exist_ok=True)
+    forged = {**content, "sha256": manifest_digest(content)}
+    (run.path / "evaluations/other.json").write_text(json.dumps(forged))
+    result = cli("eval", "run", "--examples", "20", "--difficulties", "2")
+    assert (result.returncode, result.stdout.splitlines()[1].split()[0]) == (2, "2")
+    assert result.stderr.startswith("error: run/evaluations/other.json: damaged: examples = -1: ")
 
 
 def test_a_record_that_cannot_be_is_refused(run: RunDirectory) -> None:
