@@ -11,6 +11,7 @@ from helpers import TASKS
 
 import easy2hard
 from easy2hard.cli import app
+from easy2hard.runs import rounds
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.settings.recipes import load_recipe, recipe_names
 from easy2hard.tasks.registry import load_task, task_names
@@ -387,3 +388,32 @@ def test_a_run_that_diverges_says_so_in_a_line(cli: CommandLine) -> None:
     assert (result.returncode, result.stderr.count("\n")) == (5, 1)
     assert "diverged: member" in result.stderr
     assert "lower optimiser.learning_rate" in result.stderr
+
+
+def test_what_was_interrupted_before_it_began_has_nothing_to_resume(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rounds, "start", interrupted)
+    result = cli("run", "smoke", "--out", "run")
+    assert (result.returncode, result.stderr) == (130, "stopped: nothing was begun\n")
+
+
+def test_libraries_that_find_no_memory_are_no_mistake_of_the_program(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unloaded(*arguments: object) -> None:
+        raise ImportError("libarrow.so.2600: failed to map segment from shared object")
+
+    monkeypatch.setattr(rounds, "start", unloaded)
+    result = cli("run", "smoke", "--out", "run")
+    assert (result.returncode, result.stderr.count("\n")) == (6, 1)
+    assert result.stderr.startswith("error: out of memory: libarrow.so.2600: failed to map segment")
+
+
+def test_only_a_command_without_it_says_what_an_option_is_now(cli: CommandLine) -> None:
+    assert "--from-round; it is `easy2hard branch` now" in cli("resume", "run", "--from-round", "1").stderr
+    for options in (["--from-round", "-1"], ["--from-round"], []):
+        assert " now" not in cli("branch", "run", "--out", "out", *options).stderr

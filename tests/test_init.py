@@ -58,12 +58,12 @@ def test_rounds_end_where_the_task_does() -> None:
 
 @pytest.mark.usefixtures("priced")
 def test_the_recipe_is_written_and_can_be_run(cli: CommandLine, tmp_path: Path) -> None:
-    result = cli("init", "mine.toml", "--task", "reverse", "--minutes", "4", "--seed", "3", "--yes")
+    result = cli("init", "new/mine.toml", "--task", "reverse", "--minutes", "4", "--seed", "3", "--yes")
     assert (result.returncode, result.stderr.strip()) == (0, "measuring this machine")
-    assert "easy2hard run mine.toml" in result.stdout
-    settings = load_recipe(str(tmp_path / "mine.toml"))
+    assert "easy2hard run new/mine.toml" in result.stdout
+    settings = load_recipe(str(tmp_path / "new/mine.toml"))
     assert settings == init.compose("reverse", 4, gpu=False, seed=3).settings
-    assert "about 4 min" in (tmp_path / "mine.toml").read_text()
+    assert "about 4 min" in (tmp_path / "new/mine.toml").read_text()
 
 
 @pytest.mark.usefixtures("priced")
@@ -74,6 +74,16 @@ def test_what_is_not_given_is_asked_for(cli: CommandLine, tmp_path: Path) -> Non
     kept = (tmp_path / "mine.toml").read_text()
     assert cli("init", "mine.toml", stdin="copy\n5\nn\n").returncode == 130
     assert (tmp_path / "mine.toml").read_text() == kept
+
+
+@pytest.mark.parametrize(("answers", "question"), [("", "task"), ("reverse\n", "minutes"), ("copy\n5\n", "hardware")])
+def test_where_nobody_answers_the_question_is_named(
+    cli: CommandLine, tmp_path: Path, answers: str, question: str
+) -> None:
+    result = cli("init", "mine.toml", stdin=answers)
+    said = f"error: {question}: it is not given, and nobody can be asked: standard input has ended\n"
+    assert (result.returncode, result.stderr) == (2, said)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

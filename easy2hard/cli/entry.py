@@ -18,8 +18,8 @@ RENAMED = {"--task-file": "--plugin", "--from-round": "`easy2hard branch`"}
 _UsageError: Any = typer.BadParameter.__mro__[1]
 
 
-_NO_MEMORY = "can't allocate memory", "can't start new thread"
-"""What torch and Python say where a limit of memory (`ulimit -v`) or of threads is reached."""
+_NO_MEMORY = "can't allocate memory", "can't start new thread", "failed to map segment"
+"""What torch, Python and the system's loader say where a limit of memory (`ulimit -v`) or of threads is reached."""
 
 
 def main() -> None:
@@ -42,10 +42,12 @@ def _main() -> None:
         _fail(str(error))
     except _UsageError as error:
         message = error.format_message()
-        _fail(message + next((f"; it is {new} now" for old, new in RENAMED.items() if old in message), ""))
+        if message.startswith("No such option"):  # another command may have it
+            message += next((f"; it is {new} now" for old, new in RENAMED.items() if old in message), "")
+        _fail(message)
     except typer.Abort:
         sys.exit(130)
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ImportError) as error:
         if not (isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY)):
             raise
         _fail(f"out of memory: {str(error) or 'this process may have no more'}", 6)

@@ -41,11 +41,15 @@ def ask(question: str, default: str) -> str:
     """Return what the user answers to a question.
 
     Raises:
-        UserError: standard input is closed, or not UTF-8.
+        UserError: standard input is closed or has ended, or the answer is not UTF-8.
     """
     if sys.stdin is None:
         raise UserError(f"{question}: it is not given, and nobody can be asked: standard input is closed")
     try:
         return str(typer.prompt(question, default=default))
+    except typer.Abort as error:
+        if not isinstance(error.__context__, EOFError):  # Ctrl-C
+            raise
+        raise UserError(f"{question}: it is not given, and nobody can be asked: standard input has ended") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{question}: the answer is not UTF-8") from error

@@ -76,6 +76,7 @@ def init(
     with measuring() as on_phase:
         on_phase("this machine")
         written = compose(task, budget, hardware == "gpu", seed, on_phase)
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_file(out, written.text(budget).encode())
     say(*written.estimate.lines())
     say(f"written: {out}, {counted(written.settings.rounds.count, 'round')}; `easy2hard run {out}` starts it")
@@ -234,7 +235,8 @@ def _train(work: Any, out: Path) -> None:
         raise typer.Exit(1 if processes.is_main() else 0) from None  # the launcher reports the first that fails
     except KeyboardInterrupt:
         _only_main()
-        warn(f"stopped and kept: `easy2hard resume {out}` goes on from here")
+        begun = (out / "manifest.json").exists()
+        warn(f"stopped and kept: `easy2hard resume {out}` goes on from here" if begun else "stopped: nothing was begun")
         raise typer.Exit(130) from None
     except DiskFullError as error:
         warn(f"paused: {error}; `easy2hard resume {out}` goes on from there once space is free")
