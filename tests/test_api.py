@@ -214,6 +214,22 @@ def test_a_run_goes_on_and_its_new_weights_answer(smoke: easy2hard.Run, tmp_path
     assert (run.settings.rounds.count, len(run.metrics["round"].unique())) == (3, 4)
 
 
+def test_what_the_command_line_cannot_ask_for_is_refused(smoke: easy2hard.Run, tmp_path: Path) -> None:
+    with pytest.raises(easy2hard.UserError, match=r"--member -1: the run has members 0 to 1"):
+        smoke.export(tmp_path / "out", member=-1)
+    with pytest.raises(easy2hard.UserError, match=r"round -1 is not committed \(the last one is 2\)"):
+        smoke.branch(tmp_path / "out", -1)
+    with pytest.raises(easy2hard.UserError, match=r"processes = 0: at least 1"):
+        easy2hard.Run.sweep("seeds-copy", tmp_path / "out", processes=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_is_not_written_into_a_run(smoke: easy2hard.Run) -> None:
+    with pytest.raises(easy2hard.UserError, match="a run is there; a sweep needs a directory of its own"):
+        easy2hard.Run.sweep("seeds-copy", smoke.path, progress=False)
+    assert not (smoke.path / "logs").exists()
+
+
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(easy2hard.UserError, match="not a run directory"):
         easy2hard.Run(tmp_path)

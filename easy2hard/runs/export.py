@@ -45,7 +45,7 @@ def export_model(
             computes something else with it; or a file of the run is damaged.
     """
     settings = run.settings
-    if member >= settings.model.members:
+    if not 0 <= member < settings.model.members:
         raise UserError(f"--member {member}: the run has members 0 to {settings.model.members - 1}")
     if settings.model.positions not in ("none", "rope"):
         raise UserError(

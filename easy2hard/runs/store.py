@@ -85,8 +85,9 @@ class Store(RunDirectory):
         """
         self.refuse_older()
         kept = [record for record in self.manifest.rounds if record.round <= number]
-        if len(kept) != number + 1:
-            raise UserError(f"{self.path}: round {number} is not committed (the last one is {len(kept) - 1})")
+        if not 0 <= number == len(kept) - 1:
+            last = len(self.manifest.rounds) - 1
+            raise UserError(f"{self.path}: round {number} is not committed (the last one is {last})")
         if kept[-1].pruned:
             raise UserError(f"{self.path}: the weights of round {number} are gone (storage.keep_weights)")
         _refuse_used(path)

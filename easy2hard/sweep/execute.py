@@ -123,8 +123,11 @@ class Laboratory:
         """Refuse what cannot run, before anything is written.
 
         Raises:
-            UserError: settings do not fit their task, or runs that are there were begun with others.
+            UserError: settings do not fit their task, runs that are there were begun with others, or a run is in the
+                place of the sweep.
         """
+        if (self.out / "manifest.json").exists():
+            raise UserError(f"--out {self.out}: a run is there; a sweep needs a directory of its own")
         for run in self.runs:
             if run.seed == self.sweep.seeds[0]:
                 try:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from easy2hard.errors import UserError
 from easy2hard.evaluation.exact_match import baseline_accuracy
 from easy2hard.files import write_file
 from easy2hard.runs.experiment import Experiment
@@ -70,6 +71,8 @@ def bring_to_end(
         UserError: a setting does not fit, runs that are there were begun with others, or another process is at it.
         KeyboardInterrupt: the user interrupted; every run has been asked to keep its state, and has ended.
     """
+    if processes < 1:
+        raise UserError(f"processes = {processes}: at least 1")
     laboratory.check()
     if jobs is None:
         laboratory.bring_to_end(processes, say, ray)
