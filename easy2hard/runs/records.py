@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from easy2hard.improvement.watch import Signals
-from easy2hard.tasks.base import Difficulty, hardest, parse_difficulty
+from easy2hard.tasks.base import GREATEST_DIFFICULTY, Difficulty, hardest, parse_difficulty
 
 GREATEST = 10**7
-"""No difficulty and no round is beyond it."""
+"""No round is beyond it."""
 
 
 def _written_difficulty(text: str) -> str:
@@ -18,8 +18,8 @@ def _written_difficulty(text: str) -> str:
 
 def _known_difficulty(difficulty: Difficulty) -> Difficulty:
     numbers = (difficulty,) if isinstance(difficulty, int) else difficulty
-    if min(numbers) < 1 or hardest(difficulty) > GREATEST:
-        raise ValueError(f"{difficulty} is no difficulty: from 1 to {GREATEST}")
+    if min(numbers) < 1 or hardest(difficulty) > GREATEST_DIFFICULTY:
+        raise ValueError(f"{difficulty} is no difficulty: from 1 to {GREATEST_DIFFICULTY}")
     return difficulty
 
 
@@ -140,7 +140,7 @@ class ScoreRecord(Record):
 
     accuracy: dict[DifficultyText, Share]
     """Exact match by difficulty, the members' mean."""
-    examples: Count = 0
+    examples: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Prompts that each score is of; 0 where a record of an older version does not say."""
     baseline: dict[DifficultyText, Share] = {}
     """Exact match of the task's baseline on the same prompts; empty where there is none, or under a blindfold."""

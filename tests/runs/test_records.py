@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from helpers import Silent
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from easy2hard.errors import UserError
 from easy2hard.improvement.watch import Signals
@@ -37,6 +37,16 @@ def test_signals_drop_no_key_that_they_do_not_know() -> None:
     assert records.WatchRecord.model_validate({**watch, "signals": known}).signals == Signals(**known)
     with pytest.raises(ValidationError, match="agrement"):
         records.WatchRecord.model_validate({**watch, "signals": {**known, "agrement": 1.0}})
+
+
+def test_what_no_run_can_have_measured_is_no_record() -> None:
+    """The test of the reach counts up to the prompts, and tables write every difficulty as a number that is known."""
+    for changes in ({"examples": 2**53}, {"examples": -1}, {"accuracy": {"1000001": 1.0}}):
+        with pytest.raises(ValidationError):
+            records.ScoreRecord.model_validate({"accuracy": {"1": 1.0}} | changes)
+    for difficulty in (1_000_001, (1, 1_000_001), 0):
+        with pytest.raises(ValidationError):
+            TypeAdapter(records.Known).validate_python(difficulty)
 
 
 @pytest.fixture
