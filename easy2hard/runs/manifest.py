@@ -45,6 +45,7 @@ from easy2hard.runs.records import (
 from easy2hard.settings.recipes import settings_of_run
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import difficulty_text, hardest, span
+from easy2hard.text import printable
 
 LAYOUT = 3
 """Of the run directory."""
@@ -369,4 +370,4 @@ def refuse_twice(paths: Iterable[Path]) -> None:
 
 def state_of(run: RunDirectory, manifest: Manifest) -> str:
     """Return what a run is doing: its status, or ``killed`` where that says ``running`` and no process is."""
-    return "killed" if manifest.status == "running" and not run.held else manifest.status
+    return "killed" if manifest.status == "running" and not run.held else printable(manifest.status)

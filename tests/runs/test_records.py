@@ -13,7 +13,7 @@ from easy2hard.errors import UserError
 from easy2hard.improvement.watch import Signals
 from easy2hard.report.rundata import read_run
 from easy2hard.runs import records, rounds
-from easy2hard.runs.manifest import Manifest, RunDirectory, manifest_digest
+from easy2hard.runs.manifest import Manifest, RunDirectory, manifest_digest, state_of
 from easy2hard.runs.records import FilterRecord
 from easy2hard.runs.store import Store
 
@@ -62,6 +62,11 @@ def old(fake_run: Callable[..., RunDirectory], tmp_path: Path) -> Callable[..., 
         return run
 
     return make
+
+
+def test_a_strangers_status_does_nothing_to_a_terminal(old: Callable[..., RunDirectory]) -> None:
+    run = old(lambda content: content.update(status="\x1b[31mred"))
+    assert state_of(run, run.manifest) == r"\x1b[31mred"
 
 
 def test_what_version_0_1_wrote_is_read(old: Callable[..., RunDirectory]) -> None:
