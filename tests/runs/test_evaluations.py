@@ -155,7 +155,7 @@ def test_what_is_not_as_it_was_written_is_named_and_replaced(
 
 
 def test_two_at_once_keep_what_both_measured(run: RunDirectory) -> None:
-    together = Barrier(2)
+    together = Barrier(2, timeout=60)  # where one fails, the other does not wait for ever
 
     def evaluated(first: int) -> None:
         for number in range(first, first + 20):
