@@ -224,6 +224,9 @@ def _refuse_used(path: Path) -> None:
         )
     if path.resolve() == Path.cwd():
         raise UserError(f"--out {path}: is the current directory; name one inside it")
+    for above in path.resolve().parents:
+        if (above / "manifest.json").exists() and (above / "settings.toml").exists():
+            raise UserError(f"--out {path}: is inside the run {above}; a run needs a directory of its own")
 
 
 @contextmanager

@@ -149,6 +149,9 @@ def planned(sweep: Sweep, more: Sequence[str] = (), plugins: Sequence[Path] = ()
         if recipe is None:
             raise UserError("recipe: missing; the sweep names none, and neither does the variant " + name)
         overrides = (*sweep.set, *(text for each in parts for text in each.set), *budgeted, *more)
+        for text in overrides:
+            if text.partition("=")[0].strip() == "seed":
+                raise UserError(f"{text}: the seeds of a sweep are its `seeds`, one run each")
         axes = dict(zip(sweep.columns, (name for name, _ in chosen), strict=True))
         for seed in sweep.seeds:
             settings = _settings(name, recipe, scale, overrides, seed, plugins)

@@ -149,3 +149,14 @@ def test_the_current_directory_is_no_place_for_a_run(tmp_path: Path, monkeypatch
     with pytest.raises(UserError, match=r"--out \.: is the current directory"):
         Store.create(Path(), load_recipe("smoke"), torch.device("cpu"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_not_written_into_a_run(tmp_path: Path) -> None:
+    settings = load_recipe("smoke")
+    Store.create(tmp_path / "outer", settings, torch.device("cpu"))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(
+        UserError, match=r"--out .*inner: is inside the run .*outer; a run needs a directory of its own"
+    ):
+        Store.create(tmp_path / "outer" / "deep" / "inner", settings, torch.device("cpu"))
+    assert sorted(tmp_path.rglob("*")) == before
