@@ -65,7 +65,7 @@ def test_a_sweep_without_variants_is_its_seeds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("more", [[], ["seed=5"]])
 def test_the_seeds_of_a_sweep_are_no_setting(tmp_path: Path, more: list[str]) -> None:
     text = 'recipe = "smoke"\nseeds = [5]' + ("" if more else '\nset = ["seed = 4"]')
-    with pytest.raises(UserError, match="seed ?= ?[45]: the seeds of a sweep are its `seeds`"):
+    with pytest.raises(UserError, match=r"seed ?= ?[45]: the seeds of a sweep are its `seeds`"):
         planned(load_sweep(written(tmp_path / "it.toml", text)), more)
 
 
