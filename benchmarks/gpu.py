@@ -33,6 +33,7 @@ from easy2hard.learning.trainer import Step, fit
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs import rounds
 from easy2hard.runs.manifest import Manifest
+from easy2hard.runs.progress_file import RunProgress
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.settings.model import PRESETS, ModelSize
 from easy2hard.settings.recipes import load_recipe
@@ -401,6 +402,9 @@ class Quiet:
         """See runs/listener.py."""
 
     def advance(self, count: int) -> None:
+        """See runs/listener.py."""
+
+    def where(self, now: RunProgress) -> None:
         """See runs/listener.py."""
 
     def round(self, manifest: Manifest) -> None:

@@ -21,7 +21,6 @@ import platform
 from collections import Counter
 from collections.abc import Iterable
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -196,12 +195,16 @@ def manifest_digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def environment() -> dict[str, str]:
-    """Return what the last bits of a result may depend on besides torch: versions and the processor."""
+def environment(task: str) -> dict[str, str]:
+    """Return what the last bits of a result may depend on besides torch: versions and the processor.
+
+    Args:
+        task: name of the run's task.
+    """
     cpu = Path("/proc/cpuinfo")  # Linux; elsewhere the platform names it
     lines = cpu.read_text(encoding="utf-8", errors="replace").splitlines() if cpu.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    gym = {"reasoning-gym": version("reasoning-gym")} if find_spec("reasoning_gym") else {}  # draws prompts and answers
+    gym = {task: version(task)} if task == "reasoning-gym" else {}  # draws prompts and answers
     return {
         "python": platform.python_version(),
         "numpy": version("numpy"),

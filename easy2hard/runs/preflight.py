@@ -100,7 +100,12 @@ def _check_answers(settings: Settings, task: Task) -> None:
 def _check_positions(settings: Settings, task: Task) -> None:
     """Refuse position schemes that do not fit the task, or whose tables the run could outgrow."""
     scheme = build_positions(settings.model, task)
+    if scheme is None:
+        return
     if not isinstance(scheme, Tabled):
+        easiest = task.supervised_difficulties(settings.supervised.difficulty)[0]
+        prompts = task.sample(np.random.default_rng(0), easiest, 1)
+        scheme.ids(prompts, prompts.shape[1])  # raises where the task has no such numbers
         return
     fastest = _history(settings, task, lambda difficulty: True)
     evaluated = task.evaluated_difficulties(task.capped(_reached(fastest) + settings.evaluation.beyond))

@@ -141,7 +141,7 @@ def _space_needed(experiment: Experiment, first: int = 0, last: int | None = Non
 def _differences(manifest: Manifest, device: torch.device) -> list[str]:
     """Return what the last bits of a result depend on and is not what it was when the run was begun."""
     known = {"easy2hard": __version__, "torch": torch.__version__, "threads": cores()}
-    now = {**known, "device": str(device), **environment()}
+    now = {**known, "device": str(device), **environment(manifest.task)}
     then = {**manifest.model_dump(include={"easy2hard", "torch", "threads", "device"}), **manifest.environment}
     decisive = ("easy2hard", "torch", "threads", "device", "processor")
     return [f"{name} {then[name]}, now {now[name]}" for name in decisive if name in then and then[name] != now[name]]

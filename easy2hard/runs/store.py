@@ -53,7 +53,7 @@ class Store(RunDirectory):
             torch=torch.__version__,
             threads=cores(),
             device=str(device),
-            environment=environment(),
+            environment=environment(settings.task.name),
             blindfold=blindfold,
             supervised_signals=settings.supervised_signals,
             relations=settings.relations,

@@ -36,7 +36,7 @@ class Rate(NamedTuple):
 
 
 class Window:
-    """The last seconds of a phase, after its first part, which has what is done once: loops are loaded or captured.
+    """The last seconds of a phase, after its first part, which has what is done once: such as loading loops.
 
     It begins afresh where loops were compiled: the part that met them took longer.
     """

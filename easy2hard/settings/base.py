@@ -26,7 +26,9 @@ def _option(value: object) -> object:
     )
 
 
-TaskOptions = dict[str, Annotated[int | str, PlainValidator(_option)]]
+TaskOptions = dict[
+    str, Annotated[Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)] | str, PlainValidator(_option)]
+]
 """What a task lets one choose: some options are texts."""
 
 GREATEST_SEED = (1 << 63) - 1

@@ -25,7 +25,7 @@ PROGRAMS = re.compile(r"(easy2hard|make|pip|git|python3?|torchrun|accelerate|hf|
 
 ELSEWHERE = {
     r"make (demo|test|check|docs|results|dist|format|bench|faults)": "the Makefile's own targets; `.ci/run` runs two",
-    r"python -m (studies|benchmarks)\.": "hours of work; tests/test_studies.py, test_results.py run studies small",
+    r"python -m (studies|benchmarks)\.": "hours of work; test_studies.py, test_results_pages.py run studies small",
     r"(git|cd|pip|hf|python3 -m (venv|pytest)|\. )": "setting up; `make test` does, before it runs this",
     r"(torchrun|accelerate) ": "several processes; tests/test_processes.py launches some",
     r"easy2hard sweep (?!.*--jobs)": "trains for an hour; tests/sweep runs some",

@@ -52,10 +52,10 @@ def said(path: Path, cli: CommandLine) -> set[tuple[int, str]]:
     last = run.metrics.query("round == round.max()")
     line = charts.reach_chart(groups_of([read_run(path)])).lines[0].points
     found = {(row["reach"], f"{row['prompts']:,}"), (int(line[-1][1]), f"{int(last['examples'].max()):,}")}
-    for text in (watched, page):
-        words = re.search(r"reach at 0\.99: (none|\d+)[^(]*\(([\d,]+) prompts each, members' mean, round 2\)", text)
+    for text, before in ((watched, r"reach at 0\.99:"), (page, "It reaches")):
+        words = re.search(before + r" (no\w+|\d+)[^(]*\(([\d,]+) prompts each, members' mean, round 2\)", text)
         assert words
-        found.add((0 if words[1] == "none" else int(words[1]), words[2]))
+        found.add((0 if words[1].startswith("no") else int(words[1]), words[2]))
     return found | {(run.reach, f"{int(last['examples'].max()):,}")}
 
 

@@ -64,6 +64,7 @@ MANIFEST = {
 }
 ROUND = {
     "round",
+    "examples",
     "difficulties",
     "proposed",
     "kept",

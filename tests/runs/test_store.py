@@ -155,8 +155,6 @@ def test_a_run_is_not_written_into_a_run(tmp_path: Path) -> None:
     settings = load_recipe("smoke")
     Store.create(tmp_path / "outer", settings, torch.device("cpu"))
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(
-        UserError, match=r"--out .*inner: is inside the run .*outer; a run needs a directory"
-    ):
+    with pytest.raises(UserError, match=r"--out .*inner: is inside the run .*outer; a run needs a directory"):
         Store.create(tmp_path / "outer" / "deep" / "inner", settings, torch.device("cpu"))
     assert sorted(tmp_path.rglob("*")) == before
