@@ -332,6 +332,8 @@ MISTAKES: list[tuple[str, str | bytes, list[str]]] = [
     ("plot run --figure pie", NO_INPUT, ["--figure 'pie'", "overview, accuracy, map"]),
     ("plot run --out folder/file/picture.png", NO_INPUT, ["folder/file"]),
     ("frame folder", NO_INPUT, ["folder", "not a run directory"]),
+    ("frame sweep", NO_INPUT, ["not a run directory", "the runs of a sweep are sweep/runs/*"]),
+    ("plot sweep", NO_INPUT, ["not a run directory", "the runs of a sweep are sweep/runs/*"]),
     ("frame begun begun", NO_INPUT, ["begun", "given 2 times"]),
     ("frame begun --out table.xlsx", NO_INPUT, ["--out table.xlsx", ".parquet, .csv"]),
     ("frame run", NO_INPUT, ["run/ledger/round-001.parquet", "missing", "easy2hard verify run"]),
@@ -364,6 +366,7 @@ def test_a_mistake_is_one_line_and_leaves_no_trace(
 ) -> None:
     fake_run(Path("run"))
     fake_run(Path("begun"), rounds=0)
+    Path("sweep/runs").mkdir(parents=True)
     Path("folder").mkdir()
     Path("folder/file").write_text("precious")
     Path("binary.toml").write_bytes(b"\xff\xfe")

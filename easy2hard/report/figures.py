@@ -80,13 +80,15 @@ def plot_runs(
     for chart in drawn:
         if chart.empty:
             raise UserError(f"{runs[0].path}: nothing was measured for {chart.title!r}, so there is nothing to draw")
-    wide = len(drawn) > 1
+    wide = len(drawn) > 1 and (inches is None or inches >= paper.BESIDE)
+    rows = 1 if wide else len(drawn)
     with plt.rc_context(style):
         usual = paper.PAGE if wide else paper.COLUMN
-        height = paper.HEIGHT * (inches or usual) / usual
-        sheet, panels = plt.subplots(1, len(drawn), figsize=(usual, height), layout="constrained", squeeze=False)
+        height = paper.HEIGHT * rows * (inches or usual) / usual
+        form = (rows, len(drawn) // rows)
+        sheet, panels = plt.subplots(*form, figsize=(usual, height), layout="constrained", squeeze=False)
         try:
-            for panel, chart in zip(panels[0], drawn, strict=True):
+            for panel, chart in zip(panels.flat, drawn, strict=True):
                 paper.draw(panel, chart)
             by = "" if figure in (*_OF_LABELS, "loss") else measured_by(groups)
             if inches is not None:  # after the legend, which may widen a figure that has no width of its own

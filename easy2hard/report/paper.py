@@ -27,6 +27,8 @@ from easy2hard.tasks.base import difficulty_text, hardest
 ROUNDS = LinearSegmentedColormap.from_list("rounds", ["#c9cdd4", "#5b8fd6", "#123a72"])  # lightness falls evenly
 COLUMN, PAGE, HEIGHT = 3.5, 7.2, 2.7
 """Inches: one column of a paper, two of them, and the height of a panel."""
+BESIDE = 5.0
+"""Inches from which on two panels are side by side; in a narrower figure one is below the other."""
 STYLE: dict[str, Any] = {
     "font.size": 8,
     "axes.spines.top": False,
@@ -70,7 +72,7 @@ class Layout:
 
     Attributes:
         width: of the whole figure, such as ``89mm`` or ``3.5in``; inches where it has no unit; default: a column of a
-            paper for one panel, a page for two. The height goes with it.
+            paper for one panel, a page for two. The height goes with it, and two panels are stacked where it is narrow.
         font: a font family that is installed.
         font_size: in points.
         title: whether there is one. What must be said of a run is said without it, too.

@@ -22,7 +22,15 @@ from easy2hard.files import read_inside, read_table
 from easy2hard.report.examples import Example, pick
 from easy2hard.runs.evaluations import measured
 from easy2hard.runs.integrity import problems as damage_of
-from easy2hard.runs.manifest import MANIFEST_BYTES, Manifest, RoundRecord, RunDirectory, round_record, state_of
+from easy2hard.runs.manifest import (
+    MANIFEST_BYTES,
+    Manifest,
+    RoundRecord,
+    RunDirectory,
+    round_record,
+    runs_below,
+    state_of,
+)
 from easy2hard.settings.recipes import SETTINGS_BYTES
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Task, difficulty_text, hardest, parse_difficulty
@@ -102,6 +110,8 @@ class RunData:
 
     def extent(self, hardest: int) -> str:
         """Return a greatest difficulty in words: ``10 digits``, or ``6x6`` where difficulties are pairs."""
+        if not self.pairs and self.task is None:
+            return f"difficulty {hardest}"
         if not self.pairs:
             return f"{hardest} {self.unit if hardest != 1 else self.unit.removesuffix('s')}"
         of_range = self.task.evaluated_difficulties(hardest) if self.task else []
@@ -125,7 +135,7 @@ def read_run(path: Path, labels: bool = True) -> RunData:
     """
     parts = ("manifest.json", "settings.toml", "training", "ledger")
     if not any(os.path.lexists(path / part) for part in parts):
-        raise UserError(f"{path}: not a run directory (it has none of {', '.join(parts)})")
+        raise UserError(f"{path}: not a run directory (it has none of {', '.join(parts)}){runs_below(path)}")
     problems: list[str] = []
     settings, text = _settings(path, problems)
     manifest = _measured(path, _manifest(path, settings, problems), problems)

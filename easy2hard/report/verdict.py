@@ -82,6 +82,8 @@ def _labels(group: RunGroup) -> str:
         return "No label was kept."
     worst = range_text([min(value for run in audited if (value := lowest(run)) is not None)])
     shares = f"{range_text(values)} of those kept are right, {worst} in the worst round"
+    if min(values) == 1:
+        shares = "all of those kept are right"
     falls = [
         f"in round {rounds[fallen].record.round}{f' of {run.name}' if len(audited) > 1 else ''}"
         for run in audited

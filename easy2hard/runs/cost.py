@@ -60,9 +60,11 @@ def check_cost(
                 f"{memory.size(kept + passing)} of memory, and {memory.size(there)} are free"
             )
         if seconds > TOO_LONG:
-            raise UserError(f"{what}: would take at least {duration(seconds)} on {at_once} cores")
+            raise UserError(
+                f"{what}: would take at least {duration(seconds)} on {at_once} core{'s' if at_once != 1 else ''}"
+            )
     if seconds > LONG:
-        on_long(f"{what}: may take about {duration(seconds)} on {at_once} cores")
+        on_long(f"{what}: may take about {duration(seconds)} on {at_once} core{'s' if at_once != 1 else ''}")
 
 
 def _layers(model: ModelSettings, length: int) -> int:

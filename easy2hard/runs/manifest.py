@@ -220,6 +220,11 @@ def file_digest(path: Path, root: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def runs_below(path: Path) -> str:
+    """Return where the runs are, to be said of a sweep's directory that was given in their place; else nothing."""
+    return f"; the runs of a sweep are {path}/runs/*" if (path / "runs").is_dir() else ""
+
+
 def read_sealed(path: Path) -> bytes:
     """Return what was written to a file in ``checkpoint/``.
 
@@ -248,7 +253,9 @@ class RunDirectory:
     def __init__(self, path: Path, complete: bool = True) -> None:
         self.path = path
         if complete and not all(os.path.lexists(path / name) for name in ("manifest.json", "settings.toml")):
-            raise UserError(f"{path}: not a run directory (it has no manifest.json and settings.toml)")
+            raise UserError(
+                f"{path}: not a run directory (it has no manifest.json and settings.toml){runs_below(path)}"
+            )
 
     @property
     def held(self) -> bool:

@@ -89,7 +89,8 @@ class PhaseSettings(SettingsModel):
     def _parts_fit(self) -> Self:
         parts = self.warmup + self.decay + self.rest
         if parts > self.steps:
-            raise ValueError(f"warmup + decay + rest = {parts} must be at most steps = {self.steps}")
+            shares = f"{self.warmup} + {self.decay} + {self.rest}"
+            raise ValueError(f"warmup + decay + rest = {parts} must be at most steps = {self.steps} (it is {shares})")
         return self
 
 

@@ -34,7 +34,7 @@ def load_task(name: str, options: Mapping[str, int | str] | None = None, reading
     """
     oracle = TASKS.loaded(name) if reading else TASKS.find(name)
     if oracle is None:
-        raise UserError(f"task.name = {name!r}: no such task here, where a plug-in is run for --plugin FILE alone")
+        raise UserError(f"task.name = {name!r}: no such task here; where a file has it, give --plugin FILE")
     task = made(oracle.task_class, f"task {name}", "task.options", options or {})
     if not is_built_in(name):
         try:

@@ -50,6 +50,14 @@ def test_a_figure_is_as_wide_as_it_is_told(tmp_path: Path, width: str | None, po
     assert float(found[1]) == pytest.approx(points if width or count == 1 else 7.2 * 72, abs=0.1)
 
 
+@pytest.mark.parametrize(("width", "stacked"), [("84mm", True), ("178mm", False)])
+def test_two_panels_are_stacked_where_the_figure_is_narrow(tmp_path: Path, width: str, stacked: bool) -> None:
+    plot_runs([full_run(tmp_path / "run").path], "overview", tmp_path / "a.svg", Layout(width))
+    found = re.search(r'<svg [^>]*width="([\d.]+)pt" height="([\d.]+)pt"', (tmp_path / "a.svg").read_text())
+    assert found
+    assert (float(found[2]) > float(found[1])) == stacked
+
+
 @pytest.mark.parametrize(
     ("layout", "message"),
     [

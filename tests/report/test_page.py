@@ -123,6 +123,8 @@ def test_its_label_precision_is_that_of_the_audit(tmp_path: Path) -> None:
         assert audit["precision"] == 5 / 7
     shares = "0.7143 of those kept are right, 0.7143 in the worst round."
     assert f"{shares} Label precision first fell below 0.99 in round 1." in page_of(run).text
+    right = full_run(tmp_path / "right", labels=lambda *of: [label("2468=", "2468")])
+    assert "Its labels can be trusted: all of those kept are right." in page_of(right).text
 
 
 def test_the_baseline_of_the_task_is_beside_the_members(tmp_path: Path) -> None:
@@ -162,6 +164,7 @@ def test_everything_of_a_run_is_text(tmp_path: Path) -> None:
     assert page.text.count("<script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}&lt;") > 6
     assert "run <i>" in page.text
     assert "no oracle" in page.text
+    assert "up to difficulty 3 with true answers" in page.text
     assert "Label precision: " not in " ".join(filter(None, page.titles()))
     other = full_run(tmp_path / "other", seed=1, task=HOSTILE, labels=labels)
     assert_harmless(render([read_run(run.path), read_run(other.path)]))

@@ -143,7 +143,10 @@ def test_where_all_ranges_overlap_there_is_no_ranking(table: Table) -> None:
     assert overlap[1].startswith("A ranking is not supported by the ranges: those of all variants overlap.")
     first = "b comes first, with reach 5 (4 to 6): its worst seed is better than the best of all others."
     assert table(variants, {"a": [1, 2, 3], "b": [4, 5, 6]})[1] == first
-    assert table(variants, {"a": [1, 2], "b": [4, 5]})[1] == "There is no ranking: it takes 3 seeds of two variants."
+    assert (
+        table(variants, {"a": [1, 2], "b": [4, 5]})[1]
+        == "There is no ranking: it needs 3 seeds or more of each of two variants."
+    )
     nothing = table(variants, {"a": [None], "b": [None]})[1]
     assert nothing.startswith("Nothing is measured yet: none of 2 runs has ended.")
     assert table({"a": "[]"}, {"a": [4]})[1] == "a reaches 4."
@@ -212,7 +215,7 @@ def test_the_page_has_the_question_the_verdict_the_table_and_then_charts(tmp_pat
     page = render(asked, found, comparison)
     order = [
         "<h1>What helps &lt;most&gt;?</h1>",
-        "There is no ranking: it takes 3 seeds",
+        "There is no ranking: it needs 3 seeds",
         "gap of a to the oracle",
         '<th scope="col">place</th>',
         "Exact match by difficulty</h3>",
