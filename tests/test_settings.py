@@ -146,6 +146,7 @@ def test_an_unknown_key_is_named_with_the_keys_of_its_section(section: str, key:
     ("overrides", "words"),
     [
         (["section.nokey=1"], ["section: unknown setting", *Settings.model_fields]),
+        (["labels.filters=[{name=vote}]"], ["labels.filters", "takes quotes: [{name='vote'}]"]),
         (["labels.filters=[{name='vote', share=1.0}]"], ["filters", "share", "allowed: name, threshold"]),
         (
             ["labels.filters=[{name='votes'}]"],

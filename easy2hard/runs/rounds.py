@@ -226,7 +226,8 @@ class _Rounds:
 
     def _supervised_phase(self) -> RoundRecord:
         if shared := self._shared_prompts():
-            self.listener.note(f"there are few easy prompts, and evaluation shares them with training: {shared}")
+            why = "so evaluation asks some that training may have seen"
+            self.listener.note(f"there are few easy prompts, {why}: {shared}")
         clock = _Clock(self.engine.rest)
         with clock.phase("train"):
             trained = self.training.run(0, [])

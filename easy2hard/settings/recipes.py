@@ -175,6 +175,8 @@ def one_line(error: ValidationError, root: type[BaseModel] = Settings) -> str:
     message = message[0].lower() + message[1:]
     if first["type"] == "value_error":
         return message if message.startswith(f"{setting} = ") else f"{setting}: {message}"
+    if isinstance(first["input"], str) and first["input"].startswith(("[", "{")):  # it was meant as TOML, and is none
+        message += ", and a text within it takes quotes: [{name='vote'}]"
     return f"{setting} = {shown(first['input'])}: {message}"
 
 
