@@ -34,7 +34,7 @@ def damage(path: Path, chance: random.Random) -> str:
     """Cut off, flip or delete part of a file, and say what was done."""
     content = bytearray(path.read_bytes())
     kind = chance.choice(["cut off", "flipped", "left out", "deleted"])
-    place = chance.randrange(len(content))
+    place = chance.randrange(len(content) - 1)  # without its last line break, a manifest says what it said
     if kind == "cut off":
         del content[place:]
     elif kind == "flipped":
