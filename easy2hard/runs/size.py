@@ -28,6 +28,8 @@ GPUS = 1024
 """More than a run is spread over."""
 LABEL_BYTES = 200
 """Of a label in memory, without its texts."""
+STACK = 8 << 20
+"""Bytes of a thread's stack where nothing limits it."""
 FEW = 64
 """Difficulties up to this one are listed to see how their number grows."""
 
@@ -134,6 +136,10 @@ def threads() -> int:
     """Return how many threads this process may begin, at most."""
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     there = [1 << 20 if limit == resource.RLIM_INFINITY else limit]
+    space, stack = (resource.getrlimit(of)[0] for of in (resource.RLIMIT_AS, resource.RLIMIT_STACK))
+    if space != resource.RLIM_INFINITY:
+        # Each has a stack of its own, and half of the space is for all else: where it ends, threads end the process.
+        there.append(space // 2 // (STACK if stack == resource.RLIM_INFINITY else stack))
     with suppress(OSError, ValueError):  # ValueError: "max"
         there.append(int(Path("/sys/fs/cgroup/pids.max").read_text(encoding="utf-8")))
     return min(there)

@@ -1,5 +1,7 @@
 """What cannot fit, or would take years, is refused before it begins, in a line with the figure."""
 
+import resource
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +46,14 @@ def test_what_no_machine_can_do_is_refused(settings: list[str], message: str, mo
     with pytest.raises(UserError, match=message):  # noqa: PT012 - which of them does is of no interest
         check_difficulties(experiment.settings, experiment.task)
         check_size(experiment)
+
+
+def test_a_limit_of_address_space_limits_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {resource.RLIMIT_AS: 1 << 30, resource.RLIMIT_STACK: 8 << 20}
+    monkeypatch.setattr(resource, "getrlimit", lambda of: (limits.get(of, resource.RLIM_INFINITY),) * 2)
+    assert size.threads() == 64
+    limits[resource.RLIMIT_AS] = resource.RLIM_INFINITY
+    assert size.threads() > 64
 
 
 def test_a_machine_with_few_threads_trains_few_members(monkeypatch: pytest.MonkeyPatch) -> None:
