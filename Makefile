@@ -52,7 +52,7 @@ results: $(VENV)/.base
 # A run killed at 40 moments of its life, 1,000 damaged copies of one, and 10,000 command lines; `make test` tries a
 # sample.
 faults: $(VENV)/.installed
-	FAULTS=40 CORRUPTIONS=1000 COMMAND_LINES=10000 $(BIN)/python -m pytest tests/faults tests/runs/test_integrity.py
+	FAULTS=$(or $(FAULTS),40) CORRUPTIONS=1000 COMMAND_LINES=10000 $(BIN)/python -m pytest tests/faults tests/runs/test_integrity.py
 
 # Two hours of a run killed and resumed again and again; digests must agree and memory must not grow.
 soak: $(VENV)/.installed
