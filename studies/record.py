@@ -20,6 +20,7 @@ from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import RoundRecord, RunDirectory, refuse_twice
 from easy2hard.runs.origins import restore
 from easy2hard.runs.records import Count, DifficultyText, Number, Record, Seconds, Share
+from easy2hard.settings.docs import flat
 from easy2hard.settings.recipes import load_recipe, recipe_names
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import difficulty_text
@@ -156,15 +157,11 @@ def pieces_of(runs: Sequence[RunDirectory], recipe: Settings, commits: Sequence[
 
 def differing(settings: Settings, recipe: Settings) -> dict[str, Any]:
     """Return the settings other than the recipe's, by ``section.key``; None where the recipe alone has one."""
-    ours, its = (_flat(each.model_dump(mode="json", exclude={"description", "seed"})) for each in (settings, recipe))
+    ours, its = (
+        {key: _given(value) for key, value in flat(each.model_dump(mode="json", exclude={"description", "seed"}))}
+        for each in (settings, recipe)
+    )
     return {key: ours.get(key) for key in ours | its if ours.get(key) != its.get(key)}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: _given(value)}
-    return flat
 
 
 def _given(value: Any) -> Any:

@@ -1,15 +1,14 @@
 """The command that makes a run again: a shipped recipe and what was set besides, or else the run's own settings."""
 
-import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from easy2hard.errors import UserError
 from easy2hard.report.rundata import RunData
+from easy2hard.settings.docs import inline
 from easy2hard.settings.recipes import load_recipe, parse_settings, parse_toml, recipe_names
 from easy2hard.settings.scaling import SCALES
 from easy2hard.settings.schema import Settings
@@ -78,12 +77,6 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = 
             yield prefix + key, value
 
 
-def _toml(value: Any, outer: bool = True) -> str:
-    """Return a value as TOML in one line; a name that ``--set`` takes as it is has no quotes."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_toml(key)} = {_toml(each, False)}" for key, each in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(each, False) for each in value) + "]"
-    if isinstance(value, str) and outer and BARE.fullmatch(value):
-        return value
-    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+def _toml(value: Any) -> str:
+    """Return a value as ``--set`` takes it: a name has no quotes."""
+    return value if isinstance(value, str) and BARE.fullmatch(value) else inline(value)

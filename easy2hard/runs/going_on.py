@@ -13,6 +13,7 @@ from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.origins import restore
 from easy2hard.runs.preflight import check
 from easy2hard.runs.store import Store
+from easy2hard.settings.docs import flat
 from easy2hard.settings.recipes import replaced
 from easy2hard.settings.schema import Settings
 
@@ -118,15 +119,6 @@ def _changed(before: Settings, after: Settings) -> list[tuple[str, Any]]:
     """Return the settings that differ, with their values before; a section that was not there counts as one."""
     old, new = (dict(flat(each.model_dump())) for each in (before, after))
     return [(key, old.get(key)) for key in sorted({*old, *new}) if old.get(key, ...) != new.get(key, ...)]
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Return nested values as ``section.key`` and value."""
-    return [
-        pair
-        for key, value in values.items()
-        for pair in (flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)])
-    ]
 
 
 def _among(key: str, names: Sequence[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
 
@@ -12,23 +12,22 @@ class SettingsModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-Options = dict[str, Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]]
+_Whole = Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]
+
+Options = dict[str, _Whole]
 """What something with options of its own lets one choose."""
 
 
-def _option(value: object) -> object:
-    if isinstance(value, str) and len(value) <= 100:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 1_000_000_000:
-        return value
-    raise PydanticCustomError(
-        "option", "must be a whole number from -1,000,000,000 to 1,000,000,000, or a text of at most 100 characters"
-    )
+def _option(value: object, valid: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return valid(value)
+    except ValidationError as error:  # it would say what is wrong for a number, and what for a text
+        raise PydanticCustomError(
+            "option", "must be a whole number from -1,000,000,000 to 1,000,000,000, or a text of at most 100 characters"
+        ) from error
 
 
-TaskOptions = dict[
-    str, Annotated[Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)] | str, PlainValidator(_option)]
-]
+TaskOptions = dict[str, Annotated[_Whole | Annotated[str, Field(max_length=100)], WrapValidator(_option)]]
 """What a task lets one choose: some options are texts."""
 
 GREATEST_SEED = (1 << 63) - 1

@@ -64,11 +64,22 @@ def filter_sections() -> list[SettingsSection]:
     ]
 
 
+def flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return nested values as ``section.key`` and value."""
+    return [
+        pair
+        for key, value in values.items()
+        for pair in (flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)])
+    ]
+
+
 def inline(value: Any) -> str:
     """Return a value as TOML in one line."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {inline(each)}" for key, each in value.items()) + " }" if value else "{}"
-    if isinstance(value, list):
+        # TOML says which names need quotes.
+        parts = (tomli_w.dumps({key: 0}).removesuffix("0\n") + inline(each) for key, each in value.items())
+        return f"{{ {', '.join(parts)} }}" if value else "{}"
+    if isinstance(value, list | tuple):
         return f"[{', '.join(inline(each) for each in value)}]"
     return tomli_w.dumps({"value": value}).removeprefix("value = ").strip()
 

@@ -3,12 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import tomli_w
 
 from easy2hard.errors import UserError
-from easy2hard.runs.going_on import AFTER, flat
+from easy2hard.runs.going_on import AFTER
+from easy2hard.settings.docs import flat, inline
 from easy2hard.settings.recipes import parse_settings
 from easy2hard.settings.schema import Settings
 
@@ -60,7 +58,7 @@ class Trial:
         """``section={...}`` texts that make its settings of those of its base."""
         before = self.base.settings.model_dump(exclude_none=True) if self.base else {}
         after = self.settings.model_dump(exclude_none=True)
-        return [f"{name}={_inline(value)}" for name, value in after.items() if value != before.get(name)]
+        return [f"{name}={inline(value)}" for name, value in after.items() if value != before.get(name)]
 
 
 Work = Trial | Base
@@ -108,12 +106,3 @@ def _differing(settings: Iterable[Settings]) -> set[str]:
         for key, value in flat(each.model_dump()):
             found.setdefault(key, set()).add(repr(value))
     return {key for key, values in found.items() if len(values) > 1}
-
-
-def _inline(value: Any) -> str:
-    """Return a value in one line of TOML."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{name} = {_inline(each)}" for name, each in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_inline, value)) + "]"
-    return tomli_w.dumps({"v": value}).removeprefix("v = ").strip()
