@@ -92,6 +92,10 @@ class Task(ABC):
     """What makes the prompts of :meth:`sample_hard` hard, in a few words; None where the task has no hard split."""
     baseline: str | None = None
     """How :meth:`baseline_answers` come about, in a few words; None where the task names no baseline."""
+    coupled_by_name: bool = False
+    """Whether the numbers of :meth:`coupled_ids` are names, of nodes for example, instead of places that are counted.
+
+    Names are not moved on in training, and have no distance."""
 
     def supervised_difficulties(self, hardest: int) -> list[Difficulty]:
         """Return the difficulties that make up D0 when ``hardest`` is the greatest."""
@@ -211,6 +215,7 @@ class Task(ABC):
 
         Tokens that belong together, such as the digits of one power of ten, have one number, from 1 on; 0 is for those
         that belong to none, BOS and what comes after a whole answer (Cho et al. 2024, "Position Coupling", section 3).
+        The number is a count, or a name where :attr:`coupled_by_name` says so.
 
         Raises:
             UserError: the task does not say what belongs together.

@@ -30,6 +30,7 @@ class Maze(Task):
     grammar = re.compile(r"\d+>\d+#\d+:\d+(,\d+)*(-\d+:\d+(,\d+)*)*=")
     example = "3>1#1:2-2:3,1-3:2="
     baseline = "any unvisited neighbour, leaves last, and the end as soon as it is one"
+    coupled_by_name = True
 
     def __init__(self, labels: int, ways: int) -> None:
         """Set what both tasks have.
@@ -128,6 +129,18 @@ class Maze(Task):
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
         nodes: NDArray[np.int64] = (prompts == self.vocabulary.id(":")).sum(axis=1)
         return 2 * nodes  # a way through all nodes, a sign between two, EOS
+
+    @override
+    def coupled_ids(self, prompts: Tokens, length: int) -> NDArray[np.int64]:
+        """Return for each neighbour the name of the node in whose list it stands; 0 for all other tokens."""
+        named = prompts < SPECIAL + LABELS
+        listing = np.zeros(prompts.shape, dtype=np.bool_)
+        listing[:, :-1] = prompts[:, 1:] == self.vocabulary.id(":")
+        at = np.maximum.accumulate(np.where(listing, np.arange(prompts.shape[1]), 0), axis=1)
+        ids = np.zeros((len(prompts), max(length, prompts.shape[1])), dtype=np.int64)
+        node = np.take_along_axis(prompts, at, axis=1) - (SPECIAL - 1)
+        ids[:, : prompts.shape[1]] = np.where((at > 0) & named & ~listing, node, 0)
+        return ids[:, :length]
 
     @override
     def twin(self, prompts: Tokens) -> Tokens | None:

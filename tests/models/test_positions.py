@@ -40,6 +40,7 @@ from easy2hard.settings.training import OptimiserSettings, PhaseSettings
 from easy2hard.tasks.base import Task
 from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import load_oracle, load_task
+from easy2hard.tasks.trees import neighbours_of
 from easy2hard.vocabulary import EOS, PAD, SPECIAL, Tokens
 
 SIZE: dict[str, Any] = {"width": 32, "layers": 2, "heads": 2, "feed_forward": 64}
@@ -531,6 +532,19 @@ def test_coupled_places_move_together_and_stay_within_the_table() -> None:
     np.testing.assert_array_equal(drawn, np.where(fixed > 0, fixed + offsets[:, None], 0))
 
 
+@pytest.mark.parametrize("name", ["maze-hops", "maze-nodes"])
+def test_a_neighbour_in_a_maze_is_coupled_to_the_node_that_it_is_a_neighbour_of(name: str) -> None:
+    task = load_task(name)
+    prompts = task.sample(numpy_generator(0, "test"), 12, 20)
+    tokens = np.concatenate([prompts, load_oracle(task).solve(prompts)], axis=1)
+    scheme = build_positions(ModelSettings(positions="coupled"), task)
+    assert scheme is not None
+    ids = scheme.ids(tokens, prompts.shape[1], numpy_generator(0, "places"))  # in training, too, a name is what it is
+    for row, prompt, numbers in zip(tokens, task.vocabulary.decode_prompts(prompts), ids, strict=True):
+        said = [(number, int(row[at]) - SPECIAL + 1) for at, number in enumerate(numbers) if number]
+        assert said == [(int(node), int(other)) for node, others in neighbours_of(prompt) for other in others]
+
+
 @pytest.mark.parametrize("name", ["copy", "reverse", "reverse-addition", "forward-addition-padded", "multiplication"])
 def test_the_answer_begins_from_the_prompts_last_token(name: str) -> None:
     """By coupled places, the step from that token to the answer is the step to the digit after it."""
@@ -600,7 +614,10 @@ def test_loops_grow_with_the_prompt_and_not_with_the_answer(
         (["model.positions=coupled", "model.position_capacity=5"], "position_capacity = 5: .* needs 10 places"),
         (["model.positions=coupled", "task.name=forward-addition"], "forward-addition-padded has them"),
         (["model.positions=coupled-bias", "task.name=forward-addition"], "forward-addition-padded has them"),
-        (["model.positions=coupled", "task.name=maze-hops", "task.options.nodes=8"], "does not say which"),
+        (
+            ["model.positions=coupled-bias", "task.name=maze-hops", "task.options.nodes=8"],
+            "names, which have no distance",
+        ),
         (["model.positions=abacus", "task.name=maze-hops", "task.options.nodes=8"], "'abacus'.* has none"),
     ],
 )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import override
 
+from easy2hard.errors import UserError
 from easy2hard.models.positions.scheme import Ids, Positions
 from easy2hard.settings.model import ModelSettings
 from easy2hard.tasks.base import Task
@@ -122,6 +123,11 @@ class CoupledBias(Positions):
     @override
     @classmethod
     def build(cls, model: ModelSettings, task: Task, **options: int) -> Self:
+        if task.coupled_by_name:
+            raise UserError(
+                f"model.positions = 'coupled-bias': task {task.name} couples its tokens by names, which have no "
+                "distance; 'coupled' takes them"
+            )
         return cls(model.size.layers, model.size.heads, task)
 
     def __init__(self, layers: int, heads: int, task: Task) -> None:

@@ -191,7 +191,7 @@ class Coupled(Tabled):
     """Tokens that belong together have one number, which the task supplies; 0 is for those that belong to none.
 
     Cho et al. 2024, "Position Coupling", section 3. In training the numbers of an example are moved on by one offset,
-    drawn from what the table has room for; in answers by none.
+    drawn from what the table has room for; in answers by none. Numbers that are names (``Task.coupled_by_name``) stay.
     """
 
     name, drawn = "coupled", True
@@ -209,7 +209,9 @@ class Coupled(Tabled):
     def ids(self, tokens: NDArray[Any], prompt_length: int, generator: np.random.Generator | None = None) -> Ids:
         ids = self.task.coupled_ids(tokens[:, :prompt_length].astype(np.int32), tokens.shape[1])
         self.require(int(ids.max(initial=0)))
-        return ids if generator is None else _moved(ids, self.capacity, generator)
+        if generator is None or self.task.coupled_by_name:
+            return ids
+        return _moved(ids, self.capacity, generator)
 
     @override
     def places(self, prompts: Tokens, bound: int) -> int:
