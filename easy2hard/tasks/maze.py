@@ -132,7 +132,10 @@ class Maze(Task):
 
     @override
     def coupled_ids(self, prompts: Tokens, length: int) -> NDArray[np.int64]:
-        """Return for each neighbour the name of the node in whose list it stands; 0 for all other tokens."""
+        """Return for each neighbour the name of the node in whose list it stands; start and end have two more numbers.
+
+        All other tokens have 0.
+        """
         named = prompts < SPECIAL + LABELS
         listing = np.zeros(prompts.shape, dtype=np.bool_)
         listing[:, :-1] = prompts[:, 1:] == self.vocabulary.id(":")
@@ -140,6 +143,7 @@ class Maze(Task):
         ids = np.zeros((len(prompts), max(length, prompts.shape[1])), dtype=np.int64)
         node = np.take_along_axis(prompts, at, axis=1) - (SPECIAL - 1)
         ids[:, : prompts.shape[1]] = np.where((at > 0) & named & ~listing, node, 0)
+        ids[:, 1], ids[:, 3] = LABELS + 1, LABELS + 2
         return ids[:, :length]
 
     @override
