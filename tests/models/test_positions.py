@@ -541,7 +541,8 @@ def test_a_neighbour_in_a_maze_is_coupled_to_the_node_that_it_is_a_neighbour_of(
     assert scheme is not None
     ids = scheme.ids(tokens, prompts.shape[1], numpy_generator(0, "places"))  # in training, too, a name is what it is
     for row, prompt, numbers in zip(tokens, task.vocabulary.decode_prompts(prompts), ids.tolist(), strict=True):
-        assert numbers[1] != numbers[3] and {numbers[1], numbers[3]}.isdisjoint(numbers[4:])
+        assert numbers[1] != numbers[3]
+        assert {numbers[1], numbers[3]}.isdisjoint(numbers[4:])
         said = [(number, int(row[at]) - SPECIAL + 1) for at, number in enumerate(numbers) if number and at > 4]
         assert said == [(int(node), int(other)) for node, others in neighbours_of(prompt) for other in others]
 
