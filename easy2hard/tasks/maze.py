@@ -188,18 +188,26 @@ class Maze(Task):
 
 
 class MazeHops(Maze):
-    """Difficulty = hops; ``nodes`` is fixed."""
+    """Difficulty = hops; ``nodes`` is fixed. A supervised number of hops counts as often as itself to ``hops_power``."""
 
     name = "maze-hops"
     summary = "find the way through a tree; more hops are harder"
     unit = "hops"
 
-    def __init__(self, nodes: int = 30, labels: int = LABELS, ways: int = 1) -> None:
+    def __init__(self, nodes: int = 30, labels: int = LABELS, ways: int = 1, hops_power: int = 0) -> None:
         super().__init__(labels, ways)
+        if not 0 <= hops_power <= 10:
+            raise UserError(f"task.options.hops_power = {hops_power}: must be 0 to 10")
         if not 2 <= nodes <= labels:
             raise UserError(f"task.options.nodes = {nodes}: must be 2 to {labels}, the number of labels")
         self.nodes = nodes
+        self.hops_power = hops_power
         self.greatest = nodes - 1
+
+    @override
+    def supervised_weight(self, difficulty: Difficulty) -> float:
+        assert isinstance(difficulty, int)
+        return float(difficulty**self.hops_power)
 
     @override
     def shape(self, difficulty: int) -> tuple[int, int]:

@@ -187,6 +187,7 @@ def test_names_of_nodes_are_as_many_as_asked_for(name: str, options: dict[str, i
         ("maze-hops", {"labels": 29}, "nodes = 30: must be 2 to 29, the number of labels"),
         ("maze-hops", {"labels": 100}, "labels = 100: must be 2 to 99"),
         ("maze-nodes", {"labels": 9}, "smallest = 10.*at most 9"),
+        ("maze-hops", {"hops_power": 11}, "hops_power = 11: must be 0 to 10"),
         ("maze-nodes", {"ways": 0}, "ways = 0: must be at least 1"),
     ],
 )
