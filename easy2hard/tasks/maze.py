@@ -188,7 +188,7 @@ class Maze(Task):
 
 
 class MazeHops(Maze):
-    """Difficulty = hops; ``nodes`` is fixed. A supervised number of hops counts as often as itself to ``hops_power``."""
+    """Difficulty = hops; ``nodes`` is fixed. In D0 a number of hops counts as often as itself to ``hops_power``."""
 
     name = "maze-hops"
     summary = "find the way through a tree; more hops are harder"
