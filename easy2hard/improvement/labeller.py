@@ -86,7 +86,7 @@ class Labeller:
         there before, until so many labels are kept. The filters judge all labels of the difficulty together.
         """
         settings = self.labels
-        relations = relations_of(filters)
+        relations = self.relations(filters)
         draws = self.draws(number, difficulty)
         taken, wanted = self.reserved.prompts(difficulty), settings.count
         pieces: list[Proposals] = []
@@ -120,7 +120,7 @@ class Labeller:
     ) -> Filtered:
         """Return the labels that prompts of an older round get in round ``number``, answered and filtered afresh."""
         draws = self.draws(number, difficulty)
-        return self._filtered(filters, self._pieces(difficulty, prompts, relations_of(filters), draws), scorer)
+        return self._filtered(filters, self._pieces(difficulty, prompts, self.relations(filters), draws), scorer)
 
     def propose(
         self, difficulty: Difficulty, prompts: Tokens, relations: Relations, draws: Draws | None = None
@@ -130,6 +130,11 @@ class Labeller:
         They are greedy, whatever the settings say of labels, but where ``draws`` says how they are sampled.
         """
         return join(list(self._pieces(difficulty, prompts, relations, draws)))
+
+    def relations(self, filters: Sequence[Filter]) -> Relations:
+        """Return the relations between questions that make the labels and judge them."""
+        made: Relations = frozenset({"compose"} if self.labels.compose else ())
+        return made | relations_of(filters)
 
     def draws(self, number: int, difficulty: Difficulty) -> Draws | None:
         """Return how labels of round ``number`` are sampled, if they are."""

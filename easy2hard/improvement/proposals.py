@@ -102,8 +102,9 @@ class Draws:
         ]
 
 
-Relation = Literal["twin", "parts"]
-"""A relation between questions that a task declares: the same question asked otherwise, and easier ones inside it."""
+Relation = Literal["twin", "parts", "compose"]
+"""A relation between questions that a task declares: the same question asked otherwise, easier ones inside it, and an
+answer that the answer to an easier one makes."""
 
 Relations = frozenset[Relation]
 
@@ -152,9 +153,31 @@ def propose(
         seconds=np.array([math.fsum(one.seconds for one in of_member) for of_member in each]),
         samples=1 if draws is None else draws.samples,
     )
+    if "compose" in relations:
+        proposals = _composed(proposals, engine, task, draws)
     if "twin" in relations:
         proposals = _with_twins(proposals, engine, task, draws)
     return with_parts(proposals, engine, task, draws) if "parts" in relations else proposals
+
+
+def _composed(proposals: Proposals, engine: Engine, task: Task, draws: Draws | None) -> Proposals:
+    """Return the proposals with the answers that the answers to their first such part make.
+
+    Votes and confidence are those of the answers to the parts. An answer that has no such part stays.
+    """
+    parts = task.parts(proposals.prompts, proposals.answers) if len(proposals.prompts) else []
+    part = next((each for each in parts if each.compose is not None), None)
+    if part is None or part.compose is None:
+        return proposals
+    easier = propose(engine, task, part.difficulty, part.prompts, draws=draws)
+    made = part.compose(easier.answers)
+    length = max(proposals.answers.shape[1], made.shape[1])
+    whole = replace(proposals, answers=pad_answers(proposals.answers, length))
+    part_of = replace(easier, answers=pad_answers(made, length))
+    columns: dict[str, Any] = {name: each.copy() for name, each in whole._columns().items() if name != "prompts"}
+    for name, column in columns.items():
+        column[part.rows] = getattr(part_of, name)
+    return replace(whole, seconds=proposals.seconds + easier.seconds, **columns)
 
 
 def with_parts(proposals: Proposals, engine: Engine, task: Task, draws: Draws | None = None) -> Proposals:

@@ -93,6 +93,8 @@ def _check_answers(settings: Settings, task: Task) -> None:
         raise UserError(f"task {task.name}: has no twin prompts for labels.filters or schedule.readiness = 'twin'")
     if "parts" in used and type(task).parts is Task.parts:
         raise UserError(f"task {task.name}: declares no parts for labels.filters or schedule.readiness = 'parts'")
+    if settings.labels.compose and not task.composes:
+        raise UserError(f"labels.compose = true: task {task.name} has no parts that make whole answers")
     if settings.noise and "0" not in task.vocabulary.symbols:
         raise UserError(f"noise: only digits are spoilt, and the answers of task {task.name} have none")
 

@@ -23,7 +23,6 @@ from typing_extensions import override
 
 from easy2hard.engines.engine import Group, Part
 from easy2hard.evaluation.exact_match import accuracy
-from easy2hard.improvement.filters import relations_of
 from easy2hard.improvement.labeller import Labeller
 from easy2hard.learning.batches import LabelledSource, Mixture
 from easy2hard.learning.trainer import fit
@@ -216,7 +215,7 @@ class Probe:
         settings = self.settings
         task = _ending(self.task, self.oracle.solve)
         labeller = Labeller(self.engine, task, settings.seed, self.reserved, settings.labels)
-        relations = relations_of(settings.labels.filters)
+        relations = labeller.relations(settings.labels.filters)
         draws = labeller.draws(0, difficulty)
         generator = numpy_generator(settings.seed, "estimate", difficulty_text(difficulty))
         taken = self.reserved.prompts(difficulty)

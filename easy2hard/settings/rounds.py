@@ -78,6 +78,11 @@ class LabelsSettings(SettingsModel):
         description="whether a round trains on the prompts that its members answer wrongly, with their true answers, "
         "instead of on labels: SUPERVISED, not self-improvement",
     )
+    compose: bool = Field(
+        False,
+        description="whether a label is put together: of the members' answer where it begins, and of their answer to "
+        "the part that is left, where a task has such parts",
+    )
     filters: list[FilterSettings] = Field(
         default_factory=no_filter, description="which labels are kept, one filter after another (docs/labels.md)"
     )

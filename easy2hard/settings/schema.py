@@ -117,8 +117,9 @@ class Settings(SettingsModel):
 
     @property
     def relations(self) -> list[str]:
-        """The settings, if any, that judge labels by a relation the task declares; the paper has none."""
-        found = [f"labels.filters: {each.name}" for each in self.labels.filters if each.needs & RELATIONS]
+        """The settings, if any, that make or judge labels by a relation the task declares; the paper has none."""
+        found = ["labels.compose = true"] if self.labels.compose else []
+        found += [f"labels.filters: {each.name}" for each in self.labels.filters if each.needs & RELATIONS]
         if self.schedule.asks and self.readiness in RELATIONS:
             found.append(f"schedule.readiness = {self.readiness!r}")
         return found

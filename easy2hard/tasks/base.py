@@ -69,6 +69,9 @@ class Part:
     agree: Callable[[Tokens, Tokens], NDArray[np.bool_]]
     """Takes the (asked, any) whole answers and the (asked, any) answers to the parts, each ended by EOS and padded on
     the right. Returns (asked,) whether the first contain the second."""
+    compose: Callable[[Tokens], Tokens] | None = None
+    """Takes the (asked, any) answers to the parts, and returns the (asked, any) whole answers that they make, together
+    with what the prompts and the answers given so far show; None where a part does not make a whole answer."""
 
 
 class Task(ABC):
@@ -92,6 +95,8 @@ class Task(ABC):
     """What makes the prompts of :meth:`sample_hard` hard, in a few words; None where the task has no hard split."""
     baseline: str | None = None
     """How :meth:`baseline_answers` come about, in a few words; None where the task names no baseline."""
+    composes: bool = False
+    """Whether :meth:`parts` has parts that make whole answers (:attr:`Part.compose`)."""
     coupled_by_name: bool = False
     """Whether the numbers of :meth:`coupled_ids` are names, of nodes for example, instead of places that are counted.
 

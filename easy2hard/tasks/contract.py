@@ -10,6 +10,7 @@ from easy2hard.rules import BrokenError, call, check_array, global_state, requir
 from easy2hard.seeding import numpy_generator
 from easy2hard.tasks.base import Difficulty, Part, Task, difficulty_text
 from easy2hard.tasks.oracle import Checker, Oracle
+from easy2hard.tasks.relations import same
 from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Tokens
 
 COUNT = 24
@@ -177,6 +178,7 @@ def _check_parts(task: Task, oracle: Oracle, difficulty: Difficulty, prompts: To
         alone = {part.name: part.prompts.tolist() for part in _parts(task, prompts[row, None], answers[row, None])}
         among = {part.name: part.prompts[part.rows == row].tolist() for part in parts if row in part.rows}
         require(alone == among, "parts must not depend on the rest of the batch")
+    require(task.composes or not any(part.compose for part in parts), "composes must be true: there are such parts")
     for part in parts:
         if not _is_easier(part.difficulty, difficulty):
             raise BrokenError(f"parts must be easier, got difficulty {part.difficulty} {part.name}")
@@ -186,6 +188,7 @@ def _check_parts(task: Task, oracle: Oracle, difficulty: Difficulty, prompts: To
         for part in parts:
             _agree(part, malformed[part.rows], oracle.solve(part.prompts))
             _agree(part, answers[part.rows], malformed[part.rows])
+            _compose(part, malformed[part.rows])
 
 
 def _check_relation(task: Task, part: Part, prompts: Tokens, answers: Tokens, true: Tokens) -> None:
@@ -196,6 +199,8 @@ def _check_relation(task: Task, part: Part, prompts: Tokens, answers: Tokens, tr
         raise BrokenError(
             f"the true answer to {asked!r} must agree with that to its part {inside!r}: {part.name}",
         )
+    if (made := _compose(part, true)) is not None:
+        require(same(made, answers).all(), f"compose must make the true answer of the part's true answer: {part.name}")
     wide = [np.pad(each, ((0, 0), (0, more)), constant_values=PAD) for each, more in ((answers, 3), (true, 5))]
     require(_agree(part, *wide).all(), f"agree must not depend on how far answers are padded: {part.name}")
     for whose, pairs in (
@@ -234,6 +239,18 @@ def _agree(part: Part, answers: Tokens, parts: Tokens) -> Any:
     agreed = call(f"agree must not raise: {part.name}", part.agree, *given)
     check_array(agreed, (len(part.rows),), np.bool_, f"agree must return (asked,) whether they agree: {part.name}")
     return agreed
+
+
+def _compose(part: Part, parts: Tokens) -> Any:
+    """Return the whole answers that answers to a part make; None where it makes none."""
+    if part.compose is None:
+        return None
+    made = call(f"compose must not raise: {part.name}", part.compose, parts.copy())
+    require(
+        isinstance(made, np.ndarray) and made.ndim == 2 and len(made) == len(parts) and made.dtype.kind == "i",
+        f"compose must return (asked, any) integers: {part.name}",
+    )
+    return made
 
 
 def _is_easier(part: Difficulty, whole: Difficulty) -> bool:

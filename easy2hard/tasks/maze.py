@@ -192,6 +192,7 @@ class MazeHops(Maze):
 
     name = "maze-hops"
     summary = "find the way through a tree; more hops are harder"
+    composes = True
     unit = "hops"
 
     def __init__(self, nodes: int = 30, labels: int = LABELS, ways: int = 1, hops_power: int = 0) -> None:
@@ -225,24 +226,27 @@ class MazeHops(Maze):
         second = np.where(length > 2, ways[:, 2], PAD)
         last_but_one = np.where(length > 2, ways[np.arange(len(ways)), length - 3], PAD)
 
-        def from_second(rows: NDArray[np.int64]) -> Callable[[Tokens, Tokens], NDArray[np.bool_]]:
-            def agree(answers: Tokens, parts: Tokens) -> NDArray[np.bool_]:
-                return same(answers, np.concatenate([start[rows, None], np.full((len(rows), 1), arrow), parts], axis=1))
+        def from_second(rows: NDArray[np.int64]) -> Callable[[Tokens], Tokens]:
+            def whole(parts: Tokens) -> Tokens:
+                return np.concatenate([start[rows, None], np.full((len(rows), 1), arrow, np.int32), parts], axis=1)
 
-            return agree
+            return whole
 
-        def to_last_but_one(rows: NDArray[np.int64]) -> Callable[[Tokens, Tokens], NDArray[np.bool_]]:
-            def agree(answers: Tokens, parts: Tokens) -> NDArray[np.bool_]:
+        def to_last_but_one(rows: NDArray[np.int64]) -> Callable[[Tokens], Tokens]:
+            def whole(parts: Tokens) -> Tokens:
                 longer, row = widened(parts, parts.shape[1] + 3), np.arange(len(rows))
                 at = (longer == EOS).argmax(axis=1)
                 # Where the part has no end, this begins with a sign, as no answer does that is asked about.
                 longer[row, at], longer[row, at + 1], longer[row, at + 2] = arrow, end[rows], EOS
-                return same(answers, longer)
+                return longer
 
-            return agree
+            return whole
+
+        def agreeing(whole: Callable[[Tokens], Tokens]) -> Callable[[Tokens, Tokens], NDArray[np.bool_]]:
+            return lambda answers, parts: same(answers, whole(parts))
 
         found = []
-        for name, place, node, other, agree in (
+        for name, place, node, other, whole in (
             ("from the second node on", 1, second, end, from_second),
             ("up to the last node but one", 3, last_but_one, start, to_last_but_one),
         ):
@@ -253,7 +257,8 @@ class MazeHops(Maze):
                 shorter[:, place] = node[rows]
                 # No prompt shows how many hops it takes. What most of the answers say is a name for it, no more.
                 hops = int(np.bincount(length[rows] // 2).argmax())
-                found.append(Part(name, max(1, hops - 1), rows, shorter, agree(rows)))
+                of_rows = whole(rows)
+                found.append(Part(name, max(1, hops - 1), rows, shorter, agreeing(of_rows), of_rows))
         return found
 
 
