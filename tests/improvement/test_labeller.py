@@ -1,9 +1,14 @@
 """From prompts to kept labels, topped up."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 from helpers import copy_task, half_trained_engine, prompts_of
+from numpy.typing import NDArray
 
+from easy2hard.engines.decoding import Answers
+from easy2hard.engines.engine import Engine
 from easy2hard.errors import UserError
 from easy2hard.improvement.filters import apply_filters
 from easy2hard.improvement.filters.confidence import ConfidenceFilter
@@ -12,11 +17,16 @@ from easy2hard.improvement.filters.twin import TwinFilter
 from easy2hard.improvement.filters.vote import VoteFilter
 from easy2hard.improvement.labeller import Labelled, Labeller
 from easy2hard.improvement.proposals import Relations, propose
+from easy2hard.runs.experiment import Experiment
+from easy2hard.runs.preflight import check
 from easy2hard.seeding import numpy_generator
 from easy2hard.settings.filters import Filter
+from easy2hard.settings.recipes import load_recipe
 from easy2hard.settings.rounds import LabelsSettings
 from easy2hard.tasks.prompts import Reserved
 from easy2hard.tasks.registry import load_oracle, load_task
+from easy2hard.tasks.relations import same
+from easy2hard.vocabulary import EOS, PAD, Tokens
 
 TWIN: Relations = frozenset({"twin"})
 PARTS: Relations = frozenset({"parts"})
@@ -188,6 +198,45 @@ def test_an_answer_without_parts_has_nothing_that_speaks_for_it() -> None:
     task, _ = copy_task()
     proposals = propose(half_trained_engine(), task, 1, prompts_of(1, 9), PARTS)
     assert not apply_filters([PartsFilter(name="parts")], proposals).kept.any()
+
+
+class CountsToFour:
+    """A member that begins and ends every way right, and says five nodes at most: as one that was taught four hops."""
+
+    members = (None,)
+
+    def answer(self, prompts: Tokens, bounds: NDArray[np.int64], on_done: object = None) -> list[Answers]:
+        ways = load_oracle(MAZES).solve(prompts)
+        for row, end in enumerate((ways == EOS).argmax(axis=1)):
+            if end > 9:
+                ways[row, 6 : 6 + 4], ways[row, 10:] = ways[row, end - 3 : end + 1], PAD
+        sure = np.full(len(prompts), 0.5, dtype=np.float32)
+        return [Answers(ways, np.ones(len(prompts), dtype=np.bool_), sure, np.log(sure), 0.0)]
+
+
+MAZES = load_task("maze-hops", {"nodes": 12, "labels": 12})
+
+
+def test_an_answer_is_put_together_of_its_beginning_and_the_answer_to_what_is_left() -> None:
+    """A way of five hops is right where its first move is, since the four hops that are left are known."""
+    engine = cast(Engine, CountsToFour())
+    for hops in range(1, 8):
+        prompts = MAZES.sample(numpy_generator(0, "mazes", hops), hops, 40)
+        true = load_oracle(MAZES).solve(prompts)
+        alone, made = (propose(engine, MAZES, hops, prompts, frozenset({"parts", *more})) for more in ([], ["compose"]))
+        right, right_made = (same(each.answers, true) for each in (alone, made))
+        assert right.all() == (hops <= 4)
+        assert right_made.all() == (hops <= 5)
+        assert right.any() == (hops <= 4)
+        assert right_made.any() == (hops <= 5)
+        assert made.parts is not None
+        assert made.parts.all() == (1 < hops <= 5)
+
+
+def test_only_a_task_whose_parts_make_whole_answers_can_compose() -> None:
+    settings = load_recipe("copy-cpu", ["labels.compose=true"])
+    with pytest.raises(UserError, match=r"labels\.compose = true: task copy has no parts that make whole answers"):
+        check(Experiment(settings))
 
 
 def labeller(**changes: int | float) -> Labeller:

@@ -303,6 +303,7 @@ BROKEN: list[tuple[str, type, Any, str]] = [
     ("parts", Good, parts_with(agree=blind_to_the_part), "agree must say no where the part's answer is wrong"),
     ("parts", Good, parts_with(agree=blind_to_the_whole), "agree must say no where the whole answer is wrong"),
     ("parts", Good, parts_with(agree=exactly_as_wide), "agree must not depend on how far answers are padded"),
+    ("parts", Good, parts_with(compose=lambda part: lambda p: p), "composes must be true: there are such parts"),
     ("supervised_difficulties", Good, lambda self, h: [], "must return difficulties"),
     ("example", Good, "12", "example must be a prompt"),
     ("grammar", Good, "[0-9]+=", "grammar must be a Pattern"),
@@ -330,6 +331,23 @@ def test_a_baseline_that_gives_no_answers_is_refused(
     monkeypatch.setattr(Good, "baseline_answers", lambda self, g, p: np.full((len(p), 1), EOS))
     check_contract(Good(), GoodOracle(Good()))
     monkeypatch.setattr(Good, "baseline_answers", answers)
+    with pytest.raises(UserError, match=message):
+        check_contract(Good(), GoodOracle(Good()))
+
+
+@pytest.mark.parametrize(
+    ("compose", "message"),
+    [
+        (lambda p: p, "compose must make the true answer of the part's true answer"),
+        (fail, "compose must not raise: all but the first digit: Zero"),
+        (lambda p: True, "compose must return"),
+    ],
+)
+def test_a_part_that_makes_another_answer_is_refused(
+    compose: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Good, "composes", True)
+    monkeypatch.setattr(Good, "parts", parts_with(compose=lambda part: compose))
     with pytest.raises(UserError, match=message):
         check_contract(Good(), GoodOracle(Good()))
 
