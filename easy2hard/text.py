@@ -1,9 +1,14 @@
 """Text of others: read as UTF-8 whatever the locale, and shown so that it does nothing to a terminal."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 LONGEST = 300
 """Characters of a word that an error message shows."""
+_WHOLE = re.compile(r"(?:`[^`]+`|\([^()]{1,24}\)|\d[\d.,]* (?:s|min|h|days|MB|GB|%)(?!\w)|\S)+")
+"""What no line break comes into: a command, a range in parentheses, a number with its unit, a word."""
+_NAMES = re.compile(r"[^\s/_-]*[/_-]+|[^\s/_-]+")
+"""The same in a column of paths and names."""
 
 
 def decode(content: bytes) -> str:
@@ -74,3 +79,44 @@ def in_lines(parts: Sequence[str], width: int) -> list[str]:
         else:
             lines.append(f"  {part}" if lines else part)
     return lines
+
+
+def broken(text: str, width: int, indent: int = 0, names: bool = False) -> list[tuple[int, int]]:
+    """Return where each line of a text begins and ends, so that none is longer than ``width``.
+
+    Args:
+        text: in one line.
+        width: characters of a line; a word that is longer is left whole, a command that is longer is not.
+        indent: characters by which later lines are shorter.
+        names: lines may also end after ``/``, ``-`` and ``_``.
+    """
+    lines: list[tuple[int, int]] = []
+    for start, end in _pieces(text, width - indent, names):
+        room = width - indent * (len(lines) > 1)
+        if lines and end - lines[-1][0] <= room:
+            lines[-1] = lines[-1][0], end
+        else:
+            lines.append((start if lines else 0, end))  # what a line begins with is its own indentation
+    return lines
+
+
+def _pieces(text: str, width: int, names: bool) -> Iterator[tuple[int, int]]:
+    for piece in (_NAMES if names else _WHOLE).finditer(text):
+        start, end = piece.span()
+        if end - start <= width:
+            yield start, end
+        else:
+            yield from ((start + word.start(), start + word.end()) for word in re.finditer(r"\S+", piece[0]))
+
+
+def widest_piece(text: str, names: bool = False) -> int:
+    """Return the characters that a line needs at least for a text (:func:`broken`)."""
+    return max((end - start for start, end in _pieces(text, len(text), names)), default=0)
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """Return a line of words in lines of ``width`` characters, the later ones indented."""
+    if len(line) <= width:
+        return [line]
+    indent = len(line) - len(line.lstrip()) + 2
+    return [" " * indent * (at > 0) + line[start:end] for at, (start, end) in enumerate(broken(line, width, indent))]

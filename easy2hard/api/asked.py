@@ -100,8 +100,8 @@ def exact_match(
     try:
         asked = None if difficulties is None else task.parse_difficulties(difficulties)
     except ValueError as error:
-        expected = "expected numbers from 1 up, ranges or pairs such as 1-30, 5,10,20 or 6x5"
-        raise UserError(f"--difficulties {difficulties!r}: {error} ({expected})") from error
+        expected = "a list is such as 1-30, 5,10,20 or 6x5,5x6"
+        raise UserError(f"--difficulties {difficulties!r}: {error}; {expected}") from error
     reserved = settings.evaluation.reserved
     if not 1 <= examples <= reserved:
         only = "only so many of a difficulty are never labelled"

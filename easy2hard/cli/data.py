@@ -8,7 +8,7 @@ import typer
 from easy2hard.cli.app import DATA, app
 from easy2hard.cli.arguments import PluginOption, ShippedArgument, TaskArgument, TaskOption, load_plugins
 from easy2hard.cli.input import read_lines
-from easy2hard.cli.output import say
+from easy2hard.cli.output import say, say_rows, tell
 from easy2hard.errors import UserError
 from easy2hard.settings.base import GREATEST_SEED
 
@@ -34,17 +34,18 @@ def tasks(
     if check is not None:
         task = load_task(check, _parse_options(options))
         check_contract(task, load_oracle(task))
-        say(f"{check}: keeps the contract")
+        tell(f"{check}: keeps the contract")
         return
     if options:
         raise UserError(f"--option {options[0]!r}: an option is of the one task that --check names")
+    rows = []
     for name in task_names():
         try:
             task = load_task(name)
+            rows.append((name, task.summary, task.example))
         except UserError as error:  # a broken package must not hide the other tasks
-            say(f"{name:<24}  cannot be loaded: {error}")
-            continue
-        say(f"{name:<24}  {task.example:<18}  {task.summary}")
+            rows.append((name, f"cannot be loaded: {error}", "-"))
+    say_rows(rows)
 
 
 @app.command("plugins", rich_help_panel=DATA)
@@ -75,12 +76,12 @@ def list_plugins(
         except UserError as error:
             if name is not None:
                 raise
-            say(f"{kind.base.kind:<16} {each:<24} {error}")  # a broken package must not hide the other things
+            tell(f"{kind.base.kind:<16} {each:<24} {error}")  # a broken package must not hide the other things
             broken = True
             continue
         origin = kind.origin(each)
         where = origin.source if origin else "built in"
-        say(f"{kind.base.kind:<16} {each:<24} {'keeps the contract' if check else where}")
+        tell(f"{kind.base.kind:<16} {each:<24} {'keeps the contract' if check else where}")
     if check and broken:
         raise typer.Exit(1)
 
@@ -91,13 +92,13 @@ def recipes(name: ShippedArgument = None) -> None:
 
     Example: easy2hard recipes copy-cpu > mine.toml
     """
-    from easy2hard.settings.recipes import load_recipe, recipe_names
+    from easy2hard.settings.recipes import close_to, load_recipe, recipe_names
 
     if name is None:
-        say(*(f"{each:<22}  {load_recipe(each).description}" for each in recipe_names()))
+        say_rows((each, load_recipe(each).description) for each in recipe_names())
         return
     if name not in recipe_names():
-        raise UserError(f"recipe {name!r}: not shipped (there are {', '.join(recipe_names())})")
+        raise UserError(f"recipe {name!r}: not shipped ({close_to(name, 'recipes')})")
     say(*(resources.files("easy2hard") / "recipes" / f"{name}.toml").read_text(encoding="utf-8").rstrip().split("\n"))
 
 

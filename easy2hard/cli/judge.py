@@ -8,7 +8,7 @@ import typer
 from easy2hard.cli.app import JUDGE, app
 from easy2hard.cli.arguments import DeviceOption, JsonOption, PluginOption, RunArgument
 from easy2hard.cli.input import read_lines
-from easy2hard.cli.output import say, say_json, warn
+from easy2hard.cli.output import say, say_json, say_table, tell, warn
 from easy2hard.errors import UserError
 from easy2hard.text import counted
 
@@ -23,7 +23,9 @@ def evaluate(
             help="such as 1-30, 5,10,20 or 6x5,5x6; default: as far as the rounds, at least to the frontier + 5",
         ),
     ] = None,
-    examples: Annotated[int, typer.Option(min=1, max=1_000_000, help="prompts for each difficulty")] = 1000,
+    examples: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1_000_000, help="prompts for each difficulty")
+    ] = 1000,
     device: DeviceOption = "auto",
     plugins: PluginOption = None,
     as_json: JsonOption = False,
@@ -36,7 +38,7 @@ def evaluate(
     Example: easy2hard eval runs/copy-cpu-seed0 --difficulties 1-30 --examples 1000
     """
     from easy2hard.api.opened import Run
-    from easy2hard.report.tables import exact_match_json, exact_match_lines
+    from easy2hard.report.tables import exact_match_json, exact_match_notes, exact_match_table
     from easy2hard.runs.evaluations import measured as figures_of
     from easy2hard.runs.manifest import RunDirectory
 
@@ -45,12 +47,8 @@ def evaluate(
     if as_json:
         say_json(exact_match_json(measured))
         return
-    try:
-        manifest = figures_of(RunDirectory(run), opened.manifest)
-    except UserError:  # another one that is kept: what was measured is not lost for it
-        say(*exact_match_lines(measured, opened.task, opened.manifest))
-        raise
-    say(*exact_match_lines(measured, opened.task, manifest))
+    say_table(exact_match_table(measured))  # first: it is not lost where another one that is kept is damaged
+    tell(*exact_match_notes(measured, opened.task, figures_of(RunDirectory(run), opened.manifest)))
 
 
 @app.command(rich_help_panel=JUDGE)
@@ -96,14 +94,15 @@ def audit(run: RunArgument, plugins: PluginOption = None, as_json: JsonOption = 
     Example: easy2hard audit runs/copy-cpu-seed0
     """
     from easy2hard.api.opened import Run
-    from easy2hard.report.tables import audit_lines
+    from easy2hard.report.tables import audit_notes, audit_table
 
     opened = Run(run, plugins or ())
     rows = opened.audit()
     if as_json:
         say_json(rows)
     else:
-        say(*audit_lines(rows, opened.settings, opened.manifest, opened.task.baseline))
+        say_table(audit_table(rows, opened.task.baseline))
+        tell(*audit_notes(rows, opened.settings, opened.manifest, opened.task.baseline))
 
 
 @app.command(rich_help_panel=JUDGE)
@@ -118,9 +117,9 @@ def verify(run: RunArgument) -> None:
 
     opened = Run(run)
     if found := opened.verify():
-        say(*found)
+        tell(*found)
         raise typer.Exit(1)
-    say(f"{run}: intact, {counted(len(opened.manifest.rounds), 'round')}")
+    tell(f"{run}: intact, {counted(len(opened.manifest.rounds), 'round')}")
 
 
 @app.command(rich_help_panel=JUDGE)
@@ -148,4 +147,4 @@ def export(
 
     written = Run(run, plugins or ()).export(out, member, adapter, labels, push)
     count = "" if written.labels is None else f": {counted(written.labels, 'label')}"
-    say(" ".join([f"{out}{count}", *(f"({note})" for note in written.notes)]))
+    tell(" ".join([f"{out}{count}", *(f"({note})" for note in written.notes)]))

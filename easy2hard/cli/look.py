@@ -7,7 +7,7 @@ import typer
 
 from easy2hard.cli.app import LOOK, app
 from easy2hard.cli.arguments import JsonOption, PluginOption, RunArgument, RunsArgument, load_plugins
-from easy2hard.cli.output import results, say, say_json, say_table, warn
+from easy2hard.cli.output import results, say, say_json, say_table, tell, warn
 from easy2hard.errors import UserError
 from easy2hard.text import counted
 
@@ -34,7 +34,7 @@ def list_runs(
     if as_json:
         say_json([asdict(run) for run in runs])
     elif not runs:
-        say(f"{folder}: no runs")
+        tell(f"{folder}: no runs")
     else:
         say_table(list_table(runs))
 

@@ -4,12 +4,13 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from easy2hard.errors import UserError
-from easy2hard.text import as_line, printable
+from easy2hard.text import as_line, printable, wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,16 +80,36 @@ def streams() -> Iterator[None]:
 
 
 def say(*lines: str) -> None:
-    """Write the lines of a result."""
+    """Write the lines of a result that others may read, each as it is."""
     if sys.stdout is None:
         raise UserError("standard output: it is closed, and the result has nowhere to go")
     if lines:
         print("\n".join(printable(line, kept="\t") for line in lines), flush=True)
 
 
+def tell(*lines: str) -> None:
+    """Write the lines of a result in words; a terminal breaks none within a word."""
+    say(*(part for line in lines for part in _fitting(line, sys.stdout)))
+
+
+def _fitting(line: str, stream: TextIO | None) -> list[str]:
+    """Return a line of words in as many as a terminal needs; elsewhere it stays a line."""
+    return wrapped(line, shutil.get_terminal_size().columns) if stream is not None and stream.isatty() else [line]
+
+
 def say_json(value: Any) -> None:
     """Write a result as one line of JSON."""
     say(json.dumps(value))
+
+
+def say_rows(rows: Iterable[Sequence[str]]) -> None:
+    """Write rows of texts as a table without a head."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for row in rows:
+        table.add_row(*map(printable, row))
+    say_table(table)
 
 
 def say_table(table: "Table") -> None:
@@ -111,4 +132,4 @@ def results(width: int | None = None) -> "Console":
 def warn(line: str) -> None:
     """Write a line to standard error."""
     if sys.stderr is not None:  # print would take standard output instead
-        print(as_line(line), file=sys.stderr, flush=True)
+        print("\n".join(_fitting(as_line(line), sys.stderr)), file=sys.stderr, flush=True)

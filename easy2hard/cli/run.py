@@ -21,7 +21,7 @@ from easy2hard.cli.arguments import (
     load_plugins,
 )
 from easy2hard.cli.input import ask
-from easy2hard.cli.output import say, say_json, warn
+from easy2hard.cli.output import say_json, tell, warn
 from easy2hard.errors import UserError
 from easy2hard.files import write_file
 from easy2hard.settings.base import GREATEST_SEED
@@ -78,8 +78,8 @@ def init(
         written = compose(task, budget, hardware == "gpu", seed, on_phase)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_file(out, written.text(budget).encode())
-    say(*written.estimate.lines())
-    say(f"written: {out}, {counted(written.settings.rounds.count, 'round')}; `easy2hard run {out}` starts it")
+    tell(*written.estimate.lines())
+    tell(f"written: {out}, {counted(written.settings.rounds.count, 'round')}; `easy2hard run {out}` starts it")
 
 
 def _asked(name: str, given: str | None, default: str, yes: bool, allowed: list[str] | None = None) -> str:
@@ -117,7 +117,7 @@ def estimate(
     if as_json:
         say_json({"recipe": recipe, **estimated.as_json()})
     else:
-        say(*estimated.lines())
+        tell(*estimated.lines())
 
 
 @contextmanager
@@ -188,7 +188,7 @@ def resume(
         going_on.go_on(opened, overrides)
     _train(lambda listener: rounds.resume(opened, listener, device), run)
     if before.status == "finished" and len(opened.manifest.rounds) == len(before.rounds) and processes.is_main():
-        say(going_on.ended(opened))
+        tell(going_on.ended(opened))
 
 
 @app.command(rich_help_panel=TRAIN)

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from easy2hard.cli.app import TRAIN, app
 from easy2hard.cli.arguments import DeviceOption, PluginOption, SetOption, SweepArgument
-from easy2hard.cli.output import say, say_table, warn
+from easy2hard.cli.output import say, say_table, tell, warn
 from easy2hard.cli.run import measuring, on_interrupt
 
 
@@ -87,12 +87,15 @@ def sweep(
         warn("stopped and kept: the same command goes on from here")
         raise typer.Exit(130) from None
     found = results.comparison
-    say(*filter(None, (found.question, found.verdict)))
-    table = Table(*found.head)
+    tell(*filter(None, (found.question, found.verdict)))
+    table = Table()
+    for at, name in enumerate(found.head):
+        table.add_column(name, overflow="ellipsis" if at else "fold")
     for line in found.rows:
         table.add_row(*line)
     say_table(table)
-    say(*found.notes, *map(str, results.written))
+    tell(*found.notes)
+    say(*map(str, results.written))
     if jobs is None and results.failed:
         raise typer.Exit(1)
 
@@ -112,4 +115,4 @@ def _estimate(
     asked.check()
     with measuring() as on_phase:
         found = estimated(asked, on_phase)
-    say(*found.lines())
+    tell(*found.lines())

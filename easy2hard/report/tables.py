@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+
 from easy2hard.evaluation.audit import FALLEN, audit_ledger, first_fall, readiness_compared
 from easy2hard.runs.manifest import Manifest, RunDirectory
 from easy2hard.settings.schema import Settings
@@ -23,27 +25,30 @@ def exact_match_json(measured: "pd.DataFrame") -> dict[str, dict[str, float]]:
     }
 
 
-def exact_match_lines(measured: "pd.DataFrame", task: Task, manifest: Manifest) -> list[str]:
-    """Return what ``Run.evaluate`` measured as a table, a line a difficulty, and notes below it.
+def exact_match_table(measured: "pd.DataFrame") -> Table:
+    """Return what ``Run.evaluate`` measured as a table, a row a difficulty."""
+    table = _table([name.replace("_", " ") for name in measured.columns])
+    for text, *scores in measured.itertuples(index=False):
+        table.add_row(text, *(f"{score:.4f}" for score in scores))
+    return table
+
+
+def exact_match_notes(measured: "pd.DataFrame", task: Task, manifest: Manifest) -> list[str]:
+    """Return what stands below the table.
 
     Args:
-        measured: what it returned.
+        measured: what ``Run.evaluate`` returned.
         task: of the run.
         manifest: of the run, with the scores that figures are taken from (``runs.evaluations.measured``).
     """
-    names = [name.replace("_", " ") for name in measured.columns]
-    lines = ["  ".join(f"{name:>{max(6, len(name))}}" for name in names)]
-    for text, *scores in measured.itertuples(index=False):
-        values = (f"{score:>{max(6, len(name))}.4f}" for name, score in zip(names[1:], scores, strict=True))
-        lines.append(f"{text:>10}  {'  '.join(values)}")
-    lines.append(manifest.rounds[-1].reach_text)
+    lines = [manifest.rounds[-1].reach_text]
     if task.hard_split:
         lines.append(f"hard split: {task.hard_split}")
     if task.baseline:
         lines.append(f"baseline: {task.baseline}")
     shared = [text for text in manifest.rounds[0].overlap if text in set(measured["difficulty"])]
     if shared:
-        lines.append(f"supervised on the same prompts, for want of others: difficulty {', '.join(shared)}")
+        lines.append(f"difficulty {', '.join(shared)}: training may have seen some of the prompts, there are so few")
     if manifest.learned_nothing:
         lines.append(f"the run: {manifest.learned_nothing}")
     return [*lines, *manifest.marks, *manifest.remarks]
@@ -76,10 +81,27 @@ def audit_rows(run: RunDirectory, oracle: Oracle) -> list[dict[str, Any]]:
     ]
 
 
-def audit_lines(
+def audit_table(rows: Sequence[Mapping[str, Any]], baseline: str | None) -> Table:
+    """Return an audit as a table, a row a round.
+
+    Args:
+        rows: of :func:`audit_rows`.
+        baseline: what the task's baseline does; None where it has none.
+    """
+    table = _table(
+        ["round", "difficulty", "proposed", "right", "kept", "precision", "recall", *["baseline"] * bool(baseline)]
+    )
+    for row in rows:
+        right, *others = (_fraction(row[key]) for key in ("proposed_precision", "precision", "recall"))
+        cells = [str(row["round"]), span(row["difficulties"]), str(row["proposed"]), right, str(row["kept"]), *others]
+        table.add_row(*cells, *[_fraction(row["baseline"])] * bool(baseline))
+    return table
+
+
+def audit_notes(
     rows: Sequence[Mapping[str, Any]], settings: Settings, manifest: Manifest, baseline: str | None
 ) -> list[str]:
-    """Return an audit as a table, a line a round, and below it each difficulty, filter and kind of mistake.
+    """Return what stands below the table: each difficulty, filter and kind of mistake.
 
     Args:
         rows: of :func:`audit_rows`.
@@ -87,15 +109,7 @@ def audit_lines(
         manifest: of the same run.
         baseline: what the task's baseline does; None where it has none.
     """
-    names = ["round", "difficulty", "proposed", "right", "kept", "precision", "recall"]
-    widths = [5, 10, 8, 7, 7, 9, 7]
-    if baseline:
-        names, widths = [*names, "baseline"], [*widths, 8]
-    lines = [_line(names, widths)]
-    for row in rows:
-        right, precision, recall = (_fraction(row[key]) for key in ("proposed_precision", "precision", "recall"))
-        cells = [row["round"], span(row["difficulties"]), row["proposed"], right, row["kept"], precision, recall]
-        lines.append(_line([*cells, _fraction(row["baseline"])] if baseline else cells, widths))
+    lines = []
     if rows and baseline:
         lines.append(f"baseline, the share of the same prompts that it answers rightly: {baseline}")
     for row in rows:
@@ -126,7 +140,7 @@ def _round_lines(row: Mapping[str, Any]) -> list[str]:
             f"{each['filter']} {each['kept']} ({_fraction(each['precision'])}, {_fraction(each['recall'])})"
             for each in stages
         )
-        lines.append(f"{where}, {difficulty}: kept (precision, recall) after {', '.join(steps)}")
+        lines.append(f"{where}, difficulty {difficulty}: kept (precision, recall) after {', '.join(steps)}")
     if again := row.get("relabelled"):
         shares = f"{_fraction(again['precision'])}, {_fraction(again['recall'])}"
         lines.append(f"{where}, older rounds afresh: kept {again['kept']} of {again['proposed']} ({shares})")
@@ -134,8 +148,11 @@ def _round_lines(row: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _line(cells: Sequence[object], widths: Sequence[int]) -> str:
-    return "  ".join(f"{cell:>{width}}" for cell, width in zip(map(str, cells), widths, strict=True))
+def _table(head: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in head:
+        table.add_column(name, justify="right")
+    return table
 
 
 def _fraction(value: float | None) -> str:

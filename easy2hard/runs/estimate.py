@@ -76,7 +76,7 @@ class Estimate:
                 f"  {name:<10}  {what.get(name, counted(rounds, 'round')):<10}  {duration(seconds)}"
                 for name, seconds in self.phases.items()
             ),
-            *(f"if {note}" for note in self.notes),
+            *(f"it assumes that {note}" for note in self.notes),
         ]
 
     def as_json(self) -> dict[str, Any]:

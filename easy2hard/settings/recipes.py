@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +32,13 @@ def shipped(folder: str) -> list[str]:
     return sorted(item.name.removesuffix(".toml") for item in items if item.name.endswith(".toml"))
 
 
+def close_to(name: str, folder: str) -> str:
+    """Return the names in a folder of the package that are like one that is not there; all of them where none is."""
+    names = shipped(folder)
+    close = get_close_matches(name, names, 5, 0.5)
+    return f"closest: {', '.join(close)}" if close else f"there are {', '.join(names)}"
+
+
 def read_toml(kind: str, name: str) -> dict[str, Any]:
     """Return what a shipped TOML file or one of the user's holds.
 
@@ -49,7 +57,7 @@ def read_toml(kind: str, name: str) -> dict[str, Any]:
         if len(content) > GREATEST:
             raise UserError(f"{kind} {name!r}: more than {GREATEST >> 20} MiB is no {kind}")
     else:
-        raise UserError(f"{kind} {name!r}: neither a TOML file nor a shipped {kind} ({', '.join(shipped(f'{kind}s'))})")
+        raise UserError(f"{kind} {name!r}: neither a TOML file nor a shipped {kind} ({close_to(name, f'{kind}s')})")
     return parse_toml(content, f"{kind} {name!r}")
 
 

@@ -176,7 +176,7 @@ def _first(found: Sequence[Summary]) -> str:
         reach = range_text(one.values("reach"), digits=1)
         return f"{one.variant} reaches {reach}." if one.measured else f"{one.variant} has no result yet."
     if len(ranked) < 2:
-        return f"There is no ranking: it needs {LEAST} seeds or more of each of two variants."
+        return f"There is no ranking: that needs two variants or more with {LEAST} seeds or more each."
     first = [each for each in ranked if each.place and each.place[0] == 1]
     if len(first) == len(ranked):
         return "A ranking is not supported by the ranges: those of all variants overlap."

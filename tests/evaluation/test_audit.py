@@ -16,7 +16,7 @@ from easy2hard.improvement.filters.none import NoFilter
 from easy2hard.improvement.filters.vote import VoteFilter
 from easy2hard.improvement.ledger import write_ledger
 from easy2hard.improvement.proposals import Proposals, count_votes, propose
-from easy2hard.report.tables import audit_lines
+from easy2hard.report.tables import audit_notes
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.seeding import numpy_generator
 from easy2hard.settings.filters import Filter
@@ -168,11 +168,11 @@ def test_with_no_label_kept_there_is_no_precision(fake_run: Callable[..., RunDir
         }
         for record in nothing[1:]
     ]
-    lines = audit_lines(rows, run.settings, run.manifest, None)
+    lines = audit_notes(rows, run.settings, run.manifest, None)
     assert "no label was kept: there is no precision" in lines
     assert not any("never fell" in line for line in lines)
     some = [{**rows[0], "kept": 1, "precision": 1.0}, *rows[1:]]
-    assert "label precision never fell below 0.99" in audit_lines(some, run.settings, run.manifest, None)
+    assert "label precision never fell below 0.99" in audit_notes(some, run.settings, run.manifest, None)
     assert manifest.learned_nothing is None
     empty = manifest.model_copy(update={"rounds": nothing})
     assert empty.learned_nothing == "it learned nothing after the supervised phase: none of its 200 labels was kept"

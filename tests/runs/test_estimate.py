@@ -196,7 +196,7 @@ def test_what_is_printed_adds_up() -> None:
     assert estimated.cut(0).seconds == 31
     assert estimated.as_json()["phases"] == {"supervised": 30.0, "label": 5.0, "train": 40.0, "evaluate": 3.0}
     assert estimated.lines()[0].startswith("about 1 min 18 s on 2 cores")
-    assert estimated.lines()[-1] == "if all is well"
+    assert estimated.lines()[-1] == "it assumes that all is well"
 
 
 @pytest.mark.parametrize(

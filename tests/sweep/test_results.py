@@ -145,7 +145,7 @@ def test_where_all_ranges_overlap_there_is_no_ranking(table: Table) -> None:
     assert table(variants, {"a": [1, 2, 3], "b": [4, 5, 6]})[1] == first
     assert (
         table(variants, {"a": [1, 2], "b": [4, 5]})[1]
-        == "There is no ranking: it needs 3 seeds or more of each of two variants."
+        == "There is no ranking: that needs two variants or more with 3 seeds or more each."
     )
     nothing = table(variants, {"a": [None], "b": [None]})[1]
     assert nothing.startswith("Nothing is measured yet: none of 2 runs has ended.")
@@ -215,7 +215,7 @@ def test_the_page_has_the_question_the_verdict_the_table_and_then_charts(tmp_pat
     page = render(asked, found, comparison)
     order = [
         "<h1>What helps &lt;most&gt;?</h1>",
-        "There is no ranking: it needs 3 seeds",
+        "There is no ranking: that needs two variants",
         "gap of a to the oracle",
         '<th scope="col">place</th>',
         "Exact match by difficulty</h3>",
