@@ -1,12 +1,13 @@
 """Data sets of reasoning-gym: questions by the levels of a curriculum; its verifier is the oracle.
 
 A data set draws a question together with its answer, from a seed and a number. So each level has a pool: the entries of
-one seed, the same in every run. The task draws the pool and keeps its questions alone; the oracle draws it again for
-their answers. Nothing that a task keeps or returns can tell an answer (docs/reasoning-gym.md).
+one seed, the same in every run. Entries are drawn when they are asked for: some data sets take long over one. The task
+keeps their questions and numbers alone; the oracle draws them again for their answers. Nothing that a task keeps or
+returns can tell an answer (docs/reasoning-gym.md).
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -22,10 +23,21 @@ from easy2hard.plugins import in_a_line
 from easy2hard.seeding import derive
 from easy2hard.tasks.base import Difficulty, Task
 from easy2hard.tasks.oracle import Oracle
-from easy2hard.vocabulary import PAD, Tokens, Vocabulary
+from easy2hard.vocabulary import Tokens, Vocabulary
 
 LOOKED_AT = 64
 """Entries of each level that show which characters there are and how long questions get."""
+MALFORMED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What reading an answer raises that is none: of all data sets ``coin_flip``, ``game_of_life`` and
+``prime_factorization`` let OverflowError, KeyError and ValueError out, the others say 0 themselves."""
 BREAK = "↵"
 """Stands for the end of a line: a prompt has one line."""
 
@@ -49,8 +61,8 @@ def _library() -> Any:
 class _Survey:
     """What the first entries of each level of a data set show."""
 
-    configs: list[Any]
-    """The configuration of each level, the lowest first; no two neighbours are the same."""
+    data: list[Any]
+    """The data set of each level, the lowest first; no two neighbours have the same configuration."""
     end: str
     """Why there are no more levels."""
     characters: str
@@ -79,7 +91,7 @@ def _survey(dataset: str, attribute: str) -> _Survey:
         raise UserError(f"task.options.attribute = {attribute!r}: {dataset} has {', '.join(attributes)}")
     # Of a range of values, a level has those alone that are new: else most of its prompts would be easier ones.
     context = DefaultCurriculumContext(mode=RangeAttributeMode.UPPER_BOUND)
-    configs: list[Any] = []
+    levels: list[Any] = []
     questions: list[list[str]] = []
     characters: set[str] = set()
     end = "the curriculum has no more"
@@ -90,21 +102,21 @@ def _survey(dataset: str, attribute: str) -> _Survey:
         seed = derive(0, "reasoning-gym", dataset, attribute, level + 1) % (1 << 31)
         try:
             config = curriculum.generate_configuration({"seed": seed, "size": LOOKED_AT}, context)
-            if configs and replace(config, seed=configs[-1].seed) == configs[-1]:
+            if levels and replace(config, seed=levels[-1].config.seed) == levels[-1].config:
                 break
             data = factory.DATASETS[dataset][0](config=config)
             entries = [data[index] for index in range(LOOKED_AT)]
         except Exception as error:  # it may be anything: some curricula end in levels that cannot be drawn
             end = f"level {level + 1} cannot be drawn: {in_a_line(error)}"
             break
-        configs.append(config)
+        levels.append(data)
         questions.append([_line(entry["question"]) for entry in entries])
         characters.update(*questions[-1], *(_line(entry["answer"]) for entry in entries))
-    if not configs:
+    if not levels:
         raise UserError(f"task.options.dataset = {dataset!r}: {end}")
     start = _beginning([each for level in questions for each in level])
     return _Survey(
-        configs,
+        levels,
         end,
         "".join(sorted(each for each in characters if each.isprintable())),
         start,
@@ -144,7 +156,7 @@ class ReasoningGym(Task):
             raise UserError(f"task.options.size = {size}: must be 100 to 10,000,000")
         self.dataset, self.attribute, self.size = dataset, attribute, size
         survey = _survey(dataset, attribute)
-        self.greatest = len(survey.configs)
+        self.greatest = len(survey.data)
         self.preamble = "" if preamble else survey.preamble
         # Prompts of a level have one length, which is the level's alone: a filler comes before shorter questions.
         self.lengths: list[int] = []
@@ -154,17 +166,38 @@ class ReasoningGym(Task):
         self.filler = next(each for each in others if each not in survey.characters)
         self.vocabulary = Vocabulary(self.filler + survey.characters)
         self.grammar = re.compile(f"{self.filler}*[^{self.filler}]+")
-        self._pools: dict[int, Tokens] = {}
-        self.example = next(_entries(self, 1))[0]
+        self._rows: dict[tuple[int, int], Tokens] = {}
+        self.numbers: dict[str, int] = {}
+        """The number of the entry of each prompt that was drawn."""
+        self.example = self.vocabulary.decode_prompts(self._row(1, 0)[None])[0]
 
     @override
     def sample(self, generator: np.random.Generator, difficulty: Difficulty, count: int) -> Tokens:
         if not isinstance(difficulty, int):
             raise TypeError(f"task {self.name}: difficulty {difficulty} is not one number")
-        if difficulty not in self._pools:
-            self._pools[difficulty] = self.vocabulary.encode_prompts([text for text, *_ in _entries(self, difficulty)])
-        pool = self._pools[difficulty]
-        return pool[generator.integers(0, len(pool), count)]
+        _data(self, difficulty)  # raises where there is no such level
+        chosen = generator.integers(0, self.size, count)
+        rows = [self._row(difficulty, int(number)) for number in chosen]
+        return np.array(rows, dtype=np.int32).reshape(count, self.lengths[difficulty - 1] + 1)
+
+    def _row(self, difficulty: int, number: int) -> Tokens:
+        """Return the prompt of an entry of a level, or of the next one that can be written."""
+        if (difficulty, number) not in self._rows:
+            for other in chain(range(number, self.size), range(number)):
+                if (difficulty, other) in self._rows:
+                    break
+                written = _entry(self, difficulty, other)
+                if written is not None:
+                    self._rows[difficulty, other] = self.vocabulary.encode_prompts([written[0]])[0]
+                    self.numbers.setdefault(written[0], other)
+                    break
+            else:
+                raise UserError(
+                    f"task.options.dataset = {self.dataset!r}: of {self.size:,} entries of level {difficulty} none has "
+                    "a question and an answer, not longer than it, in characters that can be printed"
+                )
+            self._rows[difficulty, number] = self._rows[difficulty, other]
+        return self._rows[difficulty, number]
 
     @override
     def answer_bounds(self, prompts: Tokens) -> NDArray[np.int64]:
@@ -188,68 +221,41 @@ def _data(task: ReasoningGym, difficulty: int) -> Any:
         UserError: there is no such level.
     """
     survey = _survey(task.dataset, task.attribute)
-    if difficulty > len(survey.configs):
+    if difficulty > len(survey.data):
         raise UserError(
-            f"difficulty {difficulty}: the greatest of data set {task.dataset} is {len(survey.configs)} ({survey.end})"
+            f"difficulty {difficulty}: the greatest of data set {task.dataset} is {len(survey.data)} ({survey.end})"
         )
-    return _library().DATASETS[task.dataset][0](config=survey.configs[difficulty - 1])
+    return survey.data[difficulty - 1]
 
 
-def _entries(task: ReasoningGym, difficulty: int) -> Iterator[tuple[str, str, int]]:
-    """Yield the prompt, the true answer and the number of each entry of a level that can be written.
+def _entry(task: ReasoningGym, difficulty: int, number: int) -> tuple[str, str] | None:
+    """Return the prompt and the true answer of an entry of a level, or None where it cannot be written.
 
-    Left out is an entry with a character that the vocabulary lacks, with a question longer than the level's length,
-    without an answer, or with an answer longer than the prompt.
+    So it is with a character that the vocabulary lacks, a question longer than the level's length, no answer, or an
+    answer longer than the prompt.
 
     Raises:
-        UserError: there is no such level, or none of its entries can be written.
+        UserError: there is no such level.
     """
-    data, length = _data(task, difficulty), task.lengths[difficulty - 1]
-    alphabet = set(task.vocabulary.symbols) - {task.filler}
-    found = False
-    for index in range(task.size):
-        entry = data[index]
-        question, answer = _line(entry["question"]), _line(entry["answer"])
-        prompt = question.removeprefix(task.preamble)
-        if (
-            question.startswith(task.preamble)
-            and 0 < len(prompt) <= length
-            and 0 < len(answer) <= length
-            and alphabet.issuperset(prompt)
-            and alphabet.issuperset(answer)
-        ):
-            found = True
-            yield prompt.rjust(length, task.filler), answer, index
-    if not found:
-        raise UserError(
-            f"task.options.dataset = {task.dataset!r}: of {task.size:,} entries of level {difficulty} none has a "
-            "question and an answer, not longer than it, in characters that can be printed"
-        )
+    entry, length = _data(task, difficulty)[number], task.lengths[difficulty - 1]
+    question, answer = _line(entry["question"]), _line(entry["answer"])
+    prompt = question.removeprefix(task.preamble)
+    written = (
+        question.startswith(task.preamble)
+        and 0 < len(prompt) <= length
+        and 0 < len(answer) <= length
+        and (set(task.vocabulary.symbols) - {task.filler}).issuperset(prompt + answer)
+    )
+    return (prompt.rjust(length, task.filler), answer) if written else None
 
 
-@dataclass(frozen=True)
-class _Pool:
-    """What the oracle knows of a level."""
-
-    rows: dict[str, int]
-    """The row of each prompt in what follows."""
-    answers: Tokens
-    indices: NDArray[np.int64]
-    """The number of each entry in the data set."""
-    data: Any
-
-    def row(self, prompt: str) -> int:
-        """Return the row of a prompt.
-
-        Raises:
-            UserError: it is in no entry.
-        """
-        if prompt not in self.rows:
-            raise UserError(
-                f"prompt {prompt!r}: none of the {len(self.rows):,} prompts of this level; "
-                "the answers to others are not known"
-            )
-        return self.rows[prompt]
+def _reads(data: Any, entry: dict[str, Any]) -> bool:
+    """Return whether a verifier can read an entry's own answer; if not, no answer is to blame for what it raises."""
+    try:
+        data.score_answer(entry["answer"], entry)
+    except Exception:  # the caller tells what the verifier raised
+        return False
+    return True
 
 
 class ReasoningGymOracle(Oracle):
@@ -261,45 +267,63 @@ class ReasoningGymOracle(Oracle):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._pools: dict[int, _Pool] = {}
+        self._known: dict[str, tuple[str, int]] = {}
+        self._read: dict[int, int] = {}
 
     @override
     def solve(self, prompts: Tokens) -> Tokens:
-        pool = self._pool(prompts.shape[1] - 1)
         texts = self.task.vocabulary.decode_prompts(prompts)
-        chosen = pool.answers[np.array([pool.row(text) for text in texts], dtype=np.int64)]
-        return chosen[:, : int((chosen != PAD).sum(axis=1).max(initial=1))]
+        return self.task.vocabulary.encode_answers([self._found(text)[0] for text in texts])
 
     @override
     def accepts(self, prompt: str, answer: str) -> bool:
         prompt = self.task.filled(prompt)
-        pool = self._pool(len(prompt))
-        entry = pool.data[int(pool.indices[pool.row(prompt)])]
+        number = self._found(prompt)[1]
+        data = _data(self.task, self._level(prompt))
+        entry = data[number]
         try:
-            return bool(pool.data.score_answer(answer.replace(BREAK, "\n"), entry) == 1)
-        except Exception:  # what a verifier cannot even read is not right
-            return False
+            return bool(data.score_answer(answer.replace(BREAK, "\n"), entry) == 1)
+        except Exception as error:  # of a stranger's code: it is about the answer, or it is told
+            if isinstance(error, MALFORMED) and _reads(data, entry):
+                return False
+            raise UserError(
+                f"data set {self.task.dataset}: its verifier fails at answer {answer!r}: {in_a_line(error)}"
+            ) from error
 
     @override
     def reason(self, prompt: str, truth: str, answer: str) -> str:
         return f"not accepted by the verifier: right is {truth!r}"
 
-    def _pool(self, length: int) -> _Pool:
-        """Return the pool of the level whose prompts have a length."""
-        if length not in self.task.lengths:
+    def _found(self, prompt: str) -> tuple[str, int]:
+        """Return the true answer to a prompt, and the number of its entry.
+
+        Raises:
+            UserError: it is in no entry.
+        """
+        difficulty = self._level(prompt)
+        if prompt not in self._known and prompt in self.task.numbers:
+            self._draw(difficulty, self.task.numbers[prompt])
+        while prompt not in self._known:  # another process drew it, or nobody did
+            number = self._read.get(difficulty, 0)
+            if number == self.task.size:
+                raise UserError(
+                    f"prompt {prompt!r}: in none of the {number:,} entries of this level; the answers to others are "
+                    "not known"
+                )
+            self._draw(difficulty, number)
+            self._read[difficulty] = number + 1
+        return self._known[prompt]
+
+    def _draw(self, difficulty: int, number: int) -> None:
+        """Learn the answer of an entry."""
+        written = _entry(self.task, difficulty, number)
+        if written is not None:
+            self._known.setdefault(written[0], (written[1], number))
+
+    def _level(self, prompt: str) -> int:
+        """Return the level whose prompts have the length of this one."""
+        if len(prompt) not in self.task.lengths:
             raise UserError(
-                f"a prompt of {length} characters: data set {self.task.dataset} has no level with such prompts"
+                f"a prompt of {len(prompt)} characters: data set {self.task.dataset} has no level with such prompts"
             )
-        difficulty = self.task.lengths.index(length) + 1
-        if difficulty not in self._pools:
-            rows: dict[str, int] = {}
-            answers: list[str] = []
-            indices: list[int] = []
-            for prompt, answer, index in _entries(self.task, difficulty):
-                if prompt not in rows:
-                    rows[prompt] = len(answers)
-                    answers.append(answer)
-                    indices.append(index)
-            tokens = self.task.vocabulary.encode_answers(answers)
-            self._pools[difficulty] = _Pool(rows, tokens, np.array(indices), _data(self.task, difficulty))
-        return self._pools[difficulty]
+        return self.task.lengths.index(len(prompt)) + 1

@@ -145,18 +145,49 @@ def test_exact_match_counts_whatever_the_verifier_accepts() -> None:
 
 
 def test_what_a_verifier_cannot_read_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = load("chain_sum")
+    task = load("prime_factorization")
     oracle, prompt = load_oracle(task), texts(task, 1)[0]
-    assert oracle.accepts(prompt, oracle.solve_texts([prompt])[0])
-    data = reasoning_gym._library().DATASETS["chain_sum"][0]
-    monkeypatch.setattr(data, "score_answer", lambda *arguments: 1 / 0)
-    assert not oracle.accepts(prompt, "0")
+    (answer,) = oracle.solve_texts([prompt])
+    data = reasoning_gym._library().DATASETS["prime_factorization"][0]
+    with pytest.raises(ValueError, match="invalid literal"):
+        reasoning_gym._data(task, 1).score_answer("x", reasoning_gym._data(task, 1)[0])
+    assert oracle.accepts(prompt, answer)
+    assert not oracle.accepts(prompt, "x")
+
+    def broken(self: Any, given: str, entry: Any) -> float:
+        if given != answer:
+            raise OSError("no such file")
+        return 1.0
+
+    for verifier, told in ((broken, "answer '0': OSError: no such file"), (lambda *given: 1 / 0, "ZeroDivisionError")):
+        monkeypatch.setattr(data, "score_answer", verifier)
+        with pytest.raises(UserError, match=rf"data set prime_factorization: its verifier fails at .*{told}"):
+            oracle.accepts(prompt, "0")
+
+
+def test_entries_are_drawn_when_they_are_asked_for_and_answered_the_same_by_whoever_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A data set may take long over an entry: a pool of 20,000 is not drawn for a few prompts."""
+    task = load("gcd", size=20_000)
+    oracle, data = load_oracle(task), reasoning_gym._library().DATASETS["gcd"][0]
+    drawn: list[int] = []
+    draw = data.__getitem__
+    monkeypatch.setattr(data, "__getitem__", lambda self, number: drawn.append(number) or draw(self, number))
+    prompts = texts(task, 2, 10)
+    answers = oracle.solve_texts(prompts)
+    assert oracle.solve_texts(prompts) == answers
+    assert 20 <= len(drawn) < 40
+    small = [texts(each, 2, 10) for each in (load("gcd"), load("gcd"))]
+    assert small[0] == small[1]
+    fresh = load("gcd")  # has drawn none of them
+    assert load_oracle(fresh).solve_texts(small[0]) == load_oracle(load("gcd")).solve_texts(small[0])
 
 
 def test_a_question_of_no_pool_is_refused() -> None:
     task = load("spell_backward")
     start = texts(task, 1)[0][:-3]
-    with pytest.raises(UserError, match=r"'.*: qqq': none of the .* prompts of this level; the answers"):
+    with pytest.raises(UserError, match=r"'.*: qqq': in none of the 200 entries of this level; the answers"):
         load_oracle(task).solve_texts([f"{start}qqq"])
 
 
