@@ -17,6 +17,7 @@ from easy2hard.plugins import FILTERS, POSITIONS, SCHEDULES, load_file
 from easy2hard.runs import origins
 from easy2hard.runs.manifest import RunDirectory
 from easy2hard.runs.origins import KINDS
+from easy2hard.runs.request import settings_of, unused_plugins
 from easy2hard.settings.recipes import load_recipe
 from easy2hard.tasks.registry import TASKS
 
@@ -206,6 +207,12 @@ BROKEN = [
         "must have a desc",
     ),
     ("repeats", "    most: int", '    needs = frozenset({"truth"})\n    most: int', "truth is for the filter verifier"),
+    (
+        "repeats",
+        'return self.columns(proposals)["longest_repeat"] <= self.most',
+        "return proposals.votes * 2 > proposals.members",
+        "judge depends on votes, so needs must hold 'votes'",
+    ),
     ("breathing", "[difficulty for step", "[3 for step", "difficulty 3 is supervised"),
     ("breathing", "return [difficulty", "return [(9, 9)] if history else [difficulty", r"like 3, got \(9, 9\)"),
     ("breathing", "return [difficulty", "return ready(1 / 0)\n        return [difficulty", "next must not raise: Zero"),
@@ -241,6 +248,20 @@ def test_what_breaks_its_contract_is_refused(tmp_path: Path, example: str, old: 
     with pytest.raises(UserError, match=message) as refused:
         check_thing(thing)
     assert str(refused.value).startswith(f"{ALL[example][0]} {thing.extension_name()} breaks the contract")
+
+
+def test_what_a_file_has_and_the_run_does_not_use_is_said(cli: CommandLine, tmp_path: Path) -> None:
+    text = (EXAMPLES / "repeats.py").read_text()
+    both = tmp_path / "both.py"
+    both.write_text(text + text[text.index("class Repeats") :].replace("Repeats", "Again").replace("repeats", "again"))
+    for chosen, states in (("repeats", ("used", "not used")), ("vote", ("not used", "not used"))):
+        settings = settings_of("smoke", [f"labels.filters=[{{name='{chosen}'}}]"], both)
+        said = f"--plugin {both}: has filter repeats ({states[0]}), filter again ({states[1]})"
+        assert unused_plugins(settings, both) == [said]
+    alone = EXAMPLES / "breathing.py"
+    assert unused_plugins(settings_of("smoke", ["schedule.name=breathing"], alone), alone) == []
+    result = cli("estimate", "smoke", "--plugin", str(alone))
+    assert f"--plugin {alone}: has schedule breathing (not used)" in result.stderr.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -106,9 +106,11 @@ def estimate(
 
     Example: easy2hard estimate copy-cpu --set rounds.count=12
     """
-    from easy2hard.runs.request import settings_of
+    from easy2hard.runs.request import settings_of, unused_plugins
 
     settings = settings_of(recipe, overrides or [], plugins or [], scale=scale)
+    for line in unused_plugins(settings, plugins or []):
+        warn(line)
 
     from easy2hard.runs import estimate
 
@@ -156,11 +158,13 @@ def run(
 
     Example: easy2hard run copy-cpu --seed 1 --set rounds.count=5
     """
-    from easy2hard.runs.request import default_out, settings_of
+    from easy2hard.runs.request import default_out, settings_of, unused_plugins
 
     seeds = [f"seed={seed}"] if seed is not None else []
     settings = settings_of(recipe, [*(overrides or []), *seeds], plugins or [], scale=scale)
     out = out or default_out(recipe, settings, scale)
+    for line in unused_plugins(settings, plugins or []):
+        warn(line)
 
     from easy2hard.runs import rounds
 

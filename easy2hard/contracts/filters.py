@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from easy2hard.improvement.ledger import COLUMNS
 from easy2hard.improvement.proposals import Proposals, pad_answers
@@ -59,6 +60,9 @@ def _check_judging(made: Filter, proposals: Proposals) -> None:
     kept = proposals.finished.copy()
     passed = _judged(made, proposals, kept)
     require((_judged(made, proposals, kept) == passed).all(), "judge must say the same of the same labels")
+    if "votes" not in made.needs:
+        others = _voted(proposals, proposals.votes % proposals.members + 1)
+        require((_judged(made, others, kept) == passed).all(), "judge depends on votes, so needs must hold 'votes'")
     order = np.random.default_rng(2).permutation(COUNT)
     shuffled = _judged(made, proposals.rows(order), kept[order])
     require(
@@ -108,16 +112,16 @@ def _proposals(made: Filter, members: int) -> Proposals:
     answers = np.where(place < end[:, None], answers, np.where(place == end[:, None], EOS, PAD)).astype(np.int32)
     finished = generator.random(COUNT) < 0.9
     answers[~finished] = prompts[~finished, 1:2]
-    votes = np.where(finished, generator.integers(1, members + 1, COUNT), 0)
+    votes = generator.integers(1, members + 1, COUNT)
     confidence = generator.random(COUNT).astype(np.float32)
     twin, parts = (generator.random(COUNT) < 0.7 if each in made.needs else None for each in ("twin", "parts"))
-    return Proposals(
+    made_up = Proposals(
         difficulty=DIGITS,
         prompts=prompts,
         answers=answers,
         finished=finished,
         votes=votes,
-        runner_up=np.minimum(votes, members - votes),
+        runner_up=votes,
         members=members,
         confidence=confidence,
         mean_log_probability=np.log(confidence + 1e-6) / 2,
@@ -126,6 +130,17 @@ def _proposals(made: Filter, members: int) -> Proposals:
         questions=np.full(COUNT, 2) if "parts" in made.needs else None,
         seconds=np.zeros(members),
     )
+    return _voted(made_up, votes)
+
+
+def _voted(proposals: Proposals, votes: NDArray[np.int64]) -> Proposals:
+    """Return proposals with so many votes for each answer; the other members gave one other answer, or no end."""
+    members = proposals.members
+    votes = np.where(proposals.finished, votes, 0)
+    others = np.minimum(votes, members - votes)
+    place = np.arange(members)
+    ballots = np.where(place < votes[:, None], 0, np.where(place < (votes + others)[:, None], 1, -1)).astype(np.int32)
+    return replace(proposals, votes=votes, runner_up=others, ballots=ballots)
 
 
 def _frozen(proposals: Proposals) -> Proposals:

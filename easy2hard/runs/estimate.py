@@ -7,14 +7,18 @@ from typing import Any
 
 from easy2hard.engines.choice import cores
 from easy2hard.engines.compiling import COMPILING
+from easy2hard.errors import UserError
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.preflight import check
-from easy2hard.runs.probe import Probe
+from easy2hard.runs.probe import FEW, Probe
 from easy2hard.runs.progress_file import COMPILING as NOTE
-from easy2hard.runs.size import check_size
+from easy2hard.runs.size import check_size, long_step
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import hardest
 from easy2hard.text import counted, duration
+
+MEASURABLE = 30.0
+"""Seconds of a step of a few rows beyond which nothing is measured: several of them are."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,13 @@ def estimate(settings: Settings, on_phase: Callable[[str], None] = lambda name: 
         device: where the run would compute (engines/choice.py).
 
     Raises:
-        UserError: a setting does not fit the task, or there is no such device.
+        UserError: a setting does not fit the task, a step takes minutes, or there is no such device.
     """
     experiment = Experiment(settings, device)
     check(experiment)
     check_size(experiment)
+    if endless := long_step(experiment, FEW, MEASURABLE):
+        raise UserError(f"{endless}; nothing is measured")
     begin = time.perf_counter()
     with COMPILING.telling(lambda: on_phase(f"while {NOTE}")):
         on_phase("the size of the run")

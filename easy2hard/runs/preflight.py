@@ -8,16 +8,24 @@ from easy2hard.contracts import check_thing
 from easy2hard.engines.sharding import check_sharding
 from easy2hard.errors import UserError
 from easy2hard.improvement.filters import relations_of
+from easy2hard.improvement.filters.length import LengthFilter
 from easy2hard.improvement.schedules import History, Ready, next_difficulties
 from easy2hard.models.positions import NO_POSITIONS, Tabled, build_positions
 from easy2hard.plugins import FILTERS, POSITIONS, SCHEDULES, Kind
 from easy2hard.runs.experiment import Experiment
-from easy2hard.runs.size import check_difficulties
+from easy2hard.runs.size import check_difficulties, long_step
 from easy2hard.runs.tracking import check_tracking
+from easy2hard.seeding import numpy_generator
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Difficulty, Task, difficulty_text, hardest
 from easy2hard.tasks.contract import check_contract
 from easy2hard.tasks.registry import is_built_in, load_oracle
+from easy2hard.vocabulary import PAD
+
+ASKED = 200
+"""Prompts whose true answers' lengths are looked at."""
+DROPPED = 0.05
+"""The share of right answers from which it is said that a filter drops them."""
 
 
 def check(experiment: Experiment) -> None:
@@ -48,6 +56,29 @@ def _check_contract(kind: Kind[Any], name: str) -> None:
     thing = kind.find(name)
     if name not in kind.built_in:
         check_thing(thing)
+
+
+def doubts(experiment: Experiment) -> list[str]:
+    """Return in a line each what can run and is hardly meant; asks the oracle about the supervised range alone."""
+    return [*_short_answers(experiment), *filter(None, [long_step(experiment)])]
+
+
+def _short_answers(experiment: Experiment) -> list[str]:
+    """Return what the filter ``length`` would do to the true answers of the hardest supervised difficulty."""
+    task, said = experiment.task, []
+    hard = task.supervised_difficulties(experiment.settings.supervised.difficulty)[-1]
+    for each in experiment.settings.labels.filters:
+        if isinstance(each, LengthFilter):
+            prompts = task.sample(numpy_generator(0, "length"), hard, ASKED)
+            lengths = (experiment.oracle.solve(prompts) != PAD).sum(axis=1)
+            dropped, right = float((lengths < each.least(lengths)).mean()), each.least(lengths) + each.threshold
+            if dropped >= DROPPED:
+                said.append(
+                    f"labels.filters: length with threshold = {each.threshold} would drop {dropped:.0%} of the right "
+                    f"answers at difficulty {difficulty_text(hard)}, of {lengths.min()} to {lengths.max()} tokens; "
+                    f"threshold = {right - lengths.min()} drops none of them"
+                )
+    return said
 
 
 def planned_frontier(experiment: Experiment) -> int:

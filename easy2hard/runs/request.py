@@ -46,6 +46,21 @@ def as_paths(paths: Plugins) -> list[Path]:
     return [Path(paths)] if isinstance(paths, str | Path) else list(map(Path, paths))
 
 
+def unused_plugins(settings: Settings, paths: Plugins) -> list[str]:
+    """Return a line for each plug-in file of which settings do not use all: what it has, and what of it they use."""
+    from easy2hard.plugins import load_file
+    from easy2hard.runs.origins import origins_of
+
+    used = {(origin.kind, origin.name) for origin in origins_of(settings)}
+    lines = []
+    for path in as_paths(paths):
+        names = [(thing.kind, thing.extension_name()) for thing in load_file(path)]
+        if not used.issuperset(names):
+            said = (f"{kind} {name} ({'used' if (kind, name) in used else 'not used'})" for kind, name in names)
+            lines.append(f"--plugin {path}: has {', '.join(said)}")
+    return lines
+
+
 def load_plugins(paths: Plugins) -> list[str]:
     """Run Python files that add something, and return the names of the tasks among what they define.
 

@@ -23,7 +23,7 @@ from easy2hard.runs.label_phase import LabelPhase
 from easy2hard.runs.listener import Listener
 from easy2hard.runs.manifest import Manifest, RoundRecord, environment, file_digest
 from easy2hard.runs.origins import origins_of, restore
-from easy2hard.runs.preflight import check
+from easy2hard.runs.preflight import check, doubts
 from easy2hard.runs.progress_writer import shown
 from easy2hard.runs.records import LabelRecord, ScoreRecord, TrainingRecord
 from easy2hard.runs.size import check_size
@@ -228,6 +228,8 @@ class _Rounds:
         if shared := self._shared_prompts():
             why = "so evaluation asks some that training may have seen"
             self.listener.note(f"there are few easy prompts, {why}: {shared}")
+        for doubt in doubts(self.experiment):
+            self.listener.note(doubt)
         clock = _Clock(self.engine.rest)
         with clock.phase("train"):
             trained = self.training.run(0, [])

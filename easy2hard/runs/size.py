@@ -14,9 +14,11 @@ import numpy as np
 from easy2hard import memory
 from easy2hard.engines.choice import cores, held_gradients, in_main_memory
 from easy2hard.errors import UserError
+from easy2hard.runs.cost import Asked, operations
 from easy2hard.runs.experiment import Experiment
 from easy2hard.settings.schema import Settings
-from easy2hard.tasks.base import Difficulty, Task
+from easy2hard.tasks.base import Difficulty, Task, length_of
+from easy2hard.text import counted, duration
 
 DIFFICULTIES = 1_000_000
 """More are not even listed."""
@@ -28,6 +30,10 @@ GPUS = 1024
 """More than a run is spread over."""
 LABEL_BYTES = 200
 """Of a label in memory, without its texts."""
+USUAL = {True: 1e10, False: 1e14}
+"""Multiplications a second of training, each with an addition, of a core or of a GPU: about what there is."""
+LONG_STEP, SHORT_STEP = 60.0, 10.0
+"""Seconds of a step of training from which it is said, and which are proposed."""
 STACK = 8 << 20
 """Bytes of a thread's stack where nothing limits it."""
 FEW = 64
@@ -64,6 +70,44 @@ def check_difficulties(settings: Settings, task: Task) -> None:
                 f"{setting}: leads to about {count:,} difficulties of task {task.name}; at most {DIFFICULTIES:,} can "
                 "be held"
             )
+
+
+def long_step(experiment: Experiment, rows: int | None = None, most: float = LONG_STEP) -> str | None:
+    """Return in a line that a step of the supervised phase takes longer than anybody expects, or None.
+
+    Args:
+        experiment: what the run is made of.
+        rows: of a batch; those of the run by default.
+        most: seconds that it may take.
+    """
+    settings, task = experiment.settings, experiment.task
+    easy, batch = settings.supervised.difficulty, rows or settings.training.batch
+
+    def mean(hardest: int) -> tuple[float, float]:
+        """Return the tokens and the seconds of a step with difficulties up to ``hardest``, about."""
+        taught = task.supervised_difficulties(hardest)
+        some = [Asked(batch, *length_of(task, each)) for each in taught[:: -(-len(taught) // FEW)]]
+        tokens = sum(batch * (each.prompt + each.answer) for each in some) / len(some)
+        on_cpu = in_main_memory(experiment.device)
+        speed = USUAL[on_cpu] * (cores() if on_cpu else 1)
+        return tokens, 3 * sum(operations(experiment, each) for each in some) / len(some) / speed
+
+    tokens, seconds = mean(easy)
+    if seconds <= most:
+        return None
+    where = counted(cores(), "core") if in_main_memory(experiment.device) else str(experiment.device)
+    right = easy
+    while right > 1 and task.supervised_difficulties(right // 2) and mean(right)[1] > SHORT_STEP:
+        right //= 2
+    quick = right < easy and mean(right)[1] <= SHORT_STEP
+    setting = f"supervised.difficulty = {easy}" if quick else f"training.batch = {settings.training.batch}"
+    better = (
+        f"with {right} it takes {duration(mean(right)[1])}" if quick else "a GPU or a smaller model makes it shorter"
+    )
+    return (
+        f"{setting}: a step of {batch} rows reads {tokens:,.0f} tokens with each member and takes about "
+        f"{duration(seconds)} on {where}; {better}"
+    )
 
 
 def _tokens(task: Task, difficulty: Difficulty) -> int:

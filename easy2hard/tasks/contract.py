@@ -15,6 +15,8 @@ from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Tokens
 
 COUNT = 24
 """Prompts of each difficulty that are looked at."""
+PLACES = 40
+"""Places of an answer, evenly spaced, at which it is made wrong."""
 
 
 def check_contract(task: Task, oracle: Oracle, difficulties: Sequence[Difficulty] | None = None) -> None:
@@ -144,14 +146,15 @@ def _check_coupled(task: Task, prompts: Any, length: int) -> None:
 
 
 def _check_corruptions(task: Task, checker: Checker, texts: Sequence[str], answers: Tokens) -> None:
-    """Every answer that differs from the true one by one token must be wrong, for a reason of one line.
+    """An answer that differs from the true one by one token must be wrong, for a reason of one line.
 
     Where several answers are right, some of them must be.
     """
     for text, row in zip(texts, answers.tolist(), strict=True):
         true = row[: row.index(EOS)]
-        wrong = [[*true[:i], other, *true[i + 1 :]] for i in range(len(true)) for other in _others(task, true[i])]
-        wrong += [[*true[:i], *true[i + 1 :]] for i in range(len(true))] + [[*true, SPECIAL]]
+        places = sorted({round(place) for place in np.linspace(0, len(true) - 1, PLACES)} if true else [])
+        wrong = [[*true[:i], other, *true[i + 1 :]] for i in places for other in _others(task, true[i])]
+        wrong += [[*true[:i], *true[i + 1 :]] for i in places] + [[*true, SPECIAL]]
         longest = max(map(len, wrong))
         tokens = np.array([[*w, EOS, *[PAD] * (longest - len(w))] for w in wrong], dtype=np.int32)
         given = task.vocabulary.decode_answers(tokens)

@@ -269,18 +269,23 @@ class ReasoningGymOracle(Oracle):
         super().__init__(task)
         self._known: dict[str, tuple[str, int]] = {}
         self._read: dict[int, int] = {}
+        self._judged: tuple[str, Any] = "", None
 
     @override
     def solve(self, prompts: Tokens) -> Tokens:
         texts = self.task.vocabulary.decode_prompts(prompts)
-        return self.task.vocabulary.encode_answers([self._found(text)[0] for text in texts])
+        return self.task.vocabulary.encode_answers([self._found(text) for text in texts])
 
     @override
     def accepts(self, prompt: str, answer: str) -> bool:
         prompt = self.task.filled(prompt)
-        number = self._found(prompt)[1]
+        self._found(prompt)
         data = _data(self.task, self._level(prompt))
-        entry = data[number]
+        if (
+            self._judged[0] != prompt
+        ):  # answers to one prompt come one after another, and an entry may take long to draw
+            self._judged = prompt, data[self._known[prompt][1]]
+        entry = self._judged[1]
         try:
             return bool(data.score_answer(answer.replace(BREAK, "\n"), entry) == 1)
         except Exception as error:  # of a stranger's code: it is about the answer, or it is told
@@ -294,8 +299,8 @@ class ReasoningGymOracle(Oracle):
     def reason(self, prompt: str, truth: str, answer: str) -> str:
         return f"not accepted by the verifier: right is {truth!r}"
 
-    def _found(self, prompt: str) -> tuple[str, int]:
-        """Return the true answer to a prompt, and the number of its entry.
+    def _found(self, prompt: str) -> str:
+        """Return the true answer to a prompt.
 
         Raises:
             UserError: it is in no entry.
@@ -312,7 +317,7 @@ class ReasoningGymOracle(Oracle):
                 )
             self._draw(difficulty, number)
             self._read[difficulty] = number + 1
-        return self._known[prompt]
+        return self._known[prompt][0]
 
     def _draw(self, difficulty: int, number: int) -> None:
         """Learn the answer of an entry."""

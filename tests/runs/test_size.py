@@ -1,5 +1,6 @@
 """What cannot fit, or would take years, is refused before it begins, in a line with the figure."""
 
+import re
 import resource
 
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import strategies as st
 
 from easy2hard import memory
 from easy2hard.errors import UserError
-from easy2hard.runs import size
+from easy2hard.runs import estimate, size
 from easy2hard.runs.experiment import Experiment
-from easy2hard.runs.size import amount, check_difficulties, check_size
+from easy2hard.runs.preflight import doubts
+from easy2hard.runs.size import amount, check_difficulties, check_size, long_step
 from easy2hard.settings.recipes import load_recipe
 from easy2hard.tasks.registry import load_task, task_names
 
@@ -68,3 +70,45 @@ def test_difficulties_are_counted_without_a_list_of_them(name: str, hardest: int
     task = load_task(name)
     for difficulties in (task.supervised_difficulties, task.evaluated_difficulties):
         assert amount(difficulties, hardest) == pytest.approx(len(difficulties(hardest)), rel=0.1)
+
+
+def test_a_step_that_takes_minutes_is_said_and_what_would_be_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(size, "cores", lambda: 2)
+
+    def said(difficulty: int, *more: str) -> str | None:
+        settings = load_recipe("copy-cpu", [f"supervised.difficulty={difficulty}", *more])
+        return long_step(Experiment(settings, "cpu"))
+
+    message = said(10_000)
+    assert message is not None
+    assert re.match(
+        r"supervised\.difficulty = 10000: a step of \d+ rows reads [\d,]+ tokens .* and takes about .* on 2 cores",
+        message,
+    )
+    right = re.search(r"with (\d+) it takes (\d+) s$", message)
+    assert right is not None
+    assert int(right[2]) <= size.SHORT_STEP
+    assert said(int(right[1])) is None
+    with pytest.raises(UserError, match=r"supervised\.difficulty = 10000: a step of 8 rows .*; nothing is measured"):
+        estimate.estimate(load_recipe("copy-cpu", ["supervised.difficulty=10000"]), device="cpu")
+    heavy = said(5, "model.width=8192", "model.feed_forward=32768", "model.heads=64")
+    assert heavy is not None
+    assert heavy.startswith("training.batch = ")
+
+
+@pytest.mark.parametrize("recipe", ["smoke", "copy-cpu", "copy-vote-cpu", "reverse-addition-cpu", "multiplication-cpu"])
+def test_shipped_recipes_raise_no_doubts(recipe: str) -> None:
+    assert doubts(Experiment(load_recipe(recipe), "cpu")) == []
+
+
+def test_a_length_filter_that_drops_right_answers_is_said_with_the_threshold_that_does_not() -> None:
+    def said(task: str, threshold: int) -> list[str]:
+        settings = [f"task.name={task}", f"labels.filters=[{{name='length',threshold={threshold}}}]"]
+        return doubts(Experiment(load_recipe("smoke", settings), "cpu"))
+
+    (message,) = said("reasoning-gym", 1)
+    assert re.match(r"labels\.filters: length with threshold = 1 would drop \d+% of the right answers at", message)
+    right = re.search(r"threshold = (\d+) drops none of them$", message)
+    assert right is not None
+    assert said("reasoning-gym", int(right[1])) == said("copy", 1) == []
+    assert int(right[1]) > 1

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from typing_extensions import override
 
@@ -29,6 +30,10 @@ class LengthFilter(Filter):
         model drops a token, and a few may run on, without moving it.
         """
         lengths = (proposals.answers != PAD).sum(axis=1)
-        expected = np.quantile(lengths[proposals.finished], QUANTILE, method="higher") if kept.any() else 0
-        passed: Mask = lengths > expected - self.threshold
+        passed: Mask = lengths >= self.least(lengths[proposals.finished] if kept.any() else lengths[:0])
         return passed
+
+    def least(self, lengths: NDArray[np.int64]) -> int:
+        """Return the fewest tokens of an answer that passes, among others of these (count,) lengths."""
+        expected = int(np.quantile(lengths, QUANTILE, method="higher")) if len(lengths) else 0
+        return expected - self.threshold + 1
