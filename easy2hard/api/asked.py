@@ -47,19 +47,20 @@ def answers(
     if isinstance(prompts, str):
         raise UserError(f"prompts = {prompts!r}: a list of prompts, not one text")
     task, members = experiment.task, experiment.settings.model.members
-    groups = task.encode(list(prompts))
+    groups = sorted(task.encode(list(prompts)), key=lambda group: group[1].shape[1], reverse=True)
     if member is not None and not 0 <= member < members:
         raise UserError(f"member = {member}: the run has members 0 to {members - 1}")
 
     from easy2hard.engines.choice import build_engine
     from easy2hard.improvement.proposals import propose
-    from easy2hard.runs.cost import Asked, check_cost
+    from easy2hard.runs.cost import Asked, check_cost, say_cost
 
-    asked = [Asked(len(each), each.shape[1], int(task.answer_bounds(each).max())) for _, each in groups]
-    check_cost("prompts", experiment, sorted(asked, key=sum, reverse=True), on_long)
+    lengths = (Asked(len(each), each.shape[1], int(task.answer_bounds(each).max())) for _, each in groups)
+    asked = check_cost("prompts", experiment, lengths)
     engine = load()
     if member is not None:
         engine = build_engine([engine.members[member]])
+    say_cost("prompts", experiment, asked, lambda few: propose(engine, task, 0, groups[0][1][:few]), on_long)
     found: dict[int, Answer] = {}
     for rows, tokens in groups:
         proposals = propose(engine, task, 0, tokens)
@@ -92,7 +93,7 @@ def exact_match(
         UserError: a difficulty is not one of the task's or too long for this machine, or there are not so many prompts.
     """
     from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy, evaluate_run
-    from easy2hard.runs.cost import Asked, check_cost
+    from easy2hard.runs.cost import Asked, check_cost, say_cost
 
     task, oracle, settings = experiment.task, experiment.oracle, experiment.settings
     if difficulties is not None and not isinstance(difficulties, str):
@@ -108,13 +109,22 @@ def exact_match(
         raise UserError(f"--examples {examples}: at least 1 and at most {reserved}; {only}")
 
     wanted = asked or task.evaluated_difficulties(task.capped(frontier + max(5, settings.evaluation.beyond)))
-    lengths = (Asked(examples, *length_of(task, each)) for each in sorted(wanted, key=hardest, reverse=True))
-    check_cost(f"--difficulties {span(wanted)} --examples {examples}", experiment, lengths, on_long)
+    by_length = sorted(wanted, key=hardest, reverse=True)
+    what = f"--difficulties {span(wanted)} --examples {examples}"
+    lengths = check_cost(what, experiment, (Asked(examples, *length_of(task, each)) for each in by_length))
     engine = load()
-    mean, voted = evaluate_run(engine, task, oracle, settings.seed, wanted, examples)
-    columns = {"exact_match": mean, "voted": voted}
-    if task.hard_split:
-        columns["hard_split"] = accuracy(engine, task, oracle, settings.seed, wanted, examples, hard=True)
-    if task.baseline:
-        columns["baseline"] = baseline_accuracy(task, oracle, settings.seed, wanted, examples)
-    return {name: {difficulty_text(each): scores[each] for each in wanted} for name, scores in columns.items()}
+
+    def measured(some: Sequence[Difficulty], count: int) -> dict[str, dict[Difficulty, float]]:
+        mean, voted = evaluate_run(engine, task, oracle, settings.seed, some, count)
+        columns = {"exact_match": mean, "voted": voted}
+        if task.hard_split:
+            columns["hard_split"] = accuracy(engine, task, oracle, settings.seed, some, count, hard=True)
+        if task.baseline:
+            columns["baseline"] = baseline_accuracy(task, oracle, settings.seed, some, count)
+        return columns
+
+    say_cost(what, experiment, lengths, lambda few: measured(by_length[:1], few), on_long)
+    return {
+        name: {difficulty_text(each): scores[each] for each in wanted}
+        for name, scores in measured(wanted, examples).items()
+    }

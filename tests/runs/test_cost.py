@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import easy2hard
 from easy2hard import memory
 from easy2hard.errors import UserError
-from easy2hard.runs.cost import Asked, check_cost
+from easy2hard.runs import cost
+from easy2hard.runs.cost import Asked, check_cost, say_cost
 from easy2hard.runs.experiment import Experiment
 from easy2hard.settings.recipes import load_recipe
 from easy2hard.tasks import arithmetic
@@ -22,6 +23,7 @@ from easy2hard.tasks import oracle as oracles
 from easy2hard.tasks.base import length_of
 from easy2hard.tasks.multiplication import layout
 from easy2hard.tasks.registry import load_oracle, load_task
+from easy2hard.text import duration
 
 CommandLine = Callable[..., CompletedProcess[str]]
 sizes = st.integers(1, 10**6)
@@ -46,13 +48,24 @@ def test_nothing_is_looked_at_once_it_is_too_much() -> None:
     assert next(asked) == Asked(1, 1, 1)
 
 
-def test_what_takes_over_a_minute_is_said() -> None:
+def test_what_takes_over_a_minute_is_measured_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
+    now = [0.0]
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: now[0])
     experiment = Experiment(load_recipe("smoke"), "cpu")
-    check_cost("prompts", experiment, [Asked(1, 10, 10)], said.append)
-    assert said == []
-    check_cost("prompts", experiment, [Asked(10**6, 60, 60)], said.append)
-    assert [line.startswith("prompts: may take about ") for line in said] == [True]
+
+    def answer(few: int) -> None:
+        """Take two milliseconds a prompt, and ten minutes the first time."""
+        now[0] += 0.002 * few if asked else 600
+        asked.append(few)
+
+    for prompts, words in ((1, []), (10**6, ["prompts: takes about 33 min on this machine"])):
+        asked: list[int] = []
+        say_cost("prompts", experiment, [Asked(prompts, 60, 60)], answer, said.append)
+        assert said == words
+        assert len(asked) == 2 * len(words)
+    say_cost("prompts", experiment, [Asked(10**6, 60, 60)] * 2, answer, said.append)
+    assert said[1:] == [f"prompts: takes about {duration(4000)} on this machine"]
 
 
 def test_a_prompt_that_no_memory_holds_is_refused_at_once(smoke: easy2hard.Run) -> None:
