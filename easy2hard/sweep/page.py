@@ -17,6 +17,9 @@ from easy2hard.sweep.verdict import Summary, gap_text, table, verdict
 if TYPE_CHECKING:
     from easy2hard.sweep.execute import Laboratory
 
+WHOLE = "\u00a0to\u00a0"
+"""A range is not broken into lines."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -58,6 +61,7 @@ def render(laboratory: "Laboratory", found: Sequence[Summary], comparison: Compa
         name=name,
         folder=laboratory.out,
         comparison=comparison,
+        rows=[[each.replace(" to ", WHOLE) for each in line] for line in comparison.rows],
         gaps=[(each.variant, gap_text(each)) for each in found if each.values("gap_exact_match")],
         evaluation=(
             "Every figure and chart is of this one evaluation, on prompts that no run trained on, the same for all "

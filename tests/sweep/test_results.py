@@ -229,6 +229,7 @@ def test_the_page_has_the_question_the_verdict_the_table_and_then_charts(tmp_pat
     assert first.startswith("difficulty of copy,a,a: least,a: greatest,b")
     assert second.startswith("1.0,1.0,1.0,1.0,")
     assert "<script>What" not in page
+    assert "<td>6 (6\u00a0to\u00a06)</td>" in page  # a range stays in one line
 
 
 def test_charts_of_many_variants_have_the_same_axes(tmp_path: Path) -> None:
