@@ -220,7 +220,7 @@ def test_audit_names_the_first_round_whose_labels_fell(cli: CommandLine) -> None
     lines = cli("audit", "new").stdout.splitlines()
     assert lines[0].split() == ["round", "difficulty", "proposed", "right", "kept", "precision", "recall"]
     assert [line.split()[:2] for line in lines[1:3]] == [["1", "4"], ["2", "5"]]
-    assert lines[3].startswith("round 1, 4: kept (precision, recall) after unfinished ")
+    assert lines[3].startswith("round 1, difficulty 4: kept (precision, recall) after unfinished ")
     assert lines[-1].startswith("label precision ")
 
 
