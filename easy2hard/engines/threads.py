@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, closing
-from types import TracebackType
 from typing import TypeVar
 
 import torch
@@ -72,9 +71,7 @@ class Workers(AbstractContextManager["Workers"]):
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     @override
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -84,7 +81,13 @@ def side_by_side(
 ) -> None:
     """Bring works to their ends, each in a thread of its own; in several processes in turn, in all of them alike.
 
-    See ``Engine.side_by_side``. In turn, so that all processes speak of the same work.
+    In turn, so that all processes speak of the same work. The first exception of any, or an interrupt, is raised once
+    the others have ended.
+
+    Args:
+        works: one for each crew.
+        told: called with what each gives, by one work at a time.
+        stop: called after the first exception; it has to make the other works end.
     """
     lock = threading.Lock()
 

@@ -74,7 +74,12 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Maps queries, keys and values, each (members, rows, width), to what the queries of the rows asked for see."""
 
 
-def apply_block(x: Tensor, weights: BlockWeights, attend: Attend, asked: Callable[[Tensor], Tensor]) -> Tensor:
+def every(rows: Tensor) -> Tensor:
+    """Return all rows."""
+    return rows
+
+
+def apply_block(x: Tensor, weights: BlockWeights, attend: Attend, asked: Callable[[Tensor], Tensor] = every) -> Tensor:
     """Return the outputs of a block for the rows asked for.
 
     Args:

@@ -7,7 +7,7 @@ buckets of neighbouring lengths, whose shapes stay the same for a whole phase.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -59,19 +59,12 @@ class Arena:
         self._places, self.used = {}, 0
 
 
-@dataclass(frozen=True)
-class Bucket:
-    """Rows of a batch that have one shape."""
+class Bucket(NamedTuple):
+    """Rows of a part of a batch that have one shape."""
 
-    rows: slice
-    """Of the part."""
+    rows: range
     width: int
     """Tokens of each example, padding included."""
-
-    @property
-    def count(self) -> int:
-        """Rows."""
-        return int(self.rows.stop - self.rows.start)
 
 
 class DrawnPart:
@@ -122,9 +115,9 @@ class DrawnPart:
             ends_at = [int(np.searchsorted(row, stop / self.rows - 1e-12)) for each in seen for row in each]
             width = rounded(int(self.widths[min(max(ends_at), len(self.widths) - 1)]))
             if buckets and buckets[-1].width == width:
-                buckets[-1] = Bucket(slice(buckets[-1].rows.start, stop), width)
+                buckets[-1] = Bucket(range(buckets[-1].rows.start, stop), width)
             else:
-                buckets.append(Bucket(slice(start, stop), width))
+                buckets.append(Bucket(range(start, stop), width))
         return buckets
 
     def at(self, progress: float) -> None:
@@ -148,7 +141,8 @@ class DrawnPart:
         moved = uniform(mixed(of_part))
         drawn = []
         for bucket in self.buckets:
-            rows = torch.arange(bucket.rows.start + rank, bucket.rows.stop, processes, device=device)
+            own = bucket.rows[rank::processes]
+            rows = torch.arange(own.start, own.stop, own.step, device=device)
             points = (rows + moved[:, None]) / self.rows
             strata = torch.searchsorted(self.shares, points, right=True).clamp(max=self.shares.shape[1] - 1)
             chance = uniform(mixed(of_part[:, None] + (rows + 1) * ODD))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from easy2hard.engines.cuda.stack import Captured, Stack, Stacked
-from easy2hard.engines.decoding import ODD, Answers, Sampling, fill_in, mixed, no_answers, uniform
+from easy2hard.engines.decoding import ODD, Answers, Bounds, Sampling, fill_in, mixed, no_answers, uniform
 from easy2hard.models.transformer import Weights, apply_block, embed, in_heads, in_rows, logits_of
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
@@ -79,7 +79,7 @@ class Decoder:
         self._next = Captured(self._advance, device)
 
     def __call__(
-        self, prompts: Tokens, bounds: NDArray[np.int64], samplings: Sequence[Sampling] | None
+        self, prompts: Tokens, bounds: Bounds, samplings: Sequence[Sampling] | None
     ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
         """Return (members, count, longest) answers, and (members, count) least and summed log-probabilities."""
         device, count = self.stack.device, len(prompts)
@@ -151,7 +151,7 @@ class Decoder:
                 all_values.index_copy_(2, self.position, values)
                 return in_rows(F.scaled_dot_product_attention(queries, all_keys, all_values, attn_mask=seen), count)
 
-            x = apply_block(x, block, attend, lambda rows: rows)
+            x = apply_block(x, block, attend)
         self.position.add_(1)
         self._choose(x)
 
@@ -182,5 +182,5 @@ def as_answers(
 ) -> Answers:
     """Return one member's (count, any) answers, padded to a length."""
     answers = no_answers(len(chosen), length)
-    fill_in(answers, np.arange(len(chosen)), chosen, least, total)
+    fill_in(answers, np.arange(len(chosen)), chosen, np.exp(least), total)
     return replace(answers, seconds=seconds)

@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Generic, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from easy2hard.models.transformer import BlockWeights, Transformer, Weights
+from easy2hard.models.transformer import BlockWeights, Transformer, Weights, apply_block, embed, in_heads, in_rows
 
 T = TypeVar("T")
 
@@ -25,6 +26,9 @@ MATRICES = ("qkv", "o", "gate_up", "down")
 Stacked = dict[str, Tensor]
 """By kind: ``embedding``, ``head`` and ``norm`` have the members first; of the blocks' tensors, ``norm1``, ``qkv``,
 ``o``, ``norm2``, ``gate_up`` and ``down``, the blocks are first and the members second."""
+
+Shape = tuple[int, int]
+"""Rows of each member, tokens of each row."""
 
 
 class Stack:
@@ -90,6 +94,28 @@ class Stack:
         names = BlockWeights._fields
         blocks = [BlockWeights(*each) for each in zip(*(cast[name].unbind(0) for name in names), strict=True)]
         return Weights(cast["embedding"], blocks, cast["norm"], cast["head"])
+
+    def outputs(self, tokens: Tensor, weights: Weights, shapes: Sequence[Shape]) -> Tensor:
+        """Return (members, tokens, width) outputs of the last block; attention goes shape by shape.
+
+        Args:
+            tokens: (members, tokens): those of the rows of one shape after those of another.
+            weights: of this stack.
+            shapes: of the rows.
+        """
+        sizes = [rows * time for rows, time in shapes]
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            seen = []
+            for (rows, _), *parts in zip(shapes, *(each.split(sizes, dim=1) for each in (q, k, v)), strict=True):
+                queries, keys, values = (in_heads(each, rows, self.heads) for each in parts)
+                seen.append(in_rows(F.scaled_dot_product_attention(queries, keys, values, is_causal=True), self.count))
+            return seen[0] if len(seen) == 1 else torch.cat(seen, dim=1)
+
+        x = embed(tokens, weights.embedding)
+        for block in weights.blocks:
+            x = apply_block(x, block, attend)
+        return x
 
 
 class Captured:
