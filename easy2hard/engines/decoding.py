@@ -177,7 +177,7 @@ def _decode_rows(runner: "Runner", prompts: Tokens, bounds: Bounds, sampling: Sa
     tokens = torch.from_numpy(prompts).to(device, torch.int64)
     limit = torch.from_numpy(bounds).to(device)
     count, longest = len(prompts), int(bounds.max())
-    cache = runner.make_cache(prompts.shape[1] + longest)
+    cache = runner.member.make_cache(prompts.shape[1] + longest)
     chosen = torch.full((count, longest), PAD, dtype=torch.int64, device=device)
     total = torch.zeros(count, device=device)
     least = torch.full_like(total, torch.inf)

@@ -46,7 +46,7 @@ from easy2hard.engines.engine import (
 from easy2hard.engines.optimisers import build_optimisers
 from easy2hard.engines.sharding import Sharded, in_parts, placed, whole
 from easy2hard.engines.threads import Workers, map_chunks
-from easy2hard.models.member import KeyValueCache, Member
+from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
 from easy2hard.settings.training import OptimiserSettings
 from easy2hard.vocabulary import PAD, Tokens
@@ -166,10 +166,6 @@ class Runner:
         """Return the logits of tokens, as the member's ``forward``."""
         logits: Tensor = self.member(tokens, first, cache)
         return logits
-
-    def make_cache(self, capacity: int) -> KeyValueCache:
-        """Return an empty cache for :meth:`logits`."""
-        return self.member.make_cache(capacity)
 
     def whole(self) -> Whole | None:
         """Return what answers greedily as one, faster than token by token, if there is something."""

@@ -11,7 +11,7 @@ ordinary member is a stack of one. The engines compute the same, faster (engines
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -113,14 +113,19 @@ def in_rows(heads: Tensor, members: int) -> Tensor:
 
 
 @dataclass
-class KeysAndValues:
-    """Of the tokens so far, for each block in each loop; room for ``capacity`` tokens."""
+class Cache:
+    """Keys and values of the tokens so far, for each block in each loop; room for ``capacity`` tokens."""
 
     capacity: int
     length: int = 0
     keys: list[Tensor] = field(default_factory=list)
     """Each (batch, heads, capacity, head width)."""
     values: list[Tensor] = field(default_factory=list)
+    weights: Any = None
+    """As they are while it is in use, and as whoever computes takes them."""
+    prompt_length: int = 0
+    tokens: Tensor | None = None
+    """(batch, length), where a position scheme looks at them."""
 
     def extend(self, slot: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store new keys and values (batch, heads, new, head width); return all of this slot so far."""
@@ -137,61 +142,26 @@ class KeysAndValues:
         """Drop the rows of the batch where the (batch,) mask ``rows`` is False."""
         self.keys = [keys[rows] for keys in self.keys]
         self.values = [values[rows] for values in self.values]
+        self.tokens = None if self.tokens is None else self.tokens[rows]
 
 
-@dataclass
-class Cache(KeysAndValues):
-    """The same with the tokens they belong to, and the weights as they are while it is in use."""
-
-    weights: Weights | None = None
-    prompt_length: int = 0
-    tokens: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
-    """(batch, length)."""
-
-    def see(self, tokens: Tensor, prompt_length: int) -> None:
-        """Take in (batch, new) tokens before their keys and values; the first ones are the prompts, whole."""
-        if not self.length:
-            self.tokens, self.prompt_length = tokens, prompt_length
-        else:
-            self.tokens = torch.cat([self.tokens, tokens], dim=1)
-
-    @override
-    def keep(self, rows: Tensor) -> None:
-        super().keep(rows)
-        self.tokens = self.tokens[rows]
-
-
-class Attention(nn.Module):
-    """Weights of causal multi-head self-attention."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.q_proj = nn.Linear(width, width, bias=False)
-        self.k_proj = nn.Linear(width, width, bias=False)
-        self.v_proj = nn.Linear(width, width, bias=False)
-        self.o_proj = nn.Linear(width, width, bias=False)
-
-
-class FeedForward(nn.Module):
-    """Weights of a SwiGLU feed-forward layer."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(width, hidden, bias=False)
-        self.up_proj = nn.Linear(width, hidden, bias=False)
-        self.down_proj = nn.Linear(hidden, width, bias=False)
+def matrices(**shapes: tuple[int, int]) -> nn.ModuleDict:
+    """Return linear layers without biases by their names, each from its inputs to its outputs."""
+    return nn.ModuleDict({name: nn.Linear(*shape, bias=False) for name, shape in shapes.items()})
 
 
 class Block(nn.Module):
-    """Weights of attention and feed-forward, each behind a norm and a residual connection (:func:`apply_block`)."""
+    """Weights of causal multi-head self-attention and of a SwiGLU feed-forward layer, each behind a norm and a residual
+    connection (:func:`apply_block`)."""
 
     def __init__(self, size: ModelSize) -> None:
         super().__init__()
-        self.heads = size.heads
-        self.input_layernorm = nn.RMSNorm(size.width, eps=NORM_EPS)
-        self.self_attn = Attention(size.width)
-        self.post_attention_layernorm = nn.RMSNorm(size.width, eps=NORM_EPS)
-        self.mlp = FeedForward(size.width, size.feed_forward)
+        self.heads, width, hidden = size.heads, size.width, size.feed_forward
+        square = width, width
+        self.input_layernorm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.self_attn = matrices(q_proj=square, k_proj=square, v_proj=square, o_proj=square)
+        self.post_attention_layernorm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.mlp = matrices(gate_proj=(width, hidden), up_proj=(width, hidden), down_proj=(hidden, width))
 
     def stacked(self) -> BlockWeights:
         """Return the weights as a stack of one member."""
@@ -340,13 +310,15 @@ class Transformer(Member):
     ) -> tuple[Tensor, Weights]:
         """Return (1, batch * (time - first), width) outputs of the last block, and the stacked weights."""
         batch, time = tokens.shape
+        weights = self.stacked() if cache is None or cache.weights is None else cache.weights
         prompt_length, past, seen = first + 1, 0, tokens
         if cache is not None:
-            cache.see(tokens, prompt_length)
-            seen, prompt_length, past = cache.tokens, cache.prompt_length, cache.length
-        weights = self.stacked() if cache is None or cache.weights is None else cache.weights
-        if cache is not None:
             cache.weights = weights
+            if not cache.length:  # the first tokens are the prompts, whole
+                cache.prompt_length = prompt_length
+            prompt_length, past = cache.prompt_length, cache.length
+            if self.positions is not None:
+                seen = cache.tokens = tokens if cache.tokens is None else torch.cat([cache.tokens, tokens], dim=1)
         x = embedded = embed(tokens.flatten()[None], weights.embedding)
         places = None
         if self.positions is not None:

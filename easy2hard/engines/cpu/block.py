@@ -6,7 +6,6 @@ is one pass over memory (kernels.py; LOG.md, 2026-11-24 and 25).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from easy2hard.engines.cpu.compiled_block import WIDEST, CompiledBlock, Folded
 from easy2hard.engines.cpu.kernels import flat, norm_backward, normed, swiglu, swiglu_backward
 from easy2hard.engines.cpu.shared_prefixes import Rows
 from easy2hard.engines.cpu.simd import LANES
-from easy2hard.models.transformer import KeysAndValues, Transformer, in_heads, in_rows
+from easy2hard.models.transformer import Cache, Transformer, in_heads, in_rows
 
 Kept = tuple[Tensor, ...]
 
@@ -79,7 +78,7 @@ class WideBlock:
         products = (d_qkv.T @ n1, dx2_low.T @ o, d_gate_up.T @ n2, dy_low.T @ act)
         return dx, tuple(each.float() for each in products)
 
-    def decode(self, x: Tensor, rows: Rows, first: int, cache: KeysAndValues, index: int) -> Tensor:
+    def decode(self, x: Tensor, rows: Rows, first: int, cache: Cache, index: int) -> Tensor:
         """Return the outputs where earlier tokens are in a cache, in which this block has an index.
 
         Nothing is shared between rows; else as :meth:`forward`.
@@ -151,10 +150,3 @@ class Blocks:
 def is_compiled(width: int, dtype: torch.dtype) -> bool:
     """Return whether blocks of a width are compiled whole for products in a precision."""
     return width <= WIDEST and dtype == torch.float32
-
-
-@dataclass
-class FoldedCache(KeysAndValues):
-    """Keys and values of the tokens so far, and each block with its weights, folded once."""
-
-    blocks: Sequence[WideBlock] = ()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from easy2hard.engines.cpu.block import Blocks, FoldedCache, Kept, WideBlock, folded, is_compiled
+from easy2hard.engines.cpu.block import Blocks, Kept, WideBlock, folded, is_compiled
 from easy2hard.engines.cpu.compiled_block import CompiledEnds
 from easy2hard.engines.cpu.compiled_decode import answer, pack
 from easy2hard.engines.cpu.shared_prefixes import Rows, own_rows, shared_rows
@@ -20,7 +20,7 @@ from easy2hard.engines.cpu.simd import LANES
 from easy2hard.engines.decoding import Whole
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import Gradients, Runner, answer_loss
-from easy2hard.models.member import KeyValueCache, Member
+from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
 from easy2hard.vocabulary import PAD
 
@@ -128,24 +128,18 @@ class CpuRunner(Runner):
     @override
     def logits(self, tokens: Tensor, first: int = 0, cache: Any | None = None) -> Tensor:
         member, (batch, time) = self.transformer, tokens.shape
-        if cache is not None and not isinstance(cache, FoldedCache):
+        if cache is not None and member.positions is not None:
             return super().logits(tokens, first, cache)
         rows, x = embedded(member, tokens, first, shared=cache is None)
         if cache is None:
             x = Blocks(folded(member), member.size.heads).forward(x, rows, first)
         else:
-            for index, block in enumerate(cache.blocks):
-                x = block.decode(x, rows, first if index == len(cache.blocks) - 1 else 0, cache, index)
+            cache.weights = cache.weights or [WideBlock(each, member.size.heads) for each in folded(member)]
+            for index, block in enumerate(cache.weights):
+                x = block.decode(x, rows, first if index == len(cache.weights) - 1 else 0, cache, index)
             cache.length += time
         logits: Tensor = member.lm_head(member.norm(x))
         return logits.view(batch, time - first, -1)
-
-    @override
-    def make_cache(self, capacity: int) -> KeyValueCache:
-        member = self.transformer
-        if member.positions is not None:
-            return super().make_cache(capacity)
-        return FoldedCache(capacity, blocks=[WideBlock(each, member.size.heads) for each in folded(member)])
 
     @override
     def whole(self) -> Whole | None:
