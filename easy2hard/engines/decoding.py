@@ -1,7 +1,8 @@
 """Batched decoding of one member with a key/value cache, greedy or sampled, bounded by the prompt alone."""
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -136,7 +137,7 @@ def decode(
             prompt is decoded (lossless speculative decoding with whole answers as drafts). Only for greedy answers.
         sampling: how tokens are drawn. Default: greedily.
     """
-    length = int(bounds.max(initial=0))
+    began, length = time.thread_time(), int(bounds.max(initial=0))
     answers = no_answers(len(prompts), length)
     whole = prompts.shape[1] + length
     confirmed = np.zeros(len(prompts), dtype=np.bool_)
@@ -144,16 +145,15 @@ def decode(
         for part in chunks(len(prompts), whole, runner, PASSED_TOKENS):
             confirmed[part] = _confirm_rows(runner, prompts[part], bounds[part], draft[part], answers, part)
     rest = np.flatnonzero(~confirmed)
-    at_once = runner.whole() if sampling is None else None
-    if at_once is not None:
+    if sampling is None and (at_once := runner.whole()):
         if len(rest):
             chosen, least, total = at_once(prompts[rest], bounds[rest])
             fill_in(answers, rest, chosen, np.exp(least), total)
-        return answers
-    for part in chunks(len(rest), whole, runner, decoded_tokens(runner)):
-        rows = rest[part]
-        fill_in(answers, rows, *_decode_rows(runner, prompts[rows], bounds[rows], sampling))
-    return answers
+    else:
+        for part in chunks(len(rest), whole, runner, decoded_tokens(runner)):
+            rows = rest[part]
+            fill_in(answers, rows, *_decode_rows(runner, prompts[rows], bounds[rows], sampling))
+    return replace(answers, seconds=time.thread_time() - began)
 
 
 def fill_in(

@@ -156,9 +156,11 @@ class Engine(ABC):
     Attributes:
         members: the models; whoever changes their weights in place changes what is computed.
         note: what the user should know about the choice of this engine; None for nothing.
+        block: portions answered in one go, where answers are kept.
     """
 
     members: Sequence[Member]
+    block: int
     note: str | None = None
 
     @contextmanager
@@ -181,8 +183,16 @@ class Engine(ABC):
         """Return each member's sampled answers to (count, length) prompts, one for each of its ``samplings``."""
 
     @abstractmethod
+    def portions(self, prompts: Tokens, bounds: Bounds) -> list[slice]:
+        """Return the slices of prompts that are answered at a time; one of none where there are none."""
+
     def blocks(self, prompts: Tokens, bounds: Bounds) -> list[slice]:
         """Return the slices in which prompts are best answered one after another, where answers are to be kept."""
+        parts = self.portions(prompts, bounds)
+        return [
+            slice(parts[start].start, parts[min(start + self.block, len(parts)) - 1].stop)
+            for start in range(0, len(parts), self.block)
+        ]
 
     @abstractmethod
     def matches(self, examples: Sequence[Examples], on_done: Told = nobody) -> list[NDArray[np.bool_]]:

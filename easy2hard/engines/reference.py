@@ -5,10 +5,8 @@ same otherwise. On a processor, pieces of work go side by side, each on one core
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -177,15 +175,7 @@ class Runner:
 
 
 class MemberCrew(Crew):
-    """One member, which takes its steps alone.
-
-    Args:
-        number: the member's.
-        runner: computes it.
-        batches: its examples.
-        optimiser: settings.
-        precision: of the matrix products.
-    """
+    """One member, which takes its steps alone."""
 
     def __init__(
         self, number: int, runner: Runner, batches: Batches, optimiser: OptimiserSettings, precision: str
@@ -204,7 +194,7 @@ class MemberCrew(Crew):
     @override
     def __enter__(self) -> "MemberCrew":
         threads = self.runner.member.device.type == "cpu" and not self.in_parts
-        self._workers = Workers(torch.get_num_threads() if threads else 1)
+        self._workers = Workers(torch.get_num_threads() if threads else 1)  # as many as this crew's thread may use
         return self
 
     @override
@@ -328,6 +318,8 @@ class ReferenceEngine(Engine):
         note: see :class:`Engine`.
     """
 
+    block = BLOCK
+
     def __init__(
         self,
         members: Sequence[Member],
@@ -355,6 +347,13 @@ class ReferenceEngine(Engine):
         ]
 
     @override
+    def portions(self, prompts: Tokens, bounds: Bounds) -> list[slice]:
+        if not len(prompts):
+            return [slice(0, 0)]
+        runner = self._runners[0]
+        return chunks(len(prompts), prompts.shape[1] + int(bounds.max()), runner, decoded_tokens(runner))
+
+    @override
     @lowered_by(ANSWERING)
     def answer(self, prompts: Tokens, bounds: Bounds, on_done: Told = nobody) -> list[Answers]:
         """Return each member's greedy answers.
@@ -362,22 +361,25 @@ class ReferenceEngine(Engine):
         The first prompts are answered by every member for itself. Where the members agree often enough, one member's
         answers to the others are drafts for the rest, members taking turns; no answer depends on it.
         """
-        rest, parts, drafts, count = self._chunks(prompts, bounds), [], False, len(self.members)
+        rest, parts, drafts = self.portions(prompts, bounds), [], False
+        runners, numbers, count = self._runners, range(len(self.members)), len(self.members)
         if count > 1 and len(prompts):
             first = rest.pop(0)
-            parts = [map_chunks(lambda i: self._timed(i, prompts[first], bounds[first]), range(count), self._beside)]
+            parts = [
+                map_chunks(lambda i: decode(runners[i], prompts[first], bounds[first]), range(count), self._beside)
+            ]
             drafts = self._drafts_pay(parts[0])
             on_done(rows_in(first))
 
         def work(number: int) -> list[Answers]:
             own, limits, turn = prompts[rest[number]], bounds[rest[number]], number % count
-            found = [self._timed(turn, own, limits)]
+            found = [decode(runners[turn], own, limits)]
             draft = found[0].tokens if drafts else None
-            found += [self._timed((turn + more) % count, own, limits, draft) for more in range(1, count)]
+            found += [decode(runners[(turn + more) % count], own, limits, draft) for more in range(1, count)]
             return found[count - turn :] + found[: count - turn]
 
         parts += map_chunks(work, range(len(rest)), self._beside, lambda number: on_done(rows_in(rest[number])))
-        return [joined([part[index] for part in parts], int(bounds.max(initial=0))) for index in range(count)]
+        return [joined([part[index] for part in parts], int(bounds.max(initial=0))) for index in numbers]
 
     @override
     @lowered_by(ANSWERING)
@@ -385,11 +387,11 @@ class ReferenceEngine(Engine):
         self, prompts: Tokens, bounds: Bounds, samplings: Sequence[Sequence[Sampling]], on_done: Told = nobody
     ) -> list[list[Answers]]:
         each = [(index, sampling) for index, own in enumerate(samplings) for sampling in own]
-        works = [(rows, number) for rows in self._chunks(prompts, bounds) for number in range(len(each))]
+        works = [(rows, number) for rows in self.portions(prompts, bounds) for number in range(len(each))]
 
         def work(of: tuple[slice, int]) -> Answers:
             rows, (index, sampling) = of[0], each[of[1]]
-            return self._timed(index, prompts[rows], bounds[rows], sampling=sampling)
+            return decode(self._runners[index], prompts[rows], bounds[rows], sampling=sampling)
 
         def done(of: tuple[slice, int]) -> None:
             if of[1] == len(each) - 1:
@@ -398,12 +400,6 @@ class ReferenceEngine(Engine):
         answers, length = map_chunks(work, works, self._beside, done), int(bounds.max(initial=0))
         whole_ones = iter([joined(answers[at :: len(each)], length) for at in range(len(each))])
         return [[next(whole_ones) for _ in own] for own in samplings]
-
-    @override
-    def blocks(self, prompts: Tokens, bounds: Bounds) -> list[slice]:
-        small = self._chunks(prompts, bounds)
-        parts = (small[i : i + BLOCK] for i in range(0, len(small), BLOCK))
-        return [slice(part[0].start, part[-1].stop) for part in parts]
 
     @override
     @lowered_by(ANSWERING)
@@ -425,24 +421,6 @@ class ReferenceEngine(Engine):
         for (index, member, rows), matches in zip(parts, done, strict=True):
             result[index][member, rows] = matches
         return result
-
-    def _chunks(self, prompts: Tokens, bounds: Bounds) -> list[slice]:
-        if not len(prompts):
-            return [slice(0, 0)]
-        runner = self._runners[0]
-        return chunks(len(prompts), prompts.shape[1] + int(bounds.max()), runner, decoded_tokens(runner))
-
-    def _timed(
-        self,
-        index: int,
-        prompts: Tokens,
-        bounds: Bounds,
-        draft: Tokens | None = None,
-        sampling: Sampling | None = None,
-    ) -> Answers:
-        begin = time.thread_time()
-        answers = decode(self._runners[index], prompts, bounds, draft, sampling)
-        return replace(answers, seconds=time.thread_time() - begin)
 
     def _drafts_pay(self, answers: Sequence[Answers]) -> bool:
         """Return whether drafts save time: with a compiled loop decoding is faster than checking (LOG.md)."""

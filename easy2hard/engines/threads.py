@@ -9,7 +9,7 @@ import platform
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import torch
@@ -91,34 +91,33 @@ def side_by_side(
     """
     lock = threading.Lock()
 
-    def run(work: Generator[T, None, None]) -> None:
-        with closing(work):
-            for each in work:
-                with lock:
-                    told(each)
-
-    def run_in_turn(works: Sequence[Generator[T, None, None]]) -> None:
-        going, failure = list(works), None
-        while going:
-            for work in list(going):
-                try:
-                    told(next(work))
-                except StopIteration:
-                    going.remove(work)
-                except StepError as error:  # in all processes alike; the others are kept
-                    stop()
-                    failure = failure or error
-                    going.remove(work)
+    def run(own: Sequence[Generator[T, None, None]]) -> None:
+        going, failure = list(own), None
+        try:
+            while going:
+                for work in list(going):
+                    try:
+                        each = next(work)
+                    except StopIteration:
+                        going.remove(work)
+                    except StepError as error:  # in all processes alike; the others are kept
+                        going.remove(work)
+                        failure = failure or error
+                        if going:
+                            stop()
+                    else:
+                        with lock:
+                            told(each)
+        finally:
+            for work in own:
+                work.close()
         if failure is not None:
             raise failure
 
-    alone = processes.current().count == 1
-    with Workers(len(works) if alone else 1, always=True) as workers:
+    parts = [[work] for work in works] if processes.current().count == 1 else [works]
+    with Workers(len(parts), always=True) as workers:
         try:
-            if alone:
-                workers.map(run, works)
-            else:
-                workers.map(run_in_turn, [works])
+            workers.map(run, parts)
         except BaseException:
             stop()
             workers.finish()
@@ -126,10 +125,7 @@ def side_by_side(
 
 
 def map_chunks(
-    function: Callable[[T], R],
-    items: Sequence[T],
-    beside: bool,
-    on_done: Callable[[T], None] | None = None,
+    function: Callable[[T], R], items: Sequence[T], beside: bool, on_done: Callable[[T], None] = lambda item: None
 ) -> list[R]:
     """Return ``function`` of every item.
 
@@ -141,13 +137,12 @@ def map_chunks(
         beside: as many at a time as there are cores; else one after another.
         on_done: told about each item as soon as it is done, in any order; about those of other processes at the end.
     """
-    done = on_done or (lambda item: None)
     world = processes.current()
     own = items[world.rank :: world.count]
 
     def work(item: T) -> R:
         result = function(item)
-        done(item)
+        on_done(item)
         return result
 
     def work_on_own() -> list[R]:
@@ -157,7 +152,7 @@ def map_chunks(
     parts = world.gather(work_on_own)
     for index, item in enumerate(items):
         if index % world.count != world.rank:
-            done(item)
+            on_done(item)
     return [parts[index % world.count][index // world.count] for index in range(len(items))]
 
 

@@ -51,6 +51,8 @@ class CudaEngine(Engine):
         precision: ``float32`` throughout, or ``bfloat16`` for the matrix products, those of answers included.
     """
 
+    block = BLOCK
+
     def __init__(self, members: Sequence[Member], precision: str = "float32") -> None:
         self.members = members
         self._stack = Stack(cast(Sequence[Transformer], members))
@@ -103,7 +105,7 @@ class CudaEngine(Engine):
             return [no_answers(0, longest) for _ in self.members]
         for name, low in self._low.items():
             low.copy_(self._stack.tensors[name])
-        parts = self._parts(prompts, bounds)
+        parts = self.portions(prompts, bounds)
 
         def work(part: slice) -> list[Answers]:
             begin = time.perf_counter()
@@ -116,19 +118,13 @@ class CudaEngine(Engine):
         done = map_chunks(work, parts, False, lambda part: on_done(rows_in(part)))
         return [joined([each[index] for each in done], longest) for index in range(len(self.members))]
 
-    def _parts(self, prompts: Tokens, bounds: Bounds) -> list[slice]:
-        together = rows_at_a_time(self._stack, prompts.shape[1] + int(bounds.max(initial=0)), self._dtype)
-        count = -(-len(prompts) // together)
-        rows = -(-len(prompts) // max(1, count))
-        return [slice(start, min(start + rows, len(prompts))) for start in range(0, len(prompts), max(1, rows))]
-
     @override
-    def blocks(self, prompts: Tokens, bounds: Bounds) -> list[slice]:
-        parts = self._parts(prompts, bounds)
-        if not parts:
+    def portions(self, prompts: Tokens, bounds: Bounds) -> list[slice]:
+        if not len(prompts):
             return [slice(0, 0)]
-        several = (parts[i : i + BLOCK] for i in range(0, len(parts), BLOCK))
-        return [slice(each[0].start, each[-1].stop) for each in several]
+        together = rows_at_a_time(self._stack, prompts.shape[1] + int(bounds.max()), self._dtype)
+        rows = -(-len(prompts) // -(-len(prompts) // together))
+        return [slice(start, min(start + rows, len(prompts))) for start in range(0, len(prompts), rows)]
 
     @override
     @lowered_by(ANSWERING)
