@@ -61,9 +61,7 @@ PIECE_TOKENS = 1024
 class Gradients:
     """Loss and gradients of a member on examples, by torch's derivatives, with its weights as they are now.
 
-    Args:
-        model: the member.
-        precision: ``float32`` or ``bfloat16``, for the matrix products.
+    Its matrix products are in ``float32`` or ``bfloat16``, as ``precision`` says.
     """
 
     def __init__(self, model: Member, precision: str) -> None:
@@ -110,11 +108,7 @@ class Gradients:
         return sums
 
     def summed(self, pieces: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-        """Return the gradients of the parameters that train, over all pieces of all processes.
-
-        Args:
-            pieces: what :meth:`of` returned for each piece of this process.
-        """
+        """Return the gradients of the parameters that train, over all pieces of all processes."""
         totals = [torch.zeros_like(parameter) for parameter in self.parameters]
         if pieces:
             sums = list(pieces[0])
@@ -151,11 +145,7 @@ def answer_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 class Runner:
-    """One member, computed by its own forward pass and torch's derivatives.
-
-    Args:
-        member: the model.
-    """
+    """One member, computed by its own forward pass and torch's derivatives."""
 
     def __init__(self, member: Member) -> None:
         self.member = member
@@ -312,7 +302,7 @@ class ReferenceEngine(Engine):
     """Members one by one.
 
     Args:
-        members: the models, all alike and on one device.
+        members: all alike and on one device.
         precision: of the matrix products in training; answers are float32.
         runner: computes one of them.
         note: see :class:`Engine`.

@@ -77,10 +77,9 @@ def in_parts(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
 
 
 class Sharded(Member):
-    """A pretrained member in parts. Every pass through it is one of all processes together, forwards and backwards.
+    """A pretrained member in parts, which is left without its weights.
 
-    Args:
-        member: is left without its weights.
+    Every pass through it is one of all processes together, forwards and backwards.
     """
 
     def __init__(self, member: Pretrained) -> None:

@@ -21,12 +21,9 @@ Kept = tuple[Tensor, ...]
 
 
 class WideBlock:
-    """A block whose products are the matrix library's; its methods are those of :class:`CompiledBlock`.
+    """A block whose products are the matrix library's, in ``dtype``; norms, attention and residuals are float32.
 
-    Args:
-        weights: folded.
-        heads: of the attention.
-        dtype: in which the products are computed; norms, attention and residuals are float32.
+    Its methods are those of :class:`CompiledBlock`.
     """
 
     def __init__(self, weights: Folded, heads: int, dtype: torch.dtype = torch.float32) -> None:
@@ -108,13 +105,7 @@ def folded(member: Transformer) -> list[Folded]:
 
 
 class Blocks:
-    """All blocks of a member.
-
-    Args:
-        weights: folded.
-        heads: of the attention.
-        dtype: in which the products are computed.
-    """
+    """All blocks of a member, with products in ``dtype``."""
 
     def __init__(self, weights: Sequence[Folded], heads: int, dtype: torch.dtype = torch.float32) -> None:
         self._blocks: list[CompiledBlock | WideBlock] = [
@@ -123,14 +114,7 @@ class Blocks:
         ]
 
     def forward(self, x: Tensor, rows: Rows, first: int, kept: list[Kept] | None = None) -> Tensor:
-        """Return the last block's outputs, one row for each position asked for.
-
-        Args:
-            x: (rows, width) inputs.
-            rows: where each position stands.
-            first: first position whose output is wanted; 0, or not shared between examples.
-            kept: takes what :meth:`backward` needs.
-        """
+        """Return the last block's outputs; ``kept`` takes what :meth:`backward` needs. See :class:`CompiledBlock`."""
         for index, block in enumerate(self._blocks):
             x, saved = block.forward(x, rows, first if index == len(self._blocks) - 1 else 0)
             if kept is not None:

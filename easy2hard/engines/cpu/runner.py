@@ -46,10 +46,10 @@ def why_not(member: Member) -> str | None:
 def embedded(
     member: Transformer, tokens: Tensor, first: int, positions: Tensor | None = None, shared: bool = True
 ) -> tuple[Rows, Tensor]:
-    """Return the rows of (batch, time) tokens and their (rows, width) embeddings.
+    """Return the rows of (batch, time) tokens and their (rows, width) embeddings, asked for from position ``first`` on.
 
     Args:
-        member: has no scheme that changes the attention, and no loops.
+        member: one that :func:`why_not` has nothing against.
         tokens: (batch, time).
         first: first position whose next token is wanted.
         positions: (batch, time) numbers of places that were drawn for training.
@@ -71,11 +71,9 @@ class FoldedGradients(Gradients):
         super().__init__(model, precision)
         self.transformer = model
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        weights, embedding, norm, head = (
+        weights, (embedding, norm, head) = (
             folded(model),
-            model.embed_tokens.weight,
-            model.norm.weight,
-            model.lm_head.weight,
+            (each.weight for each in (model.embed_tokens, model.norm, model.lm_head)),
         )
         self._blocks = Blocks(weights, model.size.heads, dtype)
         self._ends = None
@@ -114,11 +112,7 @@ class FoldedGradients(Gradients):
 
 
 class CpuRunner(Runner):
-    """One member by compiled loops.
-
-    Args:
-        member: one that :func:`why_not` has nothing against.
-    """
+    """One member by compiled loops, which :func:`why_not` has nothing against."""
 
     def __init__(self, member: Member) -> None:
         super().__init__(member)

@@ -25,12 +25,7 @@ FEWEST_ROWS = 32
 
 
 class Arena:
-    """Examples on a device, end to end.
-
-    Args:
-        device: where.
-        tokens: how many token ids there are.
-    """
+    """Examples on a device, end to end; ``tokens`` is how many token ids there are."""
 
     def __init__(self, device: torch.device, tokens: int) -> None:
         self.dtype = torch.uint8 if tokens <= 256 else torch.int16
@@ -68,13 +63,10 @@ class Bucket(NamedTuple):
 
 
 class DrawnPart:
-    """One part of the batches of all members.
+    """One part of the batches of all members; ``progresses`` are where in the phase the strata's shares are looked at.
 
-    Args:
-        parts: of each member; all have as many rows.
-        number: of the part.
-        arena: has the examples.
-        progresses: shares of the phase at which the strata's shares are looked at.
+    Raises:
+        ValueError: the members' parts do not have as many rows.
     """
 
     def __init__(self, parts: Sequence[Part], number: int, arena: Arena, progresses: Sequence[float]) -> None:
@@ -130,11 +122,7 @@ class DrawnPart:
     def draw(self, keys: Tensor, memory: Tensor, rank: int, processes: int) -> list[tuple[Tensor, Tensor]]:
         """Return for each bucket (members, rows, width) tokens and (members, rows) lengths of the prompts.
 
-        Args:
-            keys: (members,) hashes of stream and step.
-            memory: of the arena.
-            rank: of this process, which draws one row in ``processes``.
-            processes: how many there are.
+        ``keys`` are (members,) hashes of stream and step; process ``rank`` draws one row in ``processes``.
         """
         device = keys.device
         of_part = mixed(keys + torch.full((), self.number + 1, device=device) * ODD)

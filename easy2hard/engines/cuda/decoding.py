@@ -48,10 +48,10 @@ def passed_rows(stack: Stack, tokens: int) -> int:
 
 
 class Decoder:
-    """Answers up to so many prompts within a capacity.
+    """Answers up to ``rows`` prompts, each with its answer of up to ``capacity`` tokens.
 
     Args:
-        stack: the weights.
+        stack: the weights' shapes.
         tensors: stacked tensors that they are read from; they stay where they are.
         dtype: of the matrix products, keys and values.
         rows: prompts of one call.

@@ -32,11 +32,7 @@ Shape = tuple[int, int]
 
 
 class Stack:
-    """The weights of members, all of one shape.
-
-    Args:
-        members: their parameters are made views of the stack.
-    """
+    """The weights of members, all of one shape, whose parameters become views of it."""
 
     def __init__(self, members: Sequence[Transformer]) -> None:
         first, count = members[0], len(members)
@@ -96,13 +92,7 @@ class Stack:
         return Weights(cast["embedding"], blocks, cast["norm"], cast["head"])
 
     def outputs(self, tokens: Tensor, weights: Weights, shapes: Sequence[Shape]) -> Tensor:
-        """Return (members, tokens, width) outputs of the last block; attention goes shape by shape.
-
-        Args:
-            tokens: (members, tokens): those of the rows of one shape after those of another.
-            weights: of this stack.
-            shapes: of the rows.
-        """
+        """Return (members, tokens, width) outputs of the last block of (members, tokens), shape after shape."""
         sizes = [rows * time for rows, time in shapes]
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -159,12 +149,7 @@ class Captured:
 
 
 class Newest(Generic[T]):
-    """Makes things for shapes, or finds them; the newest are kept, since shapes are often those of the time before.
-
-    Args:
-        count: how many are kept.
-        make: makes one.
-    """
+    """Makes things for shapes, or finds them: the ``count`` newest are kept, since shapes often come again."""
 
     def __init__(self, count: int, make: Callable[..., T]) -> None:
         self._count, self._make = count, make

@@ -70,13 +70,7 @@ class Gradients:
 
 
 class Update:
-    """Clipping by member, Muon and AdamW for stacked weights, in fixed tensors.
-
-    Args:
-        stack: the weights.
-        settings: of the optimiser.
-        dtype: in which Muon orthogonalises.
-    """
+    """Clipping by member, Muon and AdamW for stacked weights, in fixed tensors; Muon orthogonalises in ``dtype``."""
 
     def __init__(self, stack: Stack, settings: OptimiserSettings, dtype: torch.dtype) -> None:
         self.stack, self.settings, self.dtype = stack, settings, dtype
@@ -190,23 +184,10 @@ class Update:
 
 
 class StackedCrew(Crew):
-    """All members, which take their steps together.
-
-    Args:
-        stack: the weights.
-        update: what changes them; it is reset.
-        batches: of each member.
-        arena: where examples lie.
-        gradients: makes :class:`Gradients` for shapes.
-    """
+    """All members, which take their steps together; ``update`` is reset, and ``arena`` takes the examples."""
 
     def __init__(
-        self,
-        stack: Stack,
-        update: Update,
-        batches: Sequence[Batches],
-        arena: Arena,
-        gradients: Newest[Gradients],
+        self, stack: Stack, update: Update, batches: Sequence[Batches], arena: Arena, gradients: Newest[Gradients]
     ) -> None:
         self.members = range(stack.count)
         self.stack, self.update, self.batches = stack, update, batches
