@@ -52,7 +52,7 @@ class Member(nn.Module, ABC):
 
     @property
     def place(self) -> Place | None:
-        """What draws the places of training examples (models/positions/); None where nothing is drawn."""
+        """What draws the places of training examples (positions/); None where nothing is drawn."""
         return None
 
     @property

@@ -2,7 +2,7 @@
 
 RMSNorm, SwiGLU, no biases; names of the weights are those of Llama in transformers, so that the two can be compared
 tensor by tensor (method.md, "Model and optimiser"). Order is visible to the model through the causal mask, and through
-a scheme of models/positions/ where it has one.
+a scheme of positions/ where it has one.
 
 This is the reference: it runs on any device, with any scheme and any number of loops, and its derivatives are torch's.
 Its formulas are written for several members of one shape at once, their weights stacked on a first axis, of which an
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from easy2hard.models.member import Member, Place
-from easy2hard.models.positions import Positions, build_positions
+from easy2hard.positions import Positions, build_positions
 from easy2hard.settings.model import ModelSettings, ModelSize
 from easy2hard.settings.training import TrainingSettings
 from easy2hard.tasks.base import Task

@@ -14,8 +14,8 @@ from easy2hard.engines.cpu.runner import CpuRunner
 from easy2hard.engines.engine import DeviceFullError, lowered_by
 from easy2hard.engines.reference import ReferenceEngine, Runner
 from easy2hard.errors import UserError
-from easy2hard.models.positions.rotary import Rope
 from easy2hard.models.transformer import Transformer
+from easy2hard.positions.rotary import Rope
 from easy2hard.runs import rounds
 from easy2hard.settings.recipes import load_recipe
 
