@@ -17,8 +17,8 @@ from typing_extensions import override
 
 from easy2hard import processes
 from easy2hard.errors import UserError
+from easy2hard.huggingface.member import Pretrained
 from easy2hard.models.member import KeyValueCache, Member
-from easy2hard.models.pretrained import Pretrained
 from easy2hard.settings.model import ModelSettings
 
 

@@ -19,7 +19,7 @@ from easy2hard.engines.reference import Gradients, Runner
 from easy2hard.errors import UserError
 from easy2hard.learning.batches import Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
-from easy2hard.models.hf_export import export_transformer
+from easy2hard.huggingface.export import export_transformer
 from easy2hard.models.transformer import (
     Transformer,
     build_transformer,
