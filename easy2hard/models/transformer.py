@@ -367,8 +367,8 @@ class Transformer(Member):
         if cache is not None:
             keys, values = cache.extend(slot, keys, values)
         asked, seen = queries.shape[2], keys.shape[2]
-        if bias is None and asked == seen:
-            return F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        if bias is None and asked in (1, seen):  # the last token sees all
+            return F.scaled_dot_product_attention(queries, keys, values, is_causal=asked > 1)
         later = torch.ones(asked, seen, dtype=torch.bool, device=keys.device).triu(seen - asked + 1)
         mask = ~later if bias is None else bias.to(queries.dtype).masked_fill(later, float("-inf"))
         return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
