@@ -70,8 +70,15 @@ def normed(x: Tensor, gain: Tensor) -> Tensor:
     return F.rms_norm(x, x.shape[-1:], eps=NORM_EPS) * gain
 
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Maps queries, keys and values, each (members, rows, width), to what the queries of the rows asked for see."""
+def swiglu(gate_up: Tensor) -> Tensor:
+    """Return (members, rows, hidden) silu(gate) * up of (members, rows, 2 * hidden) gates and ups."""
+    gate, up = gate_up.chunk(2, dim=-1)
+    return F.silu(gate) * up
+
+
+def added(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Return ``x + y @ weight.mT`` in the precision of x."""
+    return x + y @ weight.mT
 
 
 def every(rows: Tensor) -> Tensor:
@@ -79,7 +86,24 @@ def every(rows: Tensor) -> Tensor:
     return rows
 
 
-def apply_block(x: Tensor, weights: BlockWeights, attend: Attend, asked: Callable[[Tensor], Tensor] = every) -> Tensor:
+class Between(NamedTuple):
+    """What stands between the matrix products of a block, where an engine has a way of its own."""
+
+    norm: Callable[[Tensor, Tensor], Tensor] = normed
+    gate: Callable[[Tensor], Tensor] = swiglu
+    add: Callable[[Tensor, Tensor, Tensor], Tensor] = added
+
+
+TORCH = Between()
+Attend = Callable[[Tensor], Tensor]
+"""Maps (members, rows, 3 * width) queries, keys and values to what the queries of the rows asked for see."""
+Asked = Callable[[Tensor], Tensor]
+"""Chooses the rows that are asked for."""
+
+
+def apply_block(
+    x: Tensor, weights: BlockWeights, attend: Attend, asked: Asked = every, between: Between = TORCH
+) -> Tensor:
     """Return the outputs of a block for the rows asked for.
 
     Args:
@@ -87,12 +111,12 @@ def apply_block(x: Tensor, weights: BlockWeights, attend: Attend, asked: Callabl
         weights: of the block; products are computed in the precision of its matrices.
         attend: what the queries see, of the rows asked for.
         asked: chooses these rows.
+        between: norms, gates and residual connections.
     """
-    row = normed(x, weights.norm1).to(weights.qkv.dtype)
-    x = asked(x) + attend(*(row @ weights.qkv.mT).chunk(3, dim=-1)) @ weights.o.mT
-    row = normed(x, weights.norm2).to(weights.qkv.dtype)
-    gate, up = (row @ weights.gate_up.mT).chunk(2, dim=-1)
-    return x + (F.silu(gate) * up) @ weights.down.mT
+    row = between.norm(x, weights.norm1).to(weights.qkv.dtype)
+    x = between.add(asked(x), attend(row @ weights.qkv.mT), weights.o)
+    row = between.norm(x, weights.norm2).to(weights.qkv.dtype)
+    return between.add(x, between.gate(row @ weights.gate_up.mT), weights.down)
 
 
 def logits_of(x: Tensor, weights: Weights) -> Tensor:
@@ -100,10 +124,13 @@ def logits_of(x: Tensor, weights: Weights) -> Tensor:
     return normed(x, weights.norm).to(weights.head.dtype) @ weights.head.mT
 
 
-def in_heads(rows: Tensor, batch: int, heads: int) -> Tensor:
-    """Return (members, batch * time, width) as a view (members * batch, heads, time, head width)."""
-    view: Tensor = rows.unflatten(-1, (heads, -1)).unflatten(1, (batch, -1)).flatten(0, 1)
-    return view.transpose(1, 2)
+def in_heads(qkv: Tensor, batch: int, heads: int) -> list[Tensor]:
+    """Return queries, keys and values of (members, batch * time, 3 * width), each as a view.
+
+    Its shape is (members * batch, heads, time, head width).
+    """
+    views = (each.unflatten(-1, (heads, -1)).unflatten(1, (batch, -1)) for each in qkv.chunk(3, dim=-1))
+    return [each.flatten(0, 1).transpose(1, 2) for each in views]
 
 
 def in_rows(heads: Tensor, members: int) -> Tensor:
@@ -332,8 +359,8 @@ class Transformer(Member):
             if slot and not index:
                 x = x + embedded
 
-            def attend(q: Tensor, k: Tensor, v: Tensor, slot: int = slot, start: int = start) -> Tensor:
-                heads = [in_heads(each, batch, self.size.heads) for each in (q, k, v)]
+            def attend(qkv: Tensor, slot: int = slot, start: int = start) -> Tensor:
+                heads = in_heads(qkv, batch, self.size.heads)
                 return in_rows(self._attention(heads, slot, start, places, cache), 1)
 
             def asked(rows: Tensor, start: int = start) -> Tensor:

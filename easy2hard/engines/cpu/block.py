@@ -15,7 +15,7 @@ from easy2hard.engines.cpu.compiled_block import WIDEST, CompiledBlock, Folded
 from easy2hard.engines.cpu.kernels import flat, norm_backward, normed, swiglu, swiglu_backward
 from easy2hard.engines.cpu.shared_prefixes import Rows
 from easy2hard.engines.cpu.simd import LANES
-from easy2hard.models.transformer import Cache, Transformer, in_heads, in_rows
+from easy2hard.models.transformer import Between, BlockWeights, Cache, Transformer, apply_block, in_heads, in_rows
 
 Kept = tuple[Tensor, ...]
 
@@ -27,28 +27,34 @@ class WideBlock:
     """
 
     def __init__(self, weights: Folded, heads: int, dtype: torch.dtype = torch.float32) -> None:
-        self.weights = Folded(*(each.detach().to(dtype) for each in weights))
+        qkv, o, gate_up, down = (each.detach().to(dtype) for each in weights)
+        none = qkv.new_empty(0)  # gains are folded in
+        self.weights = BlockWeights(none, qkv, o, none, gate_up, down)
         self.heads, self.dtype = heads, dtype
 
     def forward(self, x: Tensor, rows: Rows, first: int) -> tuple[Tensor, Kept]:
         """See :meth:`CompiledBlock.forward`."""
-        n1, r1 = normed(x)
-        n1 = n1.to(self.dtype)
-        qkv = (n1 @ self.weights.qkv.T).float()
-        p = qkv.new_empty(rows.batch, self.heads, rows.time - first, -(-rows.time // LANES) * LANES)
-        o = qkv.new_empty(rows.batch * (rows.time - first) if first else len(x), x.shape[1])
-        attend(flat(qkv), rows.index, rows.owner, first, self.heads, x.shape[1] // self.heads, flat(p), flat(o))
-        o = o.to(self.dtype)
-        y, *of_feed_forward = self._finish(rows.asked(x, first), o)
-        return y, (n1, r1, qkv, p, o, *of_feed_forward)
+        kept: list[Tensor] = []
 
-    def _finish(self, x: Tensor, o: Tensor) -> tuple[Tensor, ...]:
-        """Return the outputs from what the attention saw, and what the gradients need of the feed-forward layer."""
-        x2 = _added(x, o, self.weights.o)
-        n2, r2 = normed(x2)
-        n2 = n2.to(self.dtype)
-        gate_up = (n2 @ self.weights.gate_up.T).float()
-        return _added(x2, swiglu(gate_up).to(self.dtype), self.weights.down), n2, r2, gate_up
+        def norm(x: Tensor, gain: Tensor) -> Tensor:
+            n, r = normed(x)
+            kept.extend((n := n.to(self.dtype), r))
+            return n
+
+        def see(products: Tensor) -> Tensor:
+            qkv, (count, width) = products.float(), x.shape
+            p = qkv.new_empty(rows.batch, self.heads, rows.time - first, -(-rows.time // LANES) * LANES)
+            o = qkv.new_empty(rows.batch * (rows.time - first) if first else count, width)
+            attend(flat(qkv), rows.index, rows.owner, first, self.heads, width // self.heads, flat(p), flat(o))
+            kept.extend((qkv, p, o := o.to(self.dtype)))
+            return o
+
+        def gate(products: Tensor) -> Tensor:
+            kept.append(gate_up := products.float())
+            return swiglu(gate_up).to(self.dtype)
+
+        y = apply_block(x, self.weights, see, lambda x: rows.asked(x, first), Between(norm, gate, _added))
+        return y, tuple(kept)
 
     def backward(self, dy: Tensor, rows: Rows, first: int, kept: Kept) -> tuple[Tensor, Kept]:
         """See :meth:`CompiledBlock.backward`."""
@@ -80,13 +86,16 @@ class WideBlock:
 
         Nothing is shared between rows; else as :meth:`forward`.
         """
-        qkv = normed(x)[0] @ self.weights.qkv.T
-        queries, keys, values = (in_heads(each[None], rows.batch, self.heads) for each in qkv.chunk(3, dim=1))
-        keys, values = cache.extend(index, keys, values)
-        scores = queries[:, :, first:] @ keys.mT
-        hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(cache.length + first + 1)
-        seen = in_rows(scores.masked_fill_(hidden, float("-inf")).softmax(dim=-1) @ values, 1)[0]
-        return self._finish(rows.asked(x, first), seen)[0]
+
+        def see(qkv: Tensor) -> Tensor:
+            queries, keys, values = in_heads(qkv[None], rows.batch, self.heads)
+            keys, values = cache.extend(index, keys, values)
+            scores = queries[:, :, first:] @ keys.mT
+            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(cache.length + first + 1)
+            return in_rows(scores.masked_fill_(hidden, float("-inf")).softmax(dim=-1) @ values, 1)[0]
+
+        between = Between(lambda x, gain: normed(x)[0], swiglu, _added)
+        return apply_block(x, self.weights, see, lambda x: rows.asked(x, first), between)
 
 
 def _added(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:

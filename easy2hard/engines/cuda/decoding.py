@@ -118,11 +118,9 @@ class Decoder:
             for layer, block in enumerate(self.weights.blocks):
                 ends = layer == len(self.weights.blocks) - 1
 
-                def attend(
-                    q: Tensor, k: Tensor, v: Tensor, layer: int = layer, ends: bool = ends, part: slice = part
-                ) -> Tensor:
+                def attend(qkv: Tensor, layer: int = layer, ends: bool = ends, part: slice = part) -> Tensor:
                     batch = part.stop - part.start
-                    queries, keys, values = (in_heads(each, batch, heads) for each in (q, k, v))
+                    queries, keys, values = in_heads(qkv, batch, heads)
                     for cache, new in ((self.keys, keys), (self.values, values)):
                         cache[layer, :, part, :, :time] = new.unflatten(0, (count, batch))
                     if ends:  # nothing reads what the last block says of the other tokens
@@ -144,8 +142,8 @@ class Decoder:
         seen = (self._times <= self.position)[None, None, None]
         for layer, block in enumerate(self.weights.blocks):
 
-            def attend(q: Tensor, k: Tensor, v: Tensor, layer: int = layer) -> Tensor:
-                queries, keys, values = (in_heads(each, self.rows, heads) for each in (q, k, v))
+            def attend(qkv: Tensor, layer: int = layer) -> Tensor:
+                queries, keys, values = in_heads(qkv, self.rows, heads)
                 all_keys, all_values = (cache[layer].flatten(0, 1) for cache in (self.keys, self.values))
                 all_keys.index_copy_(2, self.position, keys)
                 all_values.index_copy_(2, self.position, values)

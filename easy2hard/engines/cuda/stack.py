@@ -95,10 +95,10 @@ class Stack:
         """Return (members, tokens, width) outputs of the last block of (members, tokens), shape after shape."""
         sizes = [rows * time for rows, time in shapes]
 
-        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        def attend(qkv: Tensor) -> Tensor:
             seen = []
-            for (rows, _), *parts in zip(shapes, *(each.split(sizes, dim=1) for each in (q, k, v)), strict=True):
-                queries, keys, values = (in_heads(each, rows, self.heads) for each in parts)
+            for (rows, _), part in zip(shapes, qkv.split(sizes, dim=1), strict=True):
+                queries, keys, values = in_heads(part, rows, self.heads)
                 seen.append(in_rows(F.scaled_dot_product_attention(queries, keys, values, is_causal=True), self.count))
             return seen[0] if len(seen) == 1 else torch.cat(seen, dim=1)
 
