@@ -37,11 +37,9 @@ class Workers(AbstractContextManager["Workers"]):
 
     def __init__(self, count: int, always: bool = False) -> None:
         threads = max(1, torch.get_num_threads() // count)
-        self._pool = (
-            ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,))
-            if count > 1 or always
-            else None
-        )
+        self._pool = None
+        if count > 1 or always:
+            self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,))
 
     def map(self, function: Callable[[T], R], items: Sequence[T], size: Callable[[T], float] | None = None) -> list[R]:
         """Return ``function`` of every item, in the order of the items; the largest by ``size`` are begun first.

@@ -95,21 +95,18 @@ class Between(NamedTuple):
 
 
 TORCH = Between()
-Attend = Callable[[Tensor], Tensor]
-"""Maps (members, rows, 3 * width) queries, keys and values to what the queries of the rows asked for see."""
-Asked = Callable[[Tensor], Tensor]
-"""Chooses the rows that are asked for."""
+OfRows = Callable[[Tensor], Tensor]
 
 
 def apply_block(
-    x: Tensor, weights: BlockWeights, attend: Attend, asked: Asked = every, between: Between = TORCH
+    x: Tensor, weights: BlockWeights, attend: OfRows, asked: OfRows = every, between: Between = TORCH
 ) -> Tensor:
     """Return the outputs of a block for the rows asked for.
 
     Args:
         x: (members, rows, width) inputs; a row is a token of an example. They keep their precision.
         weights: of the block; products are computed in the precision of its matrices.
-        attend: what the queries see, of the rows asked for.
+        attend: maps (members, rows, 3 * width) queries, keys and values to what the queries of the rows asked for see.
         asked: chooses these rows.
         between: norms, gates and residual connections.
     """
@@ -250,9 +247,7 @@ class Transformer(Member):
         second: SecondTarget | None = None,
     ) -> None:
         super().__init__()
-        self.size = size
-        self.loops = loops
-        self.loops_per = loops_per
+        self.size, self.loops, self.loops_per = size, loops, loops_per
         self.embed_tokens = nn.Embedding(vocabulary, size.width)
         self.layers = nn.ModuleList(Block(size) for _ in range(size.layers))
         self.norm = nn.RMSNorm(size.width, eps=NORM_EPS)
@@ -317,10 +312,7 @@ class Transformer(Member):
     def forward(
         self, tokens: Tensor, first: int = 0, cache: Cache | None = None, positions: Tensor | None = None
     ) -> Tensor:
-        """The same; the prompt, where its length matters, is what comes before ``first``, and the token there.
-
-        ``positions`` are (batch, time) numbers of places that were drawn for training.
-        """
+        """See :meth:`Member.forward`. The prompt, where its length matters, ends with the token at ``first``."""
         x, weights = self._outputs(tokens, first, cache, positions)
         return logits_of(x, weights).view(len(tokens), tokens.shape[1] - first, -1)
 

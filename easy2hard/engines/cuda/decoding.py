@@ -62,7 +62,7 @@ class Decoder:
     def __init__(
         self, stack: Stack, tensors: Stacked, dtype: torch.dtype, rows: int, capacity: int, sampled: bool
     ) -> None:
-        self.stack, self.rows, self.capacity, self.sampled = stack, rows, capacity, sampled
+        self.stack, self.rows, self.sampled = stack, rows, sampled
         count, size, device = stack.count, stack.size, stack.device
         self.weights: Weights = stack.weights({name: each.detach() for name, each in tensors.items()}, dtype)
         shape = (size.layers, count, rows, size.heads, capacity, size.width // size.heads)

@@ -142,10 +142,7 @@ class CudaEngine(Engine):
                 prompts, answers = (each[rows] for each in examples[index])
                 own, begin = slice(at, at := at + len(prompts)), prompts.shape[1]
                 tokens[own, :begin], tokens[own, begin : widths[index]], begins[own] = prompts, answers, begin
-            device = self._stack.device
-            found = self._right(weights, torch.from_numpy(tokens).to(device), torch.from_numpy(begins).to(device))
-            matches: NDArray[np.bool_] = found.cpu().numpy()
-            return matches
+            return self._right(weights, *(torch.from_numpy(each).to(self._stack.device) for each in (tokens, begins)))
 
         parts = self._portions(widths, [len(prompts) for prompts, _ in examples])
         told = len(self.members)
@@ -172,7 +169,7 @@ class CudaEngine(Engine):
                 start, room = start + taken, room - taken
         return portions
 
-    def _right(self, own: Weights, tokens: Tensor, begins: Tensor) -> Tensor:
+    def _right(self, own: Weights, tokens: Tensor, begins: Tensor) -> NDArray[np.bool_]:
         """Return (members, rows) whether the greedy answers are the given ones, which begin at ``begins``."""
         stack = self._stack
         rows, width = tokens.shape
@@ -180,4 +177,5 @@ class CudaEngine(Engine):
         predicted = greedy(logits_of(x, own)).view(stack.count, rows, width - 1)
         targets = tokens[:, 1:]
         of_prompt = torch.arange(1, width, device=tokens.device) < begins[:, None]
-        return ((predicted == targets) | (targets == PAD) | of_prompt).all(dim=-1)
+        right: NDArray[np.bool_] = ((predicted == targets) | (targets == PAD) | of_prompt).all(dim=-1).cpu().numpy()
+        return right

@@ -78,11 +78,11 @@ class Update:
         muon = settings.name == "muon"
         self.muon = [name for name in stack.tensors if muon and name in MATRICES]
         self.adamw = [name for name in stack.tensors if name not in self.muon]
-        self.gradients: Stacked = {name: torch.zeros_like(each, requires_grad=False) for name, each in
-                                   stack.tensors.items()}  # fmt: skip
-        self.momentum: Stacked = {name: torch.zeros_like(self.gradients[name]) for name in self.muon}
-        self.mean: Stacked = {name: torch.zeros_like(self.gradients[name]) for name in self.adamw}
-        self.square: Stacked = {name: torch.zeros_like(self.gradients[name]) for name in self.adamw}
+        self.gradients: Stacked = {name: torch.zeros_like(each.detach()) for name, each in stack.tensors.items()}
+        kept = {"momentum_buffer": self.muon, "exp_avg": self.adamw, "exp_avg_sq": self.adamw}
+        self.kept: dict[str, Stacked] = {
+            kind: {name: torch.zeros_like(self.gradients[name]) for name in names} for kind, names in kept.items()
+        }
         self.steps = torch.zeros((), device=device)
         self.rate = torch.zeros((), device=device)
         """Share of the peak rates."""
@@ -96,12 +96,12 @@ class Update:
             tensor.detach().copy_(first)
 
     def _changed(self) -> list[Tensor]:
-        states = (self.stack.tensors, self.momentum, self.mean, self.square, self.gradients)
+        states = (self.stack.tensors, *self.kept.values(), self.gradients)
         return [*(each for state in states for each in state.values()), self.steps, self.told, self.at]
 
     def reset(self) -> None:
         """Forget everything."""
-        for state in (self.momentum, self.mean, self.square):
+        for state in self.kept.values():
             for tensor in state.values():
                 tensor.zero_()
         self.steps.zero_()
@@ -126,8 +126,8 @@ class Update:
         torch._fused_adamw_(
             [stack.tensors[name].detach() for name in self.adamw],
             [self.gradients[name] for name in self.adamw],
-            [self.mean[name] for name in self.adamw],
-            [self.square[name] for name in self.adamw],
+            list(self.kept["exp_avg"].values()),
+            list(self.kept["exp_avg_sq"].values()),
             [],
             [self.steps for _ in self.adamw],
             lr=self.rate * settings.learning_rate,
@@ -145,7 +145,7 @@ class Update:
         rate = self.rate * self.settings.muon_learning_rate
         updates: dict[str, Tensor] = {}
         for name in self.muon:
-            gradient, momentum = self.gradients[name], self.momentum[name]
+            gradient, momentum = self.gradients[name], self.kept["momentum_buffer"][name]
             momentum.lerp_(gradient, 1 - MOMENTUM)
             updates[name] = gradient.lerp(momentum, MOMENTUM)  # Nesterov
         # All matrices of one shape are orthogonalised together, wide: it commutes with transposing.
@@ -173,9 +173,8 @@ class Update:
     def state(self, number: int) -> Stacked:
         """Return a member's part of weights and of what is remembered, by the names of :meth:`Crew.state`."""
         own = {f"model.{name}": each for name, each in self.stack.of_member(self.stack.tensors, number).items()}
-        kinds = {"momentum_buffer": (0, self.momentum)} if self.muon else {}
-        kinds |= {"exp_avg": (len(kinds), self.mean), "exp_avg_sq": (len(kinds), self.square)}
-        for kind, (index, stacked) in kinds.items():
+        for kind, stacked in self.kept.items():
+            index = int(bool(self.muon) and kind != "momentum_buffer")  # Muon is the first of two
             for parameter, each in enumerate(self.stack.of_member(stacked, number).values()):
                 own[f"optimiser.{index}.{parameter}.{kind}"] = each
                 if kind == "exp_avg":
