@@ -16,8 +16,9 @@ from easy2hard.engines.cpu.compiled_block import Arrays, Folded
 from easy2hard.engines.cpu.kernels import Array, compiled, swiglu_loop
 from easy2hard.engines.cpu.matmul import product
 from easy2hard.engines.cpu.simd import LANES
+from easy2hard.engines.decoding import Bounds
 from easy2hard.models.transformer import NORM_EPS
-from easy2hard.vocabulary import EOS
+from easy2hard.vocabulary import EOS, PAD, Tokens
 
 ROWS = 8
 """Rows that a matrix product takes at a time."""
@@ -84,9 +85,7 @@ def _up(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
 
 
-def answer(
-    weights: Packed, prompts: NDArray[np.int32], bounds: NDArray[np.int64], pad: int
-) -> tuple[NDArray[np.int32], Array, Array]:
+def answer(weights: Packed, prompts: Tokens, bounds: Bounds) -> tuple[Tokens, Array, Array]:
     """Answer (count, length) prompts greedily.
 
     Returns:
@@ -94,7 +93,7 @@ def answer(
         token of each answer, and the sum of them.
     """
     count, longest = len(prompts), int(bounds.max())
-    chosen = np.full((count, longest), pad, dtype=np.int32)
+    chosen = np.full((count, longest), PAD, dtype=np.int32)
     least, total = np.full(count, np.inf, dtype=np.float32), np.zeros(count, dtype=np.float32)
     width, hidden = weights.width, weights.hidden
     capacity = _up(prompts.shape[1] + longest, LANES)

@@ -22,7 +22,6 @@ from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import Gradients, Runner, answer_loss
 from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
-from easy2hard.vocabulary import PAD
 
 
 def why_not(member: Member) -> str | None:
@@ -142,7 +141,7 @@ class CpuRunner(Runner):
             return None
         head = member.lm_head.weight * member.norm.weight
         packed = pack(member.embed_tokens.weight, folded(member), head, member.size.heads)
-        return lambda prompts, bounds: answer(packed, prompts, bounds, PAD)
+        return lambda prompts, bounds: answer(packed, prompts, bounds)
 
     @override
     def gradients(self, precision: str) -> Gradients:
