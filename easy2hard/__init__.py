@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from easy2hard.api.opened import Run
     from easy2hard.errors import UserError
     from easy2hard.improvement.schedules import Schedule
-    from easy2hard.models.positions import Positions
+    from easy2hard.positions import Positions
     from easy2hard.settings.filters import Filter, LearnedFilter
     from easy2hard.settings.recipes import load_recipe
     from easy2hard.tasks.base import Task
@@ -24,7 +24,7 @@ _HOMES = {
     "Filter": "settings.filters",
     "LearnedFilter": "settings.filters",
     "Oracle": "tasks.oracle",
-    "Positions": "models.positions",
+    "Positions": "positions",
     "Run": "api.opened",
     "Schedule": "improvement.schedules",
     "Task": "tasks.base",

@@ -28,7 +28,7 @@ from easy2hard.errors import UserError
 
 if TYPE_CHECKING:
     from easy2hard.improvement.schedules import Schedule
-    from easy2hard.models.positions import Positions
+    from easy2hard.positions import Positions
     from easy2hard.settings.filters import Filter
 
 
@@ -185,7 +185,7 @@ SCHEDULES: "Kind[Schedule]" = Kind(
     "schedule.name",
 )
 POSITIONS: "Kind[Positions]" = Kind(
-    "easy2hard.models.positions:Positions", "easy2hard.models.positions", "easy2hard.positions", "model.positions"
+    "easy2hard.positions:Positions", "easy2hard.positions", "easy2hard.positions", "model.positions"
 )
 """The fourth kind, tasks with their oracles, is in tasks/registry.py, where labelling cannot reach it."""
 

@@ -7,8 +7,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from easy2hard.models.hf_export import task_tokenizer
-from easy2hard.models.pretrained import Base, Pretrained, load_base
+from easy2hard.huggingface.export import task_tokenizer
+from easy2hard.huggingface.loading import load_base
+from easy2hard.huggingface.member import Base, Pretrained
 from easy2hard.seeding import torch_generator
 from easy2hard.settings.model import LoraSettings, ModelSettings
 from easy2hard.tasks.base import Task

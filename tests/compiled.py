@@ -52,7 +52,7 @@ def main() -> None:
     import numpy as np
     import torch
 
-    from easy2hard.engines.choice import build_runner
+    from easy2hard.engines.cpu.runner import CpuRunner
     from easy2hard.engines.decoding import decode
     from easy2hard.engines.engine import Group
     from easy2hard.models.transformer import Transformer
@@ -65,9 +65,9 @@ def main() -> None:
     size = ModelSize(width=64, layers=2, heads=4, feed_forward=256)
     model = Transformer(size, len(task.vocabulary), torch_generator(0, "weights"))
     tokens = torch.randint(3, len(task.vocabulary), (32, 20), generator=torch_generator(0, "tokens"))
-    loss, gradients = build_runner(model).gradients("float32").of(Group(tokens.numpy(), 10), 0.01)
+    loss, gradients = CpuRunner(model).gradients("float32").of(Group(tokens.numpy(), 10), 0.01)
     prompts = task.sample(numpy_generator(0, "prompts"), 10, 32)
-    decoded = decode(build_runner(model), prompts, task.answer_bounds(prompts))
+    decoded = decode(CpuRunner(model), prompts, task.answer_bounds(prompts))
     numbers = [each.detach().numpy() for each in gradients] + [decoded.tokens, decoded.confidence]
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(each).tobytes() for each in numbers)).hexdigest()
     print(loss, digest)

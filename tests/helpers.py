@@ -10,9 +10,11 @@ from hypothesis import settings
 from torch import Tensor
 
 from easy2hard.engines import decoding
-from easy2hard.engines.choice import build_engine, build_runner
+from easy2hard.engines.choice import build_engine
+from easy2hard.engines.cpu.runner import CpuRunner, why_not
 from easy2hard.engines.decoding import Answers, Sampling
 from easy2hard.engines.engine import Engine
+from easy2hard.engines.reference import Runner
 from easy2hard.learning.batches import Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
 from easy2hard.models.member import Member
@@ -101,6 +103,11 @@ def engine_of(members: Sequence[Member], precision: str = "float32") -> Engine:
 def half_trained_engine() -> Engine:
     """Return what computes the half-trained members."""
     return engine_of(half_trained())
+
+
+def build_runner(member: Member) -> Runner:
+    """Return what computes a member on a CPU."""
+    return (CpuRunner if why_not(member) is None else Runner)(member)
 
 
 def decode(

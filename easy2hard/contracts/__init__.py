@@ -8,8 +8,8 @@ from easy2hard.contracts.positions import check_positions
 from easy2hard.contracts.schedules import check_schedule
 from easy2hard.errors import UserError
 from easy2hard.improvement.schedules import Schedule
-from easy2hard.models.positions import Positions
 from easy2hard.plugins import Extension, made
+from easy2hard.positions import Positions
 from easy2hard.rules import BrokenError
 from easy2hard.settings.filters import Filter
 from easy2hard.tasks.contract import check_contract

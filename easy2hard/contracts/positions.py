@@ -7,9 +7,9 @@ import torch
 
 from easy2hard.engines.choice import build_engine
 from easy2hard.errors import UserError
-from easy2hard.models.positions import Positions, Tabled
 from easy2hard.models.transformer import Transformer
 from easy2hard.plugins import in_a_line, made
+from easy2hard.positions import Positions, Tabled
 from easy2hard.rules import BrokenError, check_array, global_state, require
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.settings.model import ModelSettings

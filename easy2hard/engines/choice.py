@@ -9,7 +9,7 @@ from easy2hard.engines.cpu.kernels import not_kept
 from easy2hard.engines.cpu.runner import CpuRunner, why_not
 from easy2hard.engines.cuda import engine as cuda
 from easy2hard.engines.engine import Engine
-from easy2hard.engines.reference import PIECE_TOKENS, ReferenceEngine, Runner
+from easy2hard.engines.reference import PIECE_TOKENS, ReferenceEngine
 from easy2hard.engines.threads import keep_freed_memory
 from easy2hard.errors import UserError
 from easy2hard.models.member import Member
@@ -67,12 +67,6 @@ def held_gradients(tokens: int, device: torch.device) -> int:
     On a CPU there is one for each piece of the batch; on a GPU pieces are larger.
     """
     return tokens // PIECE_TOKENS if in_main_memory(device) else 0
-
-
-def build_runner(member: Member) -> Runner:
-    """Return what computes one member, on the device where it is."""
-    compiled = member.device.type == "cpu" and why_not(member) is None
-    return (CpuRunner if compiled else Runner)(member)
 
 
 def build_engine(members: Sequence[Member], precision: str = "float32") -> Engine:

@@ -1,8 +1,9 @@
 """Batched decoding of one member with a key/value cache, greedy or sampled, bounded by the prompt alone."""
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ PASSED_TOKENS = 2048
 """Tokens of one forward pass over whole answers on a CPU: their activations stay in the processor's cache."""
 GPU_TOKENS, GPU_CACHED_BYTES = 1 << 19, 10_000_000_000
 """Either on a GPU, where only memory bounds them; and the memory of their keys and values, for large models."""
+
+Bounds = NDArray[np.int64]
+"""(count,) greatest number of answer tokens of each prompt, EOS included."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,10 @@ def greedy(logits: Tensor) -> Tensor:
     return logits[..., EOS:].argmax(dim=-1) + EOS
 
 
-Whole = Callable[[Tokens, NDArray[np.int64]], tuple[Tokens, NDArray[np.float32], NDArray[np.float32]]]
-"""Answers (count, length) prompts within their bounds: tokens, and of each answer the smallest and the summed
-log-probability of a token."""
+Found = tuple[NDArray[np.integer[Any]], NDArray[np.float32], NDArray[np.float32]]
+"""(rows, any) tokens of answers, and of each the smallest and the summed log-probability of a token."""
+Whole = Callable[[Tokens, Bounds], Found]
+"""Answers (count, length) prompts."""
 
 
 def decoded_tokens(runner: "Runner") -> int:
@@ -119,24 +124,20 @@ def no_answers(count: int, length: int) -> Answers:
 
 @torch.inference_mode()
 def decode(
-    runner: "Runner",
-    prompts: Tokens,
-    bounds: NDArray[np.int64],
-    draft: Tokens | None = None,
-    sampling: Sampling | None = None,
+    runner: "Runner", prompts: Tokens, bounds: Bounds, draft: Tokens | None = None, sampling: Sampling | None = None
 ) -> Answers:
     """Answer prompts of one length, greedily or with sampled tokens.
 
     Args:
         runner: computes the member that answers.
         prompts: (count, length) token ids.
-        bounds: (count,) greatest number of answer tokens of each prompt, EOS included.
+        bounds: of the answers.
         draft: (count, any) answers guessed by somebody else, padded on the right. They change no token of the answers:
             one pass over a draft shows whether it is exactly what decoding would give, and only where it is not the
             prompt is decoded (lossless speculative decoding with whole answers as drafts). Only for greedy answers.
         sampling: how tokens are drawn. Default: greedily.
     """
-    length = int(bounds.max(initial=0))
+    began, length = time.thread_time(), int(bounds.max(initial=0))
     answers = no_answers(len(prompts), length)
     whole = prompts.shape[1] + length
     confirmed = np.zeros(len(prompts), dtype=np.bool_)
@@ -144,72 +145,59 @@ def decode(
         for part in chunks(len(prompts), whole, runner, PASSED_TOKENS):
             confirmed[part] = _confirm_rows(runner, prompts[part], bounds[part], draft[part], answers, part)
     rest = np.flatnonzero(~confirmed)
-    at_once = runner.whole() if sampling is None else None
-    if at_once is not None:
+    if sampling is None and (at_once := runner.whole()):
         if len(rest):
-            fill_in(answers, rest, *at_once(prompts[rest], bounds[rest]))
-        return answers
-    for part in chunks(len(rest), whole, runner, decoded_tokens(runner)):
-        rows = rest[part]
-        _decode_rows(runner, prompts[rows], bounds[rows], answers, rows, sampling)
-    return answers
+            chosen, least, total = at_once(prompts[rest], bounds[rest])
+            fill_in(answers, rest, chosen, np.exp(least), total)
+    else:
+        for part in chunks(len(rest), whole, runner, decoded_tokens(runner)):
+            rows = rest[part]
+            fill_in(answers, rows, *_decode_rows(runner, prompts[rows], bounds[rows], sampling))
+    return replace(answers, seconds=time.thread_time() - began)
 
 
 def fill_in(
     answers: Answers,
     rows: NDArray[np.int64],
-    chosen: Tokens,
-    least: NDArray[np.float32],
+    chosen: NDArray[np.integer[Any]],
+    confidence: NDArray[np.float32],
     total: NDArray[np.float32],
 ) -> None:
-    """Set the answers of some rows: (rows, any) tokens, their smallest and their summed log-probability."""
+    """Set the answers of some rows: (rows, any) tokens, their smallest probability, their summed log-probability."""
     answers.tokens[rows, : chosen.shape[1]] = chosen
     answers.finished[rows] = (chosen == EOS).any(axis=1)
-    answers.confidence[rows] = np.exp(least)
+    answers.confidence[rows] = confidence
     answers.mean_log_probability[rows] = total / (chosen != PAD).sum(axis=1)
 
 
-def _decode_rows(
-    runner: "Runner",
-    prompts: Tokens,
-    bounds: NDArray[np.int64],
-    answers: Answers,
-    rows: NDArray[np.int64],
-    sampling: Sampling | None,
-) -> None:
+def _decode_rows(runner: "Runner", prompts: Tokens, bounds: Bounds, sampling: Sampling | None) -> Found:
+    """Return tokens, smallest probabilities and summed log-probabilities."""
     device = runner.member.device
     keys = sampling.keys(prompts) if sampling else torch.zeros(len(prompts), dtype=torch.int64)
     tokens = torch.from_numpy(prompts).to(device, torch.int64)
     limit = torch.from_numpy(bounds).to(device)
     count, longest = len(prompts), int(bounds.max())
-    cache = runner.make_cache(prompts.shape[1] + longest)
+    cache = runner.member.make_cache(prompts.shape[1] + longest)
     chosen = torch.full((count, longest), PAD, dtype=torch.int64, device=device)
-    smallest, total = torch.zeros(2, count, device=device)
-    # Of the rows that are still being answered: where they are, and their answers so far.
-    at = torch.arange(count, device=device)
-    written, least, summed = chosen.clone(), torch.full_like(smallest, torch.inf), total.clone()
+    total = torch.zeros(count, device=device)
+    least = torch.full_like(total, torch.inf)
+    at = torch.arange(count, device=device)  # of the rows that are still being answered
     for step in range(longest):
         logits = runner.logits(tokens, first=tokens.shape[1] - 1, cache=cache)[:, -1].float()
         token = greedy(logits) if sampling is None else _drawn(logits, sampling, keys, step)
         log_probability = logits.log_softmax(dim=-1).gather(1, token[:, None])[:, 0]
-        written[:, step] = token
-        least = torch.minimum(least, log_probability)
-        summed = summed + log_probability
+        chosen[at, step] = token
+        least[at] = torch.minimum(least[at], log_probability)
+        total[at] += log_probability
         going = (token != EOS) & (limit > step + 1)
         if not going.all():  # finished rows leave the batch
-            ended = ~going
-            chosen[at[ended]], smallest[at[ended]], total[at[ended]] = written[ended], least[ended], summed[ended]
             at, token, limit = at[going], token[going], limit[going]
             keys = keys[going.cpu()]
             if not len(at):
                 break
-            written, least, summed = written[going], least[going], summed[going]
             cache.keep(going)
         tokens = token[:, None]
-    answers.tokens[rows, :longest] = chosen.cpu().numpy()
-    answers.finished[rows] = (chosen == EOS).any(dim=1).cpu().numpy()
-    answers.confidence[rows] = smallest.exp().cpu().numpy()
-    answers.mean_log_probability[rows] = (total / (chosen != PAD).sum(dim=1)).cpu().numpy()
+    return chosen.cpu().numpy(), least.exp().cpu().numpy(), total.cpu().numpy()
 
 
 def _drawn(logits: Tensor, sampling: Sampling, keys: Tensor, step: int) -> Tensor:
@@ -219,7 +207,7 @@ def _drawn(logits: Tensor, sampling: Sampling, keys: Tensor, step: int) -> Tenso
 
 
 def _confirm_rows(
-    runner: "Runner", prompts: Tokens, bounds: NDArray[np.int64], draft: Tokens, answers: Answers, rows: slice
+    runner: "Runner", prompts: Tokens, bounds: Bounds, draft: Tokens, answers: Answers, rows: slice
 ) -> NDArray[np.bool_]:
     """Fill in the answers of the rows whose draft is what decoding would give; return (count,) which they are."""
     over = np.cumsum((draft == EOS) | (draft == PAD), axis=1) - (draft == EOS) > 0  # after the end, or after a hole
@@ -227,21 +215,13 @@ def _confirm_rows(
     targets, logits = _passed(runner, prompts, np.where(over, PAD, draft))
     logits = logits.float()
     said = targets != PAD
-    lengths = said.sum(dim=1)
-    ended = (targets == EOS).any(dim=1)
     # An answer is whole when it ended, or ran to its bound.
-    whole = ended | (lengths == torch.from_numpy(bounds).to(runner.member.device))
+    whole = (targets == EOS).any(dim=1) | (said.sum(dim=1) == torch.from_numpy(bounds).to(runner.member.device))
     confirmed = whole & ((greedy(logits) == targets) | ~said).all(dim=1)
-    log_probability = logits.log_softmax(dim=-1).gather(2, targets[..., None])[..., 0]
-    smallest = log_probability.masked_fill(~said, 0).min(dim=1).values
-    mean = log_probability.masked_fill(~said, 0).sum(dim=1) / lengths
-    take = confirmed.cpu().numpy()
-    at = np.flatnonzero(take) + rows.start
-    width = min(draft.shape[1], answers.tokens.shape[1])
-    answers.tokens[at, :width] = targets[confirmed, :width].cpu().numpy()
-    answers.finished[at] = ended[confirmed].cpu().numpy()
-    answers.confidence[at] = smallest[confirmed].exp().cpu().numpy()
-    answers.mean_log_probability[at] = mean[confirmed].cpu().numpy()
+    log_probability = logits.log_softmax(dim=-1).gather(2, targets[..., None])[..., 0].masked_fill(~said, 0)
+    found = targets[:, : answers.tokens.shape[1]], log_probability.min(dim=1).values.exp(), log_probability.sum(dim=1)
+    take: NDArray[np.bool_] = confirmed.cpu().numpy()
+    fill_in(answers, np.flatnonzero(take) + rows.start, *(each[confirmed].cpu().numpy() for each in found))
     return take
 
 

@@ -4,29 +4,34 @@ An engine has all members of a run. It decides which of them go together, what i
 portions; none of it changes a result by more than rounding.
 """
 
-import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
-from easy2hard.engines.decoding import Answers, Sampling
+from easy2hard.engines.decoding import Answers, Bounds, Sampling
 from easy2hard.engines.threads import StepError as StepError
-from easy2hard.engines.threads import give_back_freed_memory, side_by_side
+from easy2hard.engines.threads import give_back_freed_memory
+from easy2hard.engines.threads import side_by_side as side_by_side
 from easy2hard.models.member import Member
 from easy2hard.settings.training import OptimiserSettings
 from easy2hard.vocabulary import PAD, Tokens
 
-T = TypeVar("T")
-
 Examples = tuple[Tokens, Tokens]
 """(count, length) prompts, and their (count, length) answers, EOS included, padded on the right."""
+Told = Callable[[int], None]
+"""Is told how many prompts are done, portion by portion."""
+
+
+def nobody(count: int) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -93,24 +98,14 @@ class DeviceFullError(Exception):
     """The device's memory does not hold what is asked for; names the settings to lower."""
 
 
-P = ParamSpec("P")
-
-
-def lowered_by(settings: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Make a function name the settings that would lower what it needs, where the device's memory is full."""
-
-    def wrap(function: Callable[P, T]) -> Callable[P, T]:
-        @functools.wraps(function)
-        def run(*args: P.args, **kwargs: P.kwargs) -> T:
-            try:
-                return function(*args, **kwargs)
-            except torch.OutOfMemoryError as error:
-                reason = str(error).split(". ")[0]
-                raise DeviceFullError(f"{reason}; lower {settings}, or take another --device") from error
-
-        return run
-
-    return wrap
+@contextmanager
+def lowered_by(settings: str) -> Iterator[None]:
+    """Name the settings that would lower what is needed here, where the device's memory is full."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = str(error).split(". ")[0]
+        raise DeviceFullError(f"{reason}; lower {settings}, or take another --device") from error
 
 
 TRAINING = "training.batch (rounds.batch), model.members or the model's size"
@@ -125,6 +120,10 @@ class Crew(AbstractContextManager["Crew"], ABC):
     """
 
     members: Sequence[int]
+
+    @override
+    def __exit__(self, *error: object) -> None:
+        pass
 
     @abstractmethod
     def step(self, step: int, progress: float, rate: float) -> None:
@@ -157,9 +156,11 @@ class Engine(ABC):
     Attributes:
         members: the models; whoever changes their weights in place changes what is computed.
         note: what the user should know about the choice of this engine; None for nothing.
+        block: portions answered in one go, where answers are kept.
     """
 
     members: Sequence[Member]
+    block: int
     note: str | None = None
 
     @contextmanager
@@ -171,50 +172,30 @@ class Engine(ABC):
     def crews(self, batches: Sequence[Batches], optimiser: OptimiserSettings) -> Sequence[Crew]:
         """Return the members, each with its batches and with fresh optimisers, in crews that train side by side."""
 
-    def side_by_side(
-        self, works: Sequence[Generator[T, None, None]], told: Callable[[T], None], stop: Callable[[], None]
-    ) -> None:
-        """Bring works to their ends, in turn or at the same time.
-
-        The first exception of any, or an interrupt, is raised once the others have ended.
-
-        Args:
-            works: one for each crew.
-            told: called with what each gives, by one work at a time.
-            stop: called after the first exception; it has to make the other works end.
-        """
-        side_by_side(works, told, stop)
-
     @abstractmethod
-    def answer(
-        self, prompts: Tokens, bounds: NDArray[np.int64], on_done: Callable[[int], None] = lambda count: None
-    ) -> list[Answers]:
-        """Return each member's greedy answers to (count, length) prompts.
-
-        Args:
-            prompts: token ids.
-            bounds: (count,) greatest number of answer tokens of each prompt, EOS included.
-            on_done: told about prompts as they are done.
-        """
+    def answer(self, prompts: Tokens, bounds: Bounds, on_done: Told = nobody) -> list[Answers]:
+        """Return each member's greedy answers to (count, length) prompts."""
 
     @abstractmethod
     def sample(
-        self,
-        prompts: Tokens,
-        bounds: NDArray[np.int64],
-        samplings: Sequence[Sequence[Sampling]],
-        on_done: Callable[[int], None] = lambda count: None,
+        self, prompts: Tokens, bounds: Bounds, samplings: Sequence[Sequence[Sampling]], on_done: Told = nobody
     ) -> list[list[Answers]]:
         """Return each member's sampled answers to (count, length) prompts, one for each of its ``samplings``."""
 
     @abstractmethod
-    def blocks(self, prompts: Tokens, bounds: NDArray[np.int64]) -> list[slice]:
+    def portions(self, prompts: Tokens, bounds: Bounds) -> list[slice]:
+        """Return the slices of prompts that are answered at a time; one of none where there are none."""
+
+    def blocks(self, prompts: Tokens, bounds: Bounds) -> list[slice]:
         """Return the slices in which prompts are best answered one after another, where answers are to be kept."""
+        parts = self.portions(prompts, bounds)
+        return [
+            slice(parts[start].start, parts[min(start + self.block, len(parts)) - 1].stop)
+            for start in range(0, len(parts), self.block)
+        ]
 
     @abstractmethod
-    def matches(
-        self, examples: Sequence[Examples], on_done: Callable[[int], None] = lambda count: None
-    ) -> list[NDArray[np.bool_]]:
+    def matches(self, examples: Sequence[Examples], on_done: Told = nobody) -> list[NDArray[np.bool_]]:
         """Return, for each set of examples, (members, count) whether a member's greedy answer is the given one.
 
         It is exactly where every arg-max of one pass over prompt and given answer is the given next token: as long as
@@ -222,7 +203,7 @@ class Engine(ABC):
 
         Args:
             examples: sets of examples, the prompts of each of one length.
-            on_done: told about (prompts x members) as they are done.
+            on_done: told about (prompts x members).
         """
 
     def rest(self) -> None:

@@ -5,13 +5,9 @@ same otherwise. On a processor, pieces of work go side by side, each on one core
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
-from itertools import pairwise
-from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,6 +20,7 @@ from easy2hard import processes
 from easy2hard.engines.decoding import (
     PASSED_TOKENS,
     Answers,
+    Bounds,
     Sampling,
     Whole,
     chunks,
@@ -40,12 +37,14 @@ from easy2hard.engines.engine import (
     Examples,
     Group,
     Taken,
+    Told,
     lowered_by,
+    nobody,
 )
 from easy2hard.engines.optimisers import build_optimisers
 from easy2hard.engines.sharding import Sharded, in_parts, placed, whole
 from easy2hard.engines.threads import Workers, map_chunks
-from easy2hard.models.member import KeyValueCache, Member
+from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
 from easy2hard.settings.training import OptimiserSettings
 from easy2hard.vocabulary import PAD, Tokens
@@ -62,9 +61,7 @@ PIECE_TOKENS = 1024
 class Gradients:
     """Loss and gradients of a member on examples, by torch's derivatives, with its weights as they are now.
 
-    Args:
-        model: the member.
-        precision: ``float32`` or ``bfloat16``, for the matrix products.
+    Its matrix products are in ``float32`` or ``bfloat16``, as ``precision`` says.
     """
 
     def __init__(self, model: Member, precision: str) -> None:
@@ -72,12 +69,23 @@ class Gradients:
         self.precision = precision
         self.parameters = [weight for weight in model.parameters() if weight.requires_grad]
 
-    def loss(self, group: Group, scale: float) -> Tensor:
-        """Return ``scale`` times the summed cross-entropy of the answers of some examples."""
+    def losses(self, group: Group, scale: float) -> tuple[Tensor, Tensor]:
+        """Return ``scale`` times the summed cross-entropy of the answers of some examples, and what is trained by.
+
+        They differ where there is a second target: it is trained by, and the loss that is told is the next token's.
+        """
         tokens, positions = self.placed(group)
+        first, targets = group.prompt_length - 1, tokens[:, group.prompt_length :]
+        second = self.model.second if isinstance(self.model, Transformer) else None
         with self.products():
-            logits = self.model(tokens[:, :-1], first=group.prompt_length - 1, positions=positions)
-            return answer_loss(logits, tokens[:, group.prompt_length :]) * scale
+            if second is None:
+                loss = answer_loss(self.model(tokens[:, :-1], first=first, positions=positions), targets) * scale
+                return loss, loss
+            logits, later = cast(Transformer, self.model).both_targets(tokens[:, :-1], first, positions)
+            loss = answer_loss(logits, targets) * scale
+            # The last tokens of an answer have no token so far on.
+            more = answer_loss(later[:, : -second.offset], targets[:, second.offset :]) * (scale * second.weight)
+            return loss, loss + more
 
     def placed(self, group: Group) -> tuple[Tensor, Tensor | None]:
         """Return the tokens and positions of some examples where the member is."""
@@ -92,19 +100,15 @@ class Gradients:
 
     def of(self, group: Group, scale: float) -> tuple[float, Sequence[Tensor]]:
         """Return the loss of some examples and its gradients; callable from any thread."""
-        loss = self.loss(group, scale)
-        return float(loss.detach()), torch.autograd.grad(loss, self.parameters)
+        told, trained_by = self.losses(group, scale)
+        return float(told.detach()), torch.autograd.grad(trained_by, self.parameters)
 
     def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return the gradients of the parameters that train, from sums of what :meth:`of` returned."""
         return sums
 
     def summed(self, pieces: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-        """Return the gradients of the parameters that train, over all pieces of all processes.
-
-        Args:
-            pieces: what :meth:`of` returned for each piece of this process.
-        """
+        """Return the gradients of the parameters that train, over all pieces of all processes."""
         totals = [torch.zeros_like(parameter) for parameter in self.parameters]
         if pieces:
             sums = list(pieces[0])
@@ -114,23 +118,6 @@ class Gradients:
             totals = [each.contiguous() for each in self.of_parameters(sums)]
         processes.current().add_up(totals)
         return totals
-
-
-class SecondTargetGradients(Gradients):
-    """Gradients of both targets of a member; the loss that is told is that of the next token alone."""
-
-    @override
-    def of(self, group: Group, scale: float) -> tuple[float, Sequence[Tensor]]:
-        assert isinstance(self.model, Transformer)
-        assert self.model.second is not None
-        tokens, positions = self.placed(group)
-        targets, offset = tokens[:, group.prompt_length :], self.model.second.offset
-        with self.products():
-            logits, later = self.model.both_targets(tokens[:, :-1], group.prompt_length - 1, positions)
-            loss = answer_loss(logits, targets) * scale
-            # The last tokens of an answer have no token so far on.
-            more = answer_loss(later[:, :-offset], targets[:, offset:]) * (scale * self.model.second.weight)
-        return float(loss.detach()), torch.autograd.grad(loss + more, self.parameters)
 
 
 class ShardedGradients(Gradients):
@@ -143,7 +130,7 @@ class ShardedGradients(Gradients):
 
     @override
     def of(self, group: Group, scale: float) -> tuple[float, Sequence[Tensor]]:
-        loss = self.loss(group, scale)
+        loss, _ = self.losses(group, scale)
         loss.backward()
         return float(loss.detach()), []
 
@@ -158,11 +145,7 @@ def answer_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 class Runner:
-    """One member, computed by its own forward pass and torch's derivatives.
-
-    Args:
-        member: the model.
-    """
+    """One member, computed by its own forward pass and torch's derivatives."""
 
     def __init__(self, member: Member) -> None:
         self.member = member
@@ -172,31 +155,17 @@ class Runner:
         logits: Tensor = self.member(tokens, first, cache)
         return logits
 
-    def make_cache(self, capacity: int) -> KeyValueCache:
-        """Return an empty cache for :meth:`logits`."""
-        return self.member.make_cache(capacity)
-
     def whole(self) -> Whole | None:
         """Return what answers greedily as one, faster than token by token, if there is something."""
         return None
 
     def gradients(self, precision: str) -> Gradients:
         """Return what computes gradients for one step."""
-        if isinstance(self.member, Transformer) and self.member.second is not None:
-            return SecondTargetGradients(self.member, precision)
         return (ShardedGradients if isinstance(self.member, Sharded) else Gradients)(self.member, precision)
 
 
 class MemberCrew(Crew):
-    """One member, which takes its steps alone.
-
-    Args:
-        number: the member's.
-        runner: computes it.
-        batches: its examples.
-        optimiser: settings.
-        precision: of the matrix products.
-    """
+    """One member, which takes its steps alone."""
 
     def __init__(
         self, number: int, runner: Runner, batches: Batches, optimiser: OptimiserSettings, precision: str
@@ -215,14 +184,12 @@ class MemberCrew(Crew):
     @override
     def __enter__(self) -> "MemberCrew":
         threads = self.runner.member.device.type == "cpu" and not self.in_parts
-        self._workers = Workers(torch.get_num_threads() if threads else 1)
+        self._workers = Workers(torch.get_num_threads() if threads else 1)  # as many as this crew's thread may use
         return self
 
     @override
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._workers.__exit__(kind, error, traceback)
+    def __exit__(self, *error: object) -> None:
+        self._workers.__exit__(*error)
 
     @property
     def _param_groups(self) -> list[dict[str, Any]]:
@@ -326,9 +293,8 @@ def split(batch: Sequence[Group], device: torch.device, limit: int) -> list[Grou
     pieces = []
     for group in batch:
         rows, time_ = group.tokens.shape
-        count = -(-rows // max(1, limit // time_))
-        ends = [part[-1] + 1 for part in np.array_split(np.arange(rows), count)]
-        pieces += [group.rows(slice(begin, end)) for begin, end in pairwise([0, *ends])]
+        parts = np.array_split(np.arange(rows), -(-rows // max(1, limit // time_)))
+        pieces += [group.rows(slice(part[0], part[-1] + 1)) for part in parts]
     return pieces
 
 
@@ -336,11 +302,13 @@ class ReferenceEngine(Engine):
     """Members one by one.
 
     Args:
-        members: the models, all alike and on one device.
+        members: all alike and on one device.
         precision: of the matrix products in training; answers are float32.
         runner: computes one of them.
         note: see :class:`Engine`.
     """
+
+    block = BLOCK
 
     def __init__(
         self,
@@ -369,85 +337,63 @@ class ReferenceEngine(Engine):
         ]
 
     @override
+    def portions(self, prompts: Tokens, bounds: Bounds) -> list[slice]:
+        if not len(prompts):
+            return [slice(0, 0)]
+        runner = self._runners[0]
+        return chunks(len(prompts), prompts.shape[1] + int(bounds.max()), runner, decoded_tokens(runner))
+
+    @override
     @lowered_by(ANSWERING)
-    def answer(
-        self, prompts: Tokens, bounds: NDArray[np.int64], on_done: Callable[[int], None] = lambda count: None
-    ) -> list[Answers]:
-        """The same.
+    def answer(self, prompts: Tokens, bounds: Bounds, on_done: Told = nobody) -> list[Answers]:
+        """Return each member's greedy answers.
 
         The first prompts are answered by every member for itself. Where the members agree often enough, one member's
         answers to the others are drafts for the rest, members taking turns; no answer depends on it.
         """
-        rest, parts, drafts = self._chunks(prompts, bounds), [], False
-        if len(self.members) > 1 and len(prompts):
+        rest, parts, drafts = self.portions(prompts, bounds), [], False
+        runners, numbers, count = self._runners, range(len(self.members)), len(self.members)
+        if count > 1 and len(prompts):
             first = rest.pop(0)
             parts = [
-                map_chunks(
-                    lambda index: self._timed(index, prompts[first], bounds[first]),
-                    range(len(self.members)),
-                    self._beside,
-                )
+                map_chunks(lambda i: decode(runners[i], prompts[first], bounds[first]), range(count), self._beside)
             ]
             drafts = self._drafts_pay(parts[0])
-            on_done(first.stop)
+            on_done(rows_in(first))
 
         def work(number: int) -> list[Answers]:
-            own, limits = prompts[rest[number]], bounds[rest[number]]
-            drafter = number % len(self.members) if drafts else None
-            drawn_up = None if drafter is None else self._timed(drafter, own, limits)
-            return [
-                drawn_up
-                if drawn_up is not None and index == drafter
-                else self._timed(index, own, limits, drawn_up.tokens if drawn_up else None)
-                for index in range(len(self.members))
-            ]
+            own, limits, turn = prompts[rest[number]], bounds[rest[number]], number % count
+            found = [decode(runners[turn], own, limits)]
+            draft = found[0].tokens if drafts else None
+            found += [decode(runners[(turn + more) % count], own, limits, draft) for more in range(1, count)]
+            return found[count - turn :] + found[: count - turn]
 
-        parts += map_chunks(
-            work,
-            range(len(rest)),
-            self._beside,
-            lambda number: on_done(rest[number].stop - rest[number].start),
-        )
-        length = int(bounds.max(initial=0))
-        return [joined([part[index] for part in parts], length) for index in range(len(self.members))]
+        parts += map_chunks(work, range(len(rest)), self._beside, lambda number: on_done(rows_in(rest[number])))
+        return [joined([part[index] for part in parts], int(bounds.max(initial=0))) for index in numbers]
 
     @override
     @lowered_by(ANSWERING)
     def sample(
-        self,
-        prompts: Tokens,
-        bounds: NDArray[np.int64],
-        samplings: Sequence[Sequence[Sampling]],
-        on_done: Callable[[int], None] = lambda count: None,
+        self, prompts: Tokens, bounds: Bounds, samplings: Sequence[Sequence[Sampling]], on_done: Told = nobody
     ) -> list[list[Answers]]:
-        parts = self._chunks(prompts, bounds)
         each = [(index, sampling) for index, own in enumerate(samplings) for sampling in own]
+        works = [(rows, number) for rows in self.portions(prompts, bounds) for number in range(len(each))]
 
-        def work(number: int) -> Answers:
-            index, sampling = each[number % len(each)]
-            rows = parts[number // len(each)]
-            return self._timed(index, prompts[rows], bounds[rows], sampling=sampling)
+        def work(of: tuple[slice, int]) -> Answers:
+            rows, (index, sampling) = of[0], each[of[1]]
+            return decode(self._runners[index], prompts[rows], bounds[rows], sampling=sampling)
 
-        def done(number: int) -> None:
-            if number % len(each) == len(each) - 1:
-                on_done(len(prompts[parts[number // len(each)]]))
+        def done(of: tuple[slice, int]) -> None:
+            if of[1] == len(each) - 1:
+                on_done(rows_in(of[0]))
 
-        answers = map_chunks(work, range(len(parts) * len(each)), self._beside, done)
-        length = int(bounds.max(initial=0))
+        answers, length = map_chunks(work, works, self._beside, done), int(bounds.max(initial=0))
         whole_ones = iter([joined(answers[at :: len(each)], length) for at in range(len(each))])
         return [[next(whole_ones) for _ in own] for own in samplings]
 
     @override
-    def blocks(self, prompts: Tokens, bounds: NDArray[np.int64]) -> list[slice]:
-        small = self._chunks(prompts, bounds)
-        parts = (small[i : i + BLOCK] for i in range(0, len(small), BLOCK))
-        return [slice(part[0].start, part[-1].stop) for part in parts]
-
-    @override
     @lowered_by(ANSWERING)
-    def matches(
-        self, examples: Sequence[Examples], on_done: Callable[[int], None] = lambda count: None
-    ) -> list[NDArray[np.bool_]]:
+    def matches(self, examples: Sequence[Examples], on_done: Told = nobody) -> list[NDArray[np.bool_]]:
         @torch.inference_mode()
         def matches_of(work: tuple[int, int, slice]) -> NDArray[np.bool_]:
             index, member, rows = work
@@ -460,34 +406,21 @@ class ReferenceEngine(Engine):
             for member in range(len(self.members))
             for rows in chunks(len(prompts), prompts.shape[1] + answers.shape[1], self._runners[0], PASSED_TOKENS)
         ]
-        done = map_chunks(matches_of, parts, self._beside, lambda part: on_done(part[2].stop - part[2].start))
+        done = map_chunks(matches_of, parts, self._beside, lambda part: on_done(rows_in(part[2])))
         result = [np.zeros((len(self.members), len(prompts)), dtype=np.bool_) for prompts, _ in examples]
         for (index, member, rows), matches in zip(parts, done, strict=True):
             result[index][member, rows] = matches
         return result
 
-    def _chunks(self, prompts: Tokens, bounds: NDArray[np.int64]) -> list[slice]:
-        if not len(prompts):
-            return [slice(0, 0)]
-        runner = self._runners[0]
-        return chunks(len(prompts), prompts.shape[1] + int(bounds.max()), runner, decoded_tokens(runner))
-
-    def _timed(
-        self,
-        index: int,
-        prompts: Tokens,
-        bounds: NDArray[np.int64],
-        draft: Tokens | None = None,
-        sampling: Sampling | None = None,
-    ) -> Answers:
-        begin = time.thread_time()
-        answers = decode(self._runners[index], prompts, bounds, draft, sampling)
-        return replace(answers, seconds=time.thread_time() - begin)
-
     def _drafts_pay(self, answers: Sequence[Answers]) -> bool:
         """Return whether drafts save time: with a compiled loop decoding is faster than checking (LOG.md)."""
         same = np.all([(each.tokens == answers[0].tokens).all(axis=1) & each.finished for each in answers], axis=0)
         return bool(same.mean() >= DRAFTS_PAY) and self._runners[0].whole() is None
+
+
+def rows_in(rows: slice) -> int:
+    """Return how many rows a slice from one to another has."""
+    return int(rows.stop - rows.start)
 
 
 def joined(parts: Sequence[Answers], length: int) -> Answers:

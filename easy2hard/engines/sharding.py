@@ -17,8 +17,8 @@ from typing_extensions import override
 
 from easy2hard import processes
 from easy2hard.errors import UserError
-from easy2hard.models.member import KeyValueCache, Member
-from easy2hard.models.pretrained import Pretrained
+from easy2hard.huggingface.member import Pretrained
+from easy2hard.models.member import Member
 from easy2hard.settings.model import ModelSettings
 
 
@@ -76,26 +76,24 @@ def in_parts(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
         part.give_back(member)
 
 
-class Sharded(Member):
-    """A pretrained member in parts. Every pass through it is one of all processes together, forwards and backwards.
+class Sharded(Pretrained):
+    """A pretrained member in parts, which is left without its weights.
 
-    Args:
-        member: is left without its weights.
+    Every pass through it is one of all processes together, forwards and backwards.
     """
 
     def __init__(self, member: Pretrained) -> None:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import FSDPModule, fully_shard
 
-        super().__init__()
+        nn.Module.__init__(self)
         shared: dict[int, Any] = {id(weight): weight for weight in member.parameters()}
-        self.member = copy.deepcopy(member, {**shared, id(member.base): member.base})
-        model = self.member.model
+        self.__dict__.update(vars(copy.deepcopy(member, {**shared, id(member.base): member.base})))
         plugin = _plugin()
         mesh = init_device_mesh(member.device.type, (processes.current().count,))
-        for module in _cut(plugin, model):
+        for module in _cut(plugin, self.model):
             fully_shard(module, mesh=mesh, reshard_after_forward=plugin.reshard_after_forward)
-        for module in model.modules():
+        for module in self.model.modules():
             if isinstance(module, FSDPModule):
                 module.set_gradient_divide_factor(1.0)
                 module.set_force_sum_reduction_for_comms(True)  # gloo knows no other
@@ -104,29 +102,9 @@ class Sharded(Member):
 
     def give_back(self, member: nn.Module) -> None:
         """Put the whole weights where they came from; all processes together."""
-        parts = dict(self.member.named_parameters())
+        parts = dict(self.named_parameters())
         for name, weight in member.named_parameters():
             weight.data = whole(parts[name].detach())
-
-    @override
-    def forward(
-        self, tokens: Tensor, first: int = 0, cache: Any | None = None, positions: Tensor | None = None
-    ) -> Tensor:
-        return cast(Tensor, self.member(tokens, first, cache))
-
-    @override
-    def make_cache(self, capacity: int) -> KeyValueCache:
-        return self.member.make_cache(capacity)
-
-    @property
-    @override
-    def cached_bytes(self) -> int:
-        return self.member.cached_bytes
-
-    @override
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Return the parts of the weights, by the names that the member has for them."""
-        return self.member.state_dict()
 
     @override
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
@@ -136,7 +114,7 @@ class Sharded(Member):
             RuntimeError: they are not those of this member.
         """
         own = self.state_dict()
-        self.member.load_state_dict(
+        super().load_state_dict(
             {name: placed(each, own[name]) if name in own else each for name, each in state_dict.items()}
         )
 

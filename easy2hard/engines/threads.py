@@ -9,8 +9,7 @@ import platform
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, closing
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import torch
@@ -38,11 +37,9 @@ class Workers(AbstractContextManager["Workers"]):
 
     def __init__(self, count: int, always: bool = False) -> None:
         threads = max(1, torch.get_num_threads() // count)
-        self._pool = (
-            ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,))
-            if count > 1 or always
-            else None
-        )
+        self._pool = None
+        if count > 1 or always:
+            self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,))
 
     def map(self, function: Callable[[T], R], items: Sequence[T], size: Callable[[T], float] | None = None) -> list[R]:
         """Return ``function`` of every item, in the order of the items; the largest by ``size`` are begun first.
@@ -72,9 +69,7 @@ class Workers(AbstractContextManager["Workers"]):
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     @override
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -84,38 +79,43 @@ def side_by_side(
 ) -> None:
     """Bring works to their ends, each in a thread of its own; in several processes in turn, in all of them alike.
 
-    See ``Engine.side_by_side``. In turn, so that all processes speak of the same work.
+    In turn, so that all processes speak of the same work. The first exception of any, or an interrupt, is raised once
+    the others have ended.
+
+    Args:
+        works: one for each crew.
+        told: called with what each gives, by one work at a time.
+        stop: called after the first exception; it has to make the other works end.
     """
     lock = threading.Lock()
 
-    def run(work: Generator[T, None, None]) -> None:
-        with closing(work):
-            for each in work:
-                with lock:
-                    told(each)
-
-    def run_in_turn(works: Sequence[Generator[T, None, None]]) -> None:
-        going, failure = list(works), None
-        while going:
-            for work in list(going):
-                try:
-                    told(next(work))
-                except StopIteration:
-                    going.remove(work)
-                except StepError as error:  # in all processes alike; the others are kept
-                    stop()
-                    failure = failure or error
-                    going.remove(work)
+    def run(own: Sequence[Generator[T, None, None]]) -> None:
+        going, failure = list(own), None
+        try:
+            while going:
+                for work in list(going):
+                    try:
+                        each = next(work)
+                    except StopIteration:
+                        going.remove(work)
+                    except StepError as error:  # in all processes alike; the others are kept
+                        going.remove(work)
+                        failure = failure or error
+                        if going:
+                            stop()
+                    else:
+                        with lock:
+                            told(each)
+        finally:
+            for work in own:
+                work.close()
         if failure is not None:
             raise failure
 
-    alone = processes.current().count == 1
-    with Workers(len(works) if alone else 1, always=True) as workers:
+    parts = [[work] for work in works] if processes.current().count == 1 else [works]
+    with Workers(len(parts), always=True) as workers:
         try:
-            if alone:
-                workers.map(run, works)
-            else:
-                workers.map(run_in_turn, [works])
+            workers.map(run, parts)
         except BaseException:
             stop()
             workers.finish()
@@ -123,10 +123,7 @@ def side_by_side(
 
 
 def map_chunks(
-    function: Callable[[T], R],
-    items: Sequence[T],
-    beside: bool,
-    on_done: Callable[[T], None] | None = None,
+    function: Callable[[T], R], items: Sequence[T], beside: bool, on_done: Callable[[T], None] = lambda item: None
 ) -> list[R]:
     """Return ``function`` of every item.
 
@@ -138,13 +135,12 @@ def map_chunks(
         beside: as many at a time as there are cores; else one after another.
         on_done: told about each item as soon as it is done, in any order; about those of other processes at the end.
     """
-    done = on_done or (lambda item: None)
     world = processes.current()
     own = items[world.rank :: world.count]
 
     def work(item: T) -> R:
         result = function(item)
-        done(item)
+        on_done(item)
         return result
 
     def work_on_own() -> list[R]:
@@ -154,7 +150,7 @@ def map_chunks(
     parts = world.gather(work_on_own)
     for index, item in enumerate(items):
         if index % world.count != world.rank:
-            done(item)
+            on_done(item)
     return [parts[index % world.count][index // world.count] for index in range(len(items))]
 
 

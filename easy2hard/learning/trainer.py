@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from easy2hard import processes
-from easy2hard.engines.engine import Batches, Crew, Engine, StepError
+from easy2hard.engines.engine import Batches, Crew, Engine, StepError, side_by_side
 from easy2hard.learning.checkpoints import Checkpoints, MemberProgress, NoCheckpoints
 from easy2hard.learning.learning_rate import learning_rate
 from easy2hard.settings.training import OptimiserSettings, PhaseSettings
@@ -79,7 +79,7 @@ def fit(
     kept = checkpoints or NoCheckpoints()
     works = [_Training(crew, phase.steps, rate_of, kept, lockstep).work() for crew in engine.crews(batches, optimiser)]
     try:
-        engine.side_by_side(works, lockstep.done, lockstep.stop)
+        side_by_side(works, lockstep.done, lockstep.stop)
     except _StoppedError:  # another process was interrupted
         raise KeyboardInterrupt from None
 

@@ -1,4 +1,4 @@
-"""What every model is to the rest of the package: our own decoder, or one of transformers (models/pretrained.py).
+"""What every model is to the rest of the package: our own decoder, or one of transformers (huggingface/).
 
 Tokens are those of the task's vocabulary everywhere. Training needs gradients of the logits, decoding a cache, and
 storing ``state_dict``, which holds what training changes and nothing else. Who computes is an engine (engines/).
@@ -52,7 +52,7 @@ class Member(nn.Module, ABC):
 
     @property
     def place(self) -> Place | None:
-        """What draws the places of training examples (models/positions/); None where nothing is drawn."""
+        """What draws the places of training examples (positions/); None where nothing is drawn."""
         return None
 
     @property

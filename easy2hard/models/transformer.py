@@ -2,7 +2,7 @@
 
 RMSNorm, SwiGLU, no biases; names of the weights are those of Llama in transformers, so that the two can be compared
 tensor by tensor (method.md, "Model and optimiser"). Order is visible to the model through the causal mask, and through
-a scheme of models/positions/ where it has one.
+a scheme of positions/ where it has one.
 
 This is the reference: it runs on any device, with any scheme and any number of loops, and its derivatives are torch's.
 Its formulas are written for several members of one shape at once, their weights stacked on a first axis, of which an
@@ -11,7 +11,7 @@ ordinary member is a stack of one. The engines compute the same, faster (engines
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from easy2hard.models.member import Member, Place
-from easy2hard.models.positions import Positions, build_positions
+from easy2hard.positions import Positions, build_positions
 from easy2hard.settings.model import ModelSettings, ModelSize
 from easy2hard.settings.training import TrainingSettings
 from easy2hard.tasks.base import Task
@@ -70,24 +70,50 @@ def normed(x: Tensor, gain: Tensor) -> Tensor:
     return F.rms_norm(x, x.shape[-1:], eps=NORM_EPS) * gain
 
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Maps queries, keys and values, each (members, rows, width), to what the queries of the rows asked for see."""
+def swiglu(gate_up: Tensor) -> Tensor:
+    """Return (members, rows, hidden) silu(gate) * up of (members, rows, 2 * hidden) gates and ups."""
+    gate, up = gate_up.chunk(2, dim=-1)
+    return F.silu(gate) * up
 
 
-def apply_block(x: Tensor, weights: BlockWeights, attend: Attend, asked: Callable[[Tensor], Tensor]) -> Tensor:
+def added(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Return ``x + y @ weight.mT`` in the precision of x."""
+    return x + y @ weight.mT
+
+
+def every(rows: Tensor) -> Tensor:
+    """Return all rows."""
+    return rows
+
+
+class Between(NamedTuple):
+    """What stands between the matrix products of a block, where an engine has a way of its own."""
+
+    norm: Callable[[Tensor, Tensor], Tensor] = normed
+    gate: Callable[[Tensor], Tensor] = swiglu
+    add: Callable[[Tensor, Tensor, Tensor], Tensor] = added
+
+
+TORCH = Between()
+OfRows = Callable[[Tensor], Tensor]
+
+
+def apply_block(
+    x: Tensor, weights: BlockWeights, attend: OfRows, asked: OfRows = every, between: Between = TORCH
+) -> Tensor:
     """Return the outputs of a block for the rows asked for.
 
     Args:
         x: (members, rows, width) inputs; a row is a token of an example. They keep their precision.
         weights: of the block; products are computed in the precision of its matrices.
-        attend: what the queries see, of the rows asked for.
+        attend: maps (members, rows, 3 * width) queries, keys and values to what the queries of the rows asked for see.
         asked: chooses these rows.
+        between: norms, gates and residual connections.
     """
-    row = normed(x, weights.norm1).to(weights.qkv.dtype)
-    x = asked(x) + attend(*(row @ weights.qkv.mT).chunk(3, dim=-1)) @ weights.o.mT
-    row = normed(x, weights.norm2).to(weights.qkv.dtype)
-    gate, up = (row @ weights.gate_up.mT).chunk(2, dim=-1)
-    return x + (F.silu(gate) * up) @ weights.down.mT
+    row = between.norm(x, weights.norm1).to(weights.qkv.dtype)
+    x = between.add(asked(x), attend(row @ weights.qkv.mT), weights.o)
+    row = between.norm(x, weights.norm2).to(weights.qkv.dtype)
+    return between.add(x, between.gate(row @ weights.gate_up.mT), weights.down)
 
 
 def logits_of(x: Tensor, weights: Weights) -> Tensor:
@@ -95,10 +121,13 @@ def logits_of(x: Tensor, weights: Weights) -> Tensor:
     return normed(x, weights.norm).to(weights.head.dtype) @ weights.head.mT
 
 
-def in_heads(rows: Tensor, batch: int, heads: int) -> Tensor:
-    """Return (members, batch * time, width) as a view (members * batch, heads, time, head width)."""
-    view: Tensor = rows.unflatten(-1, (heads, -1)).unflatten(1, (batch, -1)).flatten(0, 1)
-    return view.transpose(1, 2)
+def in_heads(qkv: Tensor, batch: int, heads: int) -> list[Tensor]:
+    """Return queries, keys and values of (members, batch * time, 3 * width), each as a view.
+
+    Its shape is (members * batch, heads, time, head width).
+    """
+    views = (each.unflatten(-1, (heads, -1)).unflatten(1, (batch, -1)) for each in qkv.chunk(3, dim=-1))
+    return [each.flatten(0, 1).transpose(1, 2) for each in views]
 
 
 def in_rows(heads: Tensor, members: int) -> Tensor:
@@ -108,14 +137,19 @@ def in_rows(heads: Tensor, members: int) -> Tensor:
 
 
 @dataclass
-class KeysAndValues:
-    """Of the tokens so far, for each block in each loop; room for ``capacity`` tokens."""
+class Cache:
+    """Keys and values of the tokens so far, for each block in each loop; room for ``capacity`` tokens."""
 
     capacity: int
     length: int = 0
     keys: list[Tensor] = field(default_factory=list)
     """Each (batch, heads, capacity, head width)."""
     values: list[Tensor] = field(default_factory=list)
+    weights: Any = None
+    """As they are while it is in use, and as whoever computes takes them."""
+    prompt_length: int = 0
+    tokens: Tensor | None = None
+    """(batch, length), where a position scheme looks at them."""
 
     def extend(self, slot: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store new keys and values (batch, heads, new, head width); return all of this slot so far."""
@@ -132,61 +166,26 @@ class KeysAndValues:
         """Drop the rows of the batch where the (batch,) mask ``rows`` is False."""
         self.keys = [keys[rows] for keys in self.keys]
         self.values = [values[rows] for values in self.values]
+        self.tokens = None if self.tokens is None else self.tokens[rows]
 
 
-@dataclass
-class Cache(KeysAndValues):
-    """The same with the tokens they belong to, and the weights as they are while it is in use."""
-
-    weights: Weights | None = None
-    prompt_length: int = 0
-    tokens: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
-    """(batch, length)."""
-
-    def see(self, tokens: Tensor, prompt_length: int) -> None:
-        """Take in (batch, new) tokens before their keys and values; the first ones are the prompts, whole."""
-        if not self.length:
-            self.tokens, self.prompt_length = tokens, prompt_length
-        else:
-            self.tokens = torch.cat([self.tokens, tokens], dim=1)
-
-    @override
-    def keep(self, rows: Tensor) -> None:
-        super().keep(rows)
-        self.tokens = self.tokens[rows]
-
-
-class Attention(nn.Module):
-    """Weights of causal multi-head self-attention."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.q_proj = nn.Linear(width, width, bias=False)
-        self.k_proj = nn.Linear(width, width, bias=False)
-        self.v_proj = nn.Linear(width, width, bias=False)
-        self.o_proj = nn.Linear(width, width, bias=False)
-
-
-class FeedForward(nn.Module):
-    """Weights of a SwiGLU feed-forward layer."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(width, hidden, bias=False)
-        self.up_proj = nn.Linear(width, hidden, bias=False)
-        self.down_proj = nn.Linear(hidden, width, bias=False)
+def matrices(**shapes: tuple[int, int]) -> nn.ModuleDict:
+    """Return linear layers without biases by their names, each from its inputs to its outputs."""
+    return nn.ModuleDict({name: nn.Linear(*shape, bias=False) for name, shape in shapes.items()})
 
 
 class Block(nn.Module):
-    """Weights of attention and feed-forward, each behind a norm and a residual connection (:func:`apply_block`)."""
+    """Weights of causal multi-head self-attention and of a SwiGLU feed-forward layer, each behind a norm and a residual
+    connection (:func:`apply_block`)."""
 
     def __init__(self, size: ModelSize) -> None:
         super().__init__()
-        self.heads = size.heads
-        self.input_layernorm = nn.RMSNorm(size.width, eps=NORM_EPS)
-        self.self_attn = Attention(size.width)
-        self.post_attention_layernorm = nn.RMSNorm(size.width, eps=NORM_EPS)
-        self.mlp = FeedForward(size.width, size.feed_forward)
+        self.heads, width, hidden = size.heads, size.width, size.feed_forward
+        square = width, width
+        self.input_layernorm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.self_attn = matrices(q_proj=square, k_proj=square, v_proj=square, o_proj=square)
+        self.post_attention_layernorm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.mlp = matrices(gate_proj=(width, hidden), up_proj=(width, hidden), down_proj=(hidden, width))
 
     def stacked(self) -> BlockWeights:
         """Return the weights as a stack of one member."""
@@ -248,9 +247,7 @@ class Transformer(Member):
         second: SecondTarget | None = None,
     ) -> None:
         super().__init__()
-        self.size = size
-        self.loops = loops
-        self.loops_per = loops_per
+        self.size, self.loops, self.loops_per = size, loops, loops_per
         self.embed_tokens = nn.Embedding(vocabulary, size.width)
         self.layers = nn.ModuleList(Block(size) for _ in range(size.layers))
         self.norm = nn.RMSNorm(size.width, eps=NORM_EPS)
@@ -315,10 +312,7 @@ class Transformer(Member):
     def forward(
         self, tokens: Tensor, first: int = 0, cache: Cache | None = None, positions: Tensor | None = None
     ) -> Tensor:
-        """The same; the prompt, where its length matters, is what comes before ``first``, and the token there.
-
-        ``positions`` are (batch, time) numbers of places that were drawn for training.
-        """
+        """See :meth:`Member.forward`. The prompt, where its length matters, ends with the token at ``first``."""
         x, weights = self._outputs(tokens, first, cache, positions)
         return logits_of(x, weights).view(len(tokens), tokens.shape[1] - first, -1)
 
@@ -335,13 +329,15 @@ class Transformer(Member):
     ) -> tuple[Tensor, Weights]:
         """Return (1, batch * (time - first), width) outputs of the last block, and the stacked weights."""
         batch, time = tokens.shape
+        weights = self.stacked() if cache is None or cache.weights is None else cache.weights
         prompt_length, past, seen = first + 1, 0, tokens
         if cache is not None:
-            cache.see(tokens, prompt_length)
-            seen, prompt_length, past = cache.tokens, cache.prompt_length, cache.length
-        weights = self.stacked() if cache is None or cache.weights is None else cache.weights
-        if cache is not None:
             cache.weights = weights
+            if not cache.length:  # the first tokens are the prompts, whole
+                cache.prompt_length = prompt_length
+            prompt_length, past = cache.prompt_length, cache.length
+            if self.positions is not None:
+                seen = cache.tokens = tokens if cache.tokens is None else torch.cat([cache.tokens, tokens], dim=1)
         x = embedded = embed(tokens.flatten()[None], weights.embedding)
         places = None
         if self.positions is not None:
@@ -355,8 +351,8 @@ class Transformer(Member):
             if slot and not index:
                 x = x + embedded
 
-            def attend(q: Tensor, k: Tensor, v: Tensor, slot: int = slot, start: int = start) -> Tensor:
-                heads = [in_heads(each, batch, self.size.heads) for each in (q, k, v)]
+            def attend(qkv: Tensor, slot: int = slot, start: int = start) -> Tensor:
+                heads = in_heads(qkv, batch, self.size.heads)
                 return in_rows(self._attention(heads, slot, start, places, cache), 1)
 
             def asked(rows: Tensor, start: int = start) -> Tensor:
@@ -390,8 +386,8 @@ class Transformer(Member):
         if cache is not None:
             keys, values = cache.extend(slot, keys, values)
         asked, seen = queries.shape[2], keys.shape[2]
-        if bias is None and asked == seen:
-            return F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        if bias is None and asked in (1, seen):  # the last token sees all
+            return F.scaled_dot_product_attention(queries, keys, values, is_causal=asked > 1)
         later = torch.ones(asked, seen, dtype=torch.bool, device=keys.device).triu(seen - asked + 1)
         mask = ~later if bias is None else bias.to(queries.dtype).masked_fill(later, float("-inf"))
         return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)

@@ -90,7 +90,8 @@ class Experiment:
         """
         import torch
 
-        from easy2hard.models.pretrained import Pretrained, load_base
+        from easy2hard.huggingface.loading import load_base
+        from easy2hard.huggingface.member import Pretrained
         from easy2hard.models.transformer import build_transformer
 
         settings, task, device = self.settings, self.task, self.device
@@ -115,7 +116,7 @@ class Experiment:
         """How many numbers of one member training changes; nothing is built for it."""
         import torch
 
-        from easy2hard.models.pretrained import trained_weights
+        from easy2hard.huggingface.loading import trained_weights
         from easy2hard.models.transformer import build_transformer
 
         settings, task = self.settings, self.task
@@ -149,7 +150,7 @@ class Experiment:
         Raises:
             UserError: the run began with another one.
         """
-        from easy2hard.models.pretrained import Pretrained
+        from easy2hard.huggingface.member import Pretrained
 
         first = self.members[0]
         base = first.base.digest() if isinstance(first, Pretrained) else ""

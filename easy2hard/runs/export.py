@@ -59,8 +59,8 @@ def export_model(
     _refuse_used(out)
     check_intact(run)
 
-    from easy2hard.models.hf_export import check_export, engine_limits, expect, export_pretrained, export_transformer
-    from easy2hard.models.pretrained import Pretrained
+    from easy2hard.huggingface.export import check_export, engine_limits, expect, export_pretrained, export_transformer
+    from easy2hard.huggingface.member import Pretrained
     from easy2hard.models.transformer import Transformer
 
     restore(run)

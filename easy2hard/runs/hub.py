@@ -4,7 +4,7 @@ from pathlib import Path
 
 from easy2hard import __version__
 from easy2hard.errors import UserError
-from easy2hard.models.pretrained import load_library
+from easy2hard.huggingface.library import load_library
 
 
 def check_repository(repo: str) -> None:

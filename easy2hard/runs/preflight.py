@@ -10,8 +10,8 @@ from easy2hard.errors import UserError
 from easy2hard.improvement.filters import relations_of
 from easy2hard.improvement.filters.length import LengthFilter
 from easy2hard.improvement.schedules import History, Ready, next_difficulties
-from easy2hard.models.positions import NO_POSITIONS, Tabled, build_positions
 from easy2hard.plugins import FILTERS, POSITIONS, SCHEDULES, Kind
+from easy2hard.positions import NO_POSITIONS, Tabled, build_positions
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.size import check_difficulties, long_step
 from easy2hard.runs.tracking import check_tracking

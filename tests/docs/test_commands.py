@@ -32,7 +32,7 @@ ELSEWHERE = {
     r"easy2hard .*tracking\.trackers": "what a tracker does is up to it; tests/runs/test_tracking.py",
     r"easy2hard .*--(install|show)-completion": "changes the shell; tests/test_help.py completes words",
     r"easy2hard export .*--push": "uploads; tests/runs/test_hub.py has a hub of its own",
-    r"easy2hard .*model\.pretrained=[A-Z]\w+/": "fetches a model; tests/models/test_pretrained.py makes one",
+    r"easy2hard .*model\.pretrained=[A-Z]\w+/": "fetches a model; tests/huggingface/test_pretrained.py makes one",
 }
 
 TINY = [

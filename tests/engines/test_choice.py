@@ -8,14 +8,13 @@ import pytest
 import torch
 from helpers import SIZE, Silent, new_member
 
-from easy2hard.engines import choice
 from easy2hard.engines.choice import build_engine, find_device
 from easy2hard.engines.cpu.runner import CpuRunner
 from easy2hard.engines.engine import DeviceFullError, lowered_by
 from easy2hard.engines.reference import ReferenceEngine, Runner
 from easy2hard.errors import UserError
-from easy2hard.models.positions.rotary import Rope
 from easy2hard.models.transformer import Transformer
+from easy2hard.positions.rotary import Rope
 from easy2hard.runs import rounds
 from easy2hard.settings.recipes import load_recipe
 
@@ -59,12 +58,13 @@ def test_the_engine_is_the_one_that_knows_the_members() -> None:
     plain = new_member(0)
     engine = build_engine([plain])
     assert isinstance(engine, ReferenceEngine)
-    assert (engine.note, type(choice.build_runner(plain))) == (None, CpuRunner)
+    assert (engine.note, type(engine._runners[0])) == (None, CpuRunner)
     rope = Transformer(SIZE, 14, torch.Generator(), Rope(16))
     other = build_engine([rope])
     assert other.note is not None
     assert "rope" in other.note
-    assert type(choice.build_runner(rope)) is Runner
+    assert isinstance(other, ReferenceEngine)
+    assert type(other._runners[0]) is Runner
 
 
 def test_a_run_says_which_engine_it_could_not_have(tmp_path: Any) -> None:

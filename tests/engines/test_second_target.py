@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import build_runner
 from torch import Tensor
 
-from easy2hard.engines.choice import build_runner
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import Runner
 from easy2hard.models.transformer import SecondTarget, Transformer, build_transformer

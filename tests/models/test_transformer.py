@@ -131,7 +131,7 @@ def examples_of_many_lengths() -> tuple[Tensor, int]:
 
 
 def answer_loss(model: Transformer, tokens: Tensor, prompt_length: int) -> Tensor:
-    return Gradients(model, "float32").loss(Group(tokens.numpy(), prompt_length), 1.0)
+    return Gradients(model, "float32").losses(Group(tokens.numpy(), prompt_length), 1.0)[0]
 
 
 def test_answer_loss_is_the_cross_entropy_of_answer_and_eos() -> None:

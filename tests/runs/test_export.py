@@ -21,8 +21,8 @@ from huggingface_hub import DatasetCard, ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 import easy2hard
-from easy2hard.models import hf_export
-from easy2hard.models.hf_export import export_transformer
+from easy2hard.huggingface import export as hf_export
+from easy2hard.huggingface.export import export_transformer
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs import rounds
 from easy2hard.runs.evaluations import measured

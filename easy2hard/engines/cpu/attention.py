@@ -1,8 +1,8 @@
 """Causal attention of a whole batch as one compiled pass forwards and one backwards, read and written where it stands.
 
 Queries, keys and values stay in the rows that the matrix product made; nothing is rearranged, masked or computed only
-to be hidden. Positions that several examples share (shared_prefixes.py) are computed once. For heads whose width is a
-multiple of 16; block.py has the plain way.
+to be hidden. Positions that several examples share (shared_prefixes.py) are computed once. :func:`attend_one` is for
+decoding. For heads whose width is a multiple of 16.
 """
 
 import numpy as np
@@ -176,3 +176,43 @@ def attend_backward(
                         dv = plus(dv, load(d_qkv, out + 2 * width + d))
                     store(d_qkv, out + width + d, dk)
                     store(d_qkv, out + 2 * width + d, dv)
+
+
+@compiled
+def attend_one(
+    qkv: Array, q0: int, keys: Array, values: Array, at: int, seen: int, capacity: int, head: int, row: Array,
+    out: Array, o0: int,
+) -> None:  # fmt: skip
+    """Write what one query sees of the first ``seen`` tokens.
+
+    Keys are (head, capacity) and values (capacity, head) from ``at`` on: both are read along their rows.
+    """
+    whole = (seen + 15) // 16 * 16
+    most = spread(_f(-1e30))
+    for j in range(0, whole, 16):
+        a, b = zero(), zero()
+        for d in range(0, head, 2):
+            a = fma(a, spread_at(qkv, q0 + d), load(keys, at + d * capacity + j))
+            b = fma(b, spread_at(qkv, q0 + d + 1), load(keys, at + (d + 1) * capacity + j))
+        store(row, j, plus(a, b))
+        if j + 16 > seen:
+            for i in range(seen, whole):
+                row[i] = _f(-1e30)
+        most = greater(most, load(row, j))
+    least = spread(-greatest(most))
+    sums = zero()
+    for j in range(0, whole, 16):
+        e = exp(plus(load(row, j), least))
+        sums = plus(sums, e)
+        store(row, j, e)
+    share = spread(_f(1) / total(sums))
+    for d in range(0, head, 16):
+        a, b, c, e = zero(), zero(), zero(), zero()
+        v = at + d
+        for j in range(0, whole, 4):
+            a = fma(a, spread_at(row, j), load(values, v))
+            b = fma(b, spread_at(row, j + 1), load(values, v + head))
+            c = fma(c, spread_at(row, j + 2), load(values, v + 2 * head))
+            e = fma(e, spread_at(row, j + 3), load(values, v + 3 * head))
+            v += 4 * head
+        store(out, o0 + d, times(share, plus(plus(a, b), plus(c, e))))

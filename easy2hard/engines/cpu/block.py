@@ -6,7 +6,6 @@ is one pass over memory (kernels.py; LOG.md, 2026-11-24 and 25).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,43 +15,46 @@ from easy2hard.engines.cpu.compiled_block import WIDEST, CompiledBlock, Folded
 from easy2hard.engines.cpu.kernels import flat, norm_backward, normed, swiglu, swiglu_backward
 from easy2hard.engines.cpu.shared_prefixes import Rows
 from easy2hard.engines.cpu.simd import LANES
-from easy2hard.models.transformer import KeysAndValues, Transformer, in_heads, in_rows
+from easy2hard.models.transformer import Between, BlockWeights, Cache, Transformer, apply_block, in_heads, in_rows
 
 Kept = tuple[Tensor, ...]
 
 
 class WideBlock:
-    """A block whose products are the matrix library's; its methods are those of :class:`CompiledBlock`.
+    """A block whose products are the matrix library's, in ``dtype``; norms, attention and residuals are float32.
 
-    Args:
-        weights: folded.
-        heads: of the attention.
-        dtype: in which the products are computed; norms, attention and residuals are float32.
+    Its methods are those of :class:`CompiledBlock`.
     """
 
     def __init__(self, weights: Folded, heads: int, dtype: torch.dtype = torch.float32) -> None:
-        self.weights = Folded(*(each.detach().to(dtype) for each in weights))
+        qkv, o, gate_up, down = (each.detach().to(dtype) for each in weights)
+        none = qkv.new_empty(0)  # gains are folded in
+        self.weights = BlockWeights(none, qkv, o, none, gate_up, down)
         self.heads, self.dtype = heads, dtype
 
     def forward(self, x: Tensor, rows: Rows, first: int) -> tuple[Tensor, Kept]:
         """See :meth:`CompiledBlock.forward`."""
-        n1, r1 = normed(x)
-        n1 = n1.to(self.dtype)
-        qkv = (n1 @ self.weights.qkv.T).float()
-        p = qkv.new_empty(rows.batch, self.heads, rows.time - first, -(-rows.time // LANES) * LANES)
-        o = qkv.new_empty(rows.batch * (rows.time - first) if first else len(x), x.shape[1])
-        attend(flat(qkv), rows.index, rows.owner, first, self.heads, x.shape[1] // self.heads, flat(p), flat(o))
-        o = o.to(self.dtype)
-        y, *of_feed_forward = self._finish(rows.asked(x, first), o)
-        return y, (n1, r1, qkv, p, o, *of_feed_forward)
+        kept: list[Tensor] = []
 
-    def _finish(self, x: Tensor, o: Tensor) -> tuple[Tensor, ...]:
-        """Return the outputs from what the attention saw, and what the gradients need of the feed-forward layer."""
-        x2 = _added(x, o, self.weights.o)
-        n2, r2 = normed(x2)
-        n2 = n2.to(self.dtype)
-        gate_up = (n2 @ self.weights.gate_up.T).float()
-        return _added(x2, swiglu(gate_up).to(self.dtype), self.weights.down), n2, r2, gate_up
+        def norm(x: Tensor, gain: Tensor) -> Tensor:
+            n, r = normed(x)
+            kept.extend((n := n.to(self.dtype), r))
+            return n
+
+        def see(products: Tensor) -> Tensor:
+            qkv, (count, width) = products.float(), x.shape
+            p = qkv.new_empty(rows.batch, self.heads, rows.time - first, -(-rows.time // LANES) * LANES)
+            o = qkv.new_empty(rows.batch * (rows.time - first) if first else count, width)
+            attend(flat(qkv), rows.index, rows.owner, first, self.heads, width // self.heads, flat(p), flat(o))
+            kept.extend((qkv, p, o := o.to(self.dtype)))
+            return o
+
+        def gate(products: Tensor) -> Tensor:
+            kept.append(gate_up := products.float())
+            return swiglu(gate_up).to(self.dtype)
+
+        y = apply_block(x, self.weights, see, lambda x: rows.asked(x, first), Between(norm, gate, _added))
+        return y, tuple(kept)
 
     def backward(self, dy: Tensor, rows: Rows, first: int, kept: Kept) -> tuple[Tensor, Kept]:
         """See :meth:`CompiledBlock.backward`."""
@@ -79,18 +81,21 @@ class WideBlock:
         products = (d_qkv.T @ n1, dx2_low.T @ o, d_gate_up.T @ n2, dy_low.T @ act)
         return dx, tuple(each.float() for each in products)
 
-    def decode(self, x: Tensor, rows: Rows, first: int, cache: KeysAndValues, index: int) -> Tensor:
+    def decode(self, x: Tensor, rows: Rows, first: int, cache: Cache, index: int) -> Tensor:
         """Return the outputs where earlier tokens are in a cache, in which this block has an index.
 
         Nothing is shared between rows; else as :meth:`forward`.
         """
-        qkv = normed(x)[0] @ self.weights.qkv.T
-        queries, keys, values = (in_heads(each[None], rows.batch, self.heads) for each in qkv.chunk(3, dim=1))
-        keys, values = cache.extend(index, keys, values)
-        scores = queries[:, :, first:] @ keys.mT
-        hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(cache.length + first + 1)
-        seen = in_rows(scores.masked_fill_(hidden, float("-inf")).softmax(dim=-1) @ values, 1)[0]
-        return self._finish(rows.asked(x, first), seen)[0]
+
+        def see(qkv: Tensor) -> Tensor:
+            queries, keys, values = in_heads(qkv[None], rows.batch, self.heads)
+            keys, values = cache.extend(index, keys, values)
+            scores = queries[:, :, first:] @ keys.mT
+            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(cache.length + first + 1)
+            return in_rows(scores.masked_fill_(hidden, float("-inf")).softmax(dim=-1) @ values, 1)[0]
+
+        between = Between(lambda x, gain: normed(x)[0], swiglu, _added)
+        return apply_block(x, self.weights, see, lambda x: rows.asked(x, first), between)
 
 
 def _added(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
@@ -109,13 +114,7 @@ def folded(member: Transformer) -> list[Folded]:
 
 
 class Blocks:
-    """All blocks of a member.
-
-    Args:
-        weights: folded.
-        heads: of the attention.
-        dtype: in which the products are computed.
-    """
+    """All blocks of a member, with products in ``dtype``."""
 
     def __init__(self, weights: Sequence[Folded], heads: int, dtype: torch.dtype = torch.float32) -> None:
         self._blocks: list[CompiledBlock | WideBlock] = [
@@ -124,14 +123,7 @@ class Blocks:
         ]
 
     def forward(self, x: Tensor, rows: Rows, first: int, kept: list[Kept] | None = None) -> Tensor:
-        """Return the last block's outputs, one row for each position asked for.
-
-        Args:
-            x: (rows, width) inputs.
-            rows: where each position stands.
-            first: first position whose output is wanted; 0, or not shared between examples.
-            kept: takes what :meth:`backward` needs.
-        """
+        """Return the last block's outputs; ``kept`` takes what :meth:`backward` needs. See :class:`CompiledBlock`."""
         for index, block in enumerate(self._blocks):
             x, saved = block.forward(x, rows, first if index == len(self._blocks) - 1 else 0)
             if kept is not None:
@@ -151,10 +143,3 @@ class Blocks:
 def is_compiled(width: int, dtype: torch.dtype) -> bool:
     """Return whether blocks of a width are compiled whole for products in a precision."""
     return width <= WIDEST and dtype == torch.float32
-
-
-@dataclass
-class FoldedCache(KeysAndValues):
-    """Keys and values of the tokens so far, and each block with its weights, folded once."""
-
-    blocks: Sequence[WideBlock] = ()

@@ -49,12 +49,7 @@ TOGETHER = 128
 
 
 class CompiledBlock:
-    """A block as one compiled call forwards and one backwards.
-
-    Args:
-        weights: folded.
-        heads: of the attention.
-    """
+    """A block as one compiled call forwards and one backwards."""
 
     def __init__(self, weights: Folded, heads: int) -> None:
         self.heads = heads
@@ -88,14 +83,7 @@ class CompiledBlock:
     def backward(
         self, dy: Tensor, rows: Rows, first: int, kept: tuple[Tensor, ...]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the gradients of the (rows, width) inputs and of the folded weights.
-
-        Args:
-            dy: gradient of the outputs.
-            rows: as in :meth:`forward`.
-            first: as in :meth:`forward`.
-            kept: what :meth:`forward` returned beside the outputs.
-        """
+        """Return the gradients of the (rows, width) inputs and of the folded weights, from that of the outputs."""
         width, dx = dy.shape[1], torch.empty_like(kept[0])
         gradients = tuple(dx.new_empty(each.size) for each in self._weights)
         dy = dy.contiguous()
@@ -213,10 +201,7 @@ class CompiledEnds:
     def loss(self, y: Tensor, targets: Tensor, scale: float) -> tuple[float, Tensor, Tensor]:
         """Return ``scale`` times the summed cross-entropy, and the gradients of the outputs and of the head.
 
-        Args:
-            y: (rows, width) outputs of the last block.
-            targets: (rows,) next tokens; padding does not count.
-            scale: of loss and gradients.
+        Of the (rows, width) outputs of the last block and (rows,) next tokens; padding does not count.
         """
         dy, d_head = torch.empty_like(y), y.new_empty(y.shape[1], self._head.size // y.shape[1])
         loss = _head(

@@ -11,26 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from easy2hard.engines.cpu.attention import attend_one
 from easy2hard.engines.cpu.compiled_block import Arrays, Folded
 from easy2hard.engines.cpu.kernels import Array, compiled, swiglu_loop
 from easy2hard.engines.cpu.matmul import product
-from easy2hard.engines.cpu.simd import (
-    LANES,
-    exp,
-    fma,
-    greater,
-    greatest,
-    load,
-    plus,
-    spread,
-    spread_at,
-    store,
-    times,
-    total,
-    zero,
-)
+from easy2hard.engines.cpu.simd import LANES
+from easy2hard.engines.decoding import Bounds
 from easy2hard.models.transformer import NORM_EPS
-from easy2hard.vocabulary import EOS
+from easy2hard.vocabulary import EOS, PAD, Tokens
 
 ROWS = 8
 """Rows that a matrix product takes at a time."""
@@ -97,9 +85,7 @@ def _up(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
 
 
-def answer(
-    weights: Packed, prompts: NDArray[np.int32], bounds: NDArray[np.int64], pad: int
-) -> tuple[NDArray[np.int32], Array, Array]:
+def answer(weights: Packed, prompts: Tokens, bounds: Bounds) -> tuple[Tokens, Array, Array]:
     """Answer (count, length) prompts greedily.
 
     Returns:
@@ -107,7 +93,7 @@ def answer(
         token of each answer, and the sum of them.
     """
     count, longest = len(prompts), int(bounds.max())
-    chosen = np.full((count, longest), pad, dtype=np.int32)
+    chosen = np.full((count, longest), PAD, dtype=np.int32)
     least, total = np.full(count, np.inf, dtype=np.float32), np.zeros(count, dtype=np.float32)
     width, hidden = weights.width, weights.hidden
     capacity = _up(prompts.shape[1] + longest, LANES)
@@ -132,46 +118,6 @@ def _norm(x: Array, rows: int, width: int, n: Array) -> None:
         scale = _f(1) / np.sqrt(total / _f(width) + _f(NORM_EPS))
         for j in range(r * width, (r + 1) * width):
             n[j] = x[j] * scale
-
-
-@compiled
-def _attend(
-    qkv: Array, q0: int, keys: Array, values: Array, at: int, seen: int, capacity: int, head: int, row: Array,
-    out: Array, o0: int,
-) -> None:  # fmt: skip
-    """Write what one query sees of the first ``seen`` tokens.
-
-    Keys are (head, capacity) and values (capacity, head) from ``at`` on: both are read along their rows.
-    """
-    whole = (seen + 15) // 16 * 16
-    most = spread(_f(-1e30))
-    for j in range(0, whole, 16):
-        a, b = zero(), zero()
-        for d in range(0, head, 2):
-            a = fma(a, spread_at(qkv, q0 + d), load(keys, at + d * capacity + j))
-            b = fma(b, spread_at(qkv, q0 + d + 1), load(keys, at + (d + 1) * capacity + j))
-        store(row, j, plus(a, b))
-        if j + 16 > seen:
-            for i in range(seen, whole):
-                row[i] = _f(-1e30)
-        most = greater(most, load(row, j))
-    least = spread(-greatest(most))
-    sums = zero()
-    for j in range(0, whole, 16):
-        e = exp(plus(load(row, j), least))
-        sums = plus(sums, e)
-        store(row, j, e)
-    share = spread(_f(1) / total(sums))
-    for d in range(0, head, 16):
-        a, b, c, e = zero(), zero(), zero(), zero()
-        v = at + d
-        for j in range(0, whole, 4):
-            a = fma(a, spread_at(row, j), load(values, v))
-            b = fma(b, spread_at(row, j + 1), load(values, v + head))
-            c = fma(c, spread_at(row, j + 2), load(values, v + 2 * head))
-            e = fma(e, spread_at(row, j + 3), load(values, v + 3 * head))
-            v += 4 * head
-        store(out, o0 + d, times(share, plus(plus(a, b), plus(c, e))))
 
 
 @compiled
@@ -208,7 +154,7 @@ def _answer(
                         keys[at + d * capacity + t] = out[q0 + width + d]
                         values[at + t * head + d] = out[q0 + 2 * width + d]
                     if asked:
-                        _attend(out, q0, keys, values, at, t + 1, capacity, head, row, n, i * width + h * head)
+                        attend_one(out, q0, keys, values, at, t + 1, capacity, head, row, n, i * width + h * head)
             if not asked:
                 break
             product(n, 0, width, 1, o, layer * width * width, width, rows, width, width, x, 0, width, True)

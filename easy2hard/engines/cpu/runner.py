@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from easy2hard.engines.cpu.block import Blocks, FoldedCache, Kept, WideBlock, folded, is_compiled
+from easy2hard.engines.cpu.block import Blocks, Kept, WideBlock, folded, is_compiled
 from easy2hard.engines.cpu.compiled_block import CompiledEnds
 from easy2hard.engines.cpu.compiled_decode import answer, pack
 from easy2hard.engines.cpu.shared_prefixes import Rows, own_rows, shared_rows
@@ -20,9 +20,8 @@ from easy2hard.engines.cpu.simd import LANES
 from easy2hard.engines.decoding import Whole
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import Gradients, Runner, answer_loss
-from easy2hard.models.member import KeyValueCache, Member
+from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
-from easy2hard.vocabulary import PAD
 
 
 def why_not(member: Member) -> str | None:
@@ -46,10 +45,10 @@ def why_not(member: Member) -> str | None:
 def embedded(
     member: Transformer, tokens: Tensor, first: int, positions: Tensor | None = None, shared: bool = True
 ) -> tuple[Rows, Tensor]:
-    """Return the rows of (batch, time) tokens and their (rows, width) embeddings.
+    """Return the rows of (batch, time) tokens and their (rows, width) embeddings, asked for from position ``first`` on.
 
     Args:
-        member: has no scheme that changes the attention, and no loops.
+        member: one that :func:`why_not` has nothing against.
         tokens: (batch, time).
         first: first position whose next token is wanted.
         positions: (batch, time) numbers of places that were drawn for training.
@@ -71,11 +70,9 @@ class FoldedGradients(Gradients):
         super().__init__(model, precision)
         self.transformer = model
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        weights, embedding, norm, head = (
+        weights, (embedding, norm, head) = (
             folded(model),
-            model.embed_tokens.weight,
-            model.norm.weight,
-            model.lm_head.weight,
+            (each.weight for each in (model.embed_tokens, model.norm, model.lm_head)),
         )
         self._blocks = Blocks(weights, model.size.heads, dtype)
         self._ends = None
@@ -114,11 +111,7 @@ class FoldedGradients(Gradients):
 
 
 class CpuRunner(Runner):
-    """One member by compiled loops.
-
-    Args:
-        member: one that :func:`why_not` has nothing against.
-    """
+    """One member by compiled loops, which :func:`why_not` has nothing against."""
 
     def __init__(self, member: Member) -> None:
         super().__init__(member)
@@ -128,24 +121,18 @@ class CpuRunner(Runner):
     @override
     def logits(self, tokens: Tensor, first: int = 0, cache: Any | None = None) -> Tensor:
         member, (batch, time) = self.transformer, tokens.shape
-        if cache is not None and not isinstance(cache, FoldedCache):
+        if cache is not None and member.positions is not None:
             return super().logits(tokens, first, cache)
         rows, x = embedded(member, tokens, first, shared=cache is None)
         if cache is None:
             x = Blocks(folded(member), member.size.heads).forward(x, rows, first)
         else:
-            for index, block in enumerate(cache.blocks):
-                x = block.decode(x, rows, first if index == len(cache.blocks) - 1 else 0, cache, index)
+            cache.weights = cache.weights or [WideBlock(each, member.size.heads) for each in folded(member)]
+            for index, block in enumerate(cache.weights):
+                x = block.decode(x, rows, first if index == len(cache.weights) - 1 else 0, cache, index)
             cache.length += time
         logits: Tensor = member.lm_head(member.norm(x))
         return logits.view(batch, time - first, -1)
-
-    @override
-    def make_cache(self, capacity: int) -> KeyValueCache:
-        member = self.transformer
-        if member.positions is not None:
-            return super().make_cache(capacity)
-        return FoldedCache(capacity, blocks=[WideBlock(each, member.size.heads) for each in folded(member)])
 
     @override
     def whole(self) -> Whole | None:
@@ -154,7 +141,7 @@ class CpuRunner(Runner):
             return None
         head = member.lm_head.weight * member.norm.weight
         packed = pack(member.embed_tokens.weight, folded(member), head, member.size.heads)
-        return lambda prompts, bounds: answer(packed, prompts, bounds, PAD)
+        return lambda prompts, bounds: answer(packed, prompts, bounds)
 
     @override
     def gradients(self, precision: str) -> Gradients:

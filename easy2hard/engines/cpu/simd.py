@@ -37,10 +37,11 @@ Operation = Callable[..., Any]
 """For compiled loops, where what writes its instructions, the first argument of its definition, is left out."""
 
 
-def _operation(result: Any, *kinds: Any) -> Callable[[Operation], Operation]:
+def _operation(name: str, result: Any, *kinds: Any) -> Callable[[Operation], Operation]:
     """Make a function for compiled loops of one that writes its instructions.
 
     Args:
+        name: of the function.
         result: kind of what it returns.
         kinds: of its arguments; None for an array, which comes as the address of its first element.
     """
@@ -54,7 +55,9 @@ def _operation(result: Any, *kinds: Any) -> Callable[[Operation], Operation]:
             found = emit(builder, *each)
             return context.get_dummy_value() if result is types.void else found
 
-        @functools.wraps(emit)  # numba goes by its name, and by how many arguments it has
+        emit.__name__ = emit.__qualname__ = name  # numba goes by it, and by how many arguments there are
+
+        @functools.wraps(emit)
         def definition(typing: Any, *given: Any) -> Any:
             taken = (own if kind is None else kind for kind, own in zip(kinds, given, strict=True))
             return result(*taken), generate
@@ -97,84 +100,48 @@ def _folded(builder: Any, vector: Any, operation: Callable[[Any, Any, Any], Any]
     return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
 
-@_operation(_vector, None, types.int64)
-def load(builder: Any, array: Any, index: Any) -> Any:
-    """Return ``array[index : index + 16]``."""
+def _loaded(builder: Any, array: Any, index: Any) -> Any:
     value = builder.load(_address(builder, array, index))
     value.align = 4
     return value
 
 
-@_operation(types.void, None, types.int64, _vector)
-def store(builder: Any, array: Any, index: Any, vector: Any) -> Any:
-    """Set ``array[index : index + 16]``."""
-    builder.store(vector, _address(builder, array, index), align=4)
-
-
-@_operation(_vector, types.float32)
-def spread(builder: Any, scalar: Any) -> Any:
-    """Return sixteen times ``scalar``."""
-    return _spread(builder, scalar)
-
-
-@_operation(_vector, None, types.int64)
-def spread_at(builder: Any, array: Any, index: Any) -> Any:
-    """Return sixteen times ``array[index]``."""
-    return _spread(builder, builder.load(builder.gep(array, [index])))
-
-
-@_operation(_vector)
-def zero(builder: Any) -> Any:
-    """Return sixteen zeros."""
-    return ir.Constant(_VECTOR, [0.0] * LANES)
-
-
-@_operation(_vector, _vector, _vector, _vector)
-def fma(builder: Any, vector: Any, one: Any, other: Any) -> Any:
-    """Return ``vector + one * other``."""
-    return _added(builder, vector, one, other)
-
-
-@_operation(_vector, _vector, _vector)
-def plus(builder: Any, vector: Any, other: Any) -> Any:
-    """Return ``vector + other``."""
-    return builder.fadd(vector, other)
-
-
-@_operation(_vector, _vector, _vector)
-def times(builder: Any, vector: Any, other: Any) -> Any:
-    """Return ``vector * other``."""
-    return builder.fmul(vector, other)
-
-
-@_operation(_vector, _vector, _vector)
-def over(builder: Any, vector: Any, other: Any) -> Any:
-    """Return ``vector / other``."""
-    return builder.fdiv(vector, other)
-
-
-@_operation(_vector, _vector, _vector)
-def greater(builder: Any, vector: Any, other: Any) -> Any:
-    """Return the greater of each pair of lanes."""
-    return _greater(builder, vector, other)
-
-
-@_operation(types.float32, _vector)
-def total(builder: Any, vector: Any) -> Any:
-    """Return the sum of the lanes."""
-    return _folded(builder, vector, lambda build, x, y: build.fadd(x, y))
-
-
-@_operation(types.float32, _vector)
-def greatest(builder: Any, vector: Any) -> Any:
-    """Return the greatest lane."""
-    return _folded(builder, vector, _greater)
-
+_binary = _vector, _vector, _vector
+load = _operation("load", _vector, None, types.int64)(_loaded)
+"""Return ``array[index : index + 16]``."""
+store = _operation("store", types.void, None, types.int64, _vector)(
+    lambda builder, array, index, vector: builder.store(vector, _address(builder, array, index), align=4)
+)
+"""Set ``array[index : index + 16]`` to a vector."""
+spread = _operation("spread", _vector, types.float32)(_spread)
+"""Return sixteen times a number."""
+spread_at = _operation("spread_at", _vector, None, types.int64)(
+    lambda builder, array, index: _spread(builder, builder.load(builder.gep(array, [index])))
+)
+"""Return sixteen times ``array[index]``."""
+zero = _operation("zero", _vector)(lambda builder: ir.Constant(_VECTOR, [0.0] * LANES))
+"""Return sixteen zeros."""
+fma = _operation("fma", _vector, *_binary)(_added)
+"""Return ``x + y * z``."""
+plus = _operation("plus", *_binary)(lambda builder, x, y: builder.fadd(x, y))
+"""Return ``x + y``."""
+times = _operation("times", *_binary)(lambda builder, x, y: builder.fmul(x, y))
+"""Return ``x * y``."""
+over = _operation("over", *_binary)(lambda builder, x, y: builder.fdiv(x, y))
+"""Return ``x / y``."""
+greater = _operation("greater", *_binary)(_greater)
+"""Return the greater of each pair of lanes."""
+total = _operation("total", types.float32, _vector)(
+    lambda builder, vector: _folded(builder, vector, lambda build, x, y: build.fadd(x, y))
+)
+"""Return the sum of the lanes."""
+greatest = _operation("greatest", types.float32, _vector)(lambda builder, vector: _folded(builder, vector, _greater))
+"""Return the greatest lane."""
 
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 
 
-@_operation(_vector, _vector)
+@_operation("exp", _vector, _vector)
 def exp(builder: Any, vector: Any) -> Any:
     """Return e to the power of lanes between -80 and 88, to one unit in the last place; 0 below, e**88 above.
 

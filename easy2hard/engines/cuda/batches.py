@@ -7,7 +7,7 @@ buckets of neighbouring lengths, whose shapes stay the same for a whole phase.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,12 +25,7 @@ FEWEST_ROWS = 32
 
 
 class Arena:
-    """Examples on a device, end to end.
-
-    Args:
-        device: where.
-        tokens: how many token ids there are.
-    """
+    """Examples on a device, end to end; ``tokens`` is how many token ids there are."""
 
     def __init__(self, device: torch.device, tokens: int) -> None:
         self.dtype = torch.uint8 if tokens <= 256 else torch.int16
@@ -59,29 +54,19 @@ class Arena:
         self._places, self.used = {}, 0
 
 
-@dataclass(frozen=True)
-class Bucket:
-    """Rows of a batch that have one shape."""
+class Bucket(NamedTuple):
+    """Rows of a part of a batch that have one shape."""
 
-    rows: slice
-    """Of the part."""
+    rows: range
     width: int
     """Tokens of each example, padding included."""
 
-    @property
-    def count(self) -> int:
-        """Rows."""
-        return int(self.rows.stop - self.rows.start)
-
 
 class DrawnPart:
-    """One part of the batches of all members.
+    """One part of the batches of all members; ``progresses`` are where in the phase the strata's shares are looked at.
 
-    Args:
-        parts: of each member; all have as many rows.
-        number: of the part.
-        arena: has the examples.
-        progresses: shares of the phase at which the strata's shares are looked at.
+    Raises:
+        ValueError: the members' parts do not have as many rows.
     """
 
     def __init__(self, parts: Sequence[Part], number: int, arena: Arena, progresses: Sequence[float]) -> None:
@@ -122,9 +107,9 @@ class DrawnPart:
             ends_at = [int(np.searchsorted(row, stop / self.rows - 1e-12)) for each in seen for row in each]
             width = rounded(int(self.widths[min(max(ends_at), len(self.widths) - 1)]))
             if buckets and buckets[-1].width == width:
-                buckets[-1] = Bucket(slice(buckets[-1].rows.start, stop), width)
+                buckets[-1] = Bucket(range(buckets[-1].rows.start, stop), width)
             else:
-                buckets.append(Bucket(slice(start, stop), width))
+                buckets.append(Bucket(range(start, stop), width))
         return buckets
 
     def at(self, progress: float) -> None:
@@ -137,18 +122,15 @@ class DrawnPart:
     def draw(self, keys: Tensor, memory: Tensor, rank: int, processes: int) -> list[tuple[Tensor, Tensor]]:
         """Return for each bucket (members, rows, width) tokens and (members, rows) lengths of the prompts.
 
-        Args:
-            keys: (members,) hashes of stream and step.
-            memory: of the arena.
-            rank: of this process, which draws one row in ``processes``.
-            processes: how many there are.
+        ``keys`` are (members,) hashes of stream and step; process ``rank`` draws one row in ``processes``.
         """
         device = keys.device
         of_part = mixed(keys + torch.full((), self.number + 1, device=device) * ODD)
         moved = uniform(mixed(of_part))
         drawn = []
         for bucket in self.buckets:
-            rows = torch.arange(bucket.rows.start + rank, bucket.rows.stop, processes, device=device)
+            own = bucket.rows[rank::processes]
+            rows = torch.arange(own.start, own.stop, own.step, device=device)
             points = (rows + moved[:, None]) / self.rows
             strata = torch.searchsorted(self.shares, points, right=True).clamp(max=self.shares.shape[1] - 1)
             chance = uniform(mixed(of_part[:, None] + (rows + 1) * ODD))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from easy2hard.engines.cuda.stack import Captured, Stack, Stacked
-from easy2hard.engines.decoding import ODD, Answers, Sampling, fill_in, mixed, no_answers, uniform
+from easy2hard.engines.decoding import ODD, Answers, Bounds, Sampling, fill_in, mixed, no_answers, uniform
 from easy2hard.models.transformer import Weights, apply_block, embed, in_heads, in_rows, logits_of
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
@@ -48,10 +48,10 @@ def passed_rows(stack: Stack, tokens: int) -> int:
 
 
 class Decoder:
-    """Answers up to so many prompts within a capacity.
+    """Answers up to ``rows`` prompts, each with its answer of up to ``capacity`` tokens.
 
     Args:
-        stack: the weights.
+        stack: the weights' shapes.
         tensors: stacked tensors that they are read from; they stay where they are.
         dtype: of the matrix products, keys and values.
         rows: prompts of one call.
@@ -62,7 +62,7 @@ class Decoder:
     def __init__(
         self, stack: Stack, tensors: Stacked, dtype: torch.dtype, rows: int, capacity: int, sampled: bool
     ) -> None:
-        self.stack, self.rows, self.capacity, self.sampled = stack, rows, capacity, sampled
+        self.stack, self.rows, self.sampled = stack, rows, sampled
         count, size, device = stack.count, stack.size, stack.device
         self.weights: Weights = stack.weights({name: each.detach() for name, each in tensors.items()}, dtype)
         shape = (size.layers, count, rows, size.heads, capacity, size.width // size.heads)
@@ -79,7 +79,7 @@ class Decoder:
         self._next = Captured(self._advance, device)
 
     def __call__(
-        self, prompts: Tokens, bounds: NDArray[np.int64], samplings: Sequence[Sampling] | None
+        self, prompts: Tokens, bounds: Bounds, samplings: Sequence[Sampling] | None
     ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
         """Return (members, count, longest) answers, and (members, count) least and summed log-probabilities."""
         device, count = self.stack.device, len(prompts)
@@ -118,11 +118,9 @@ class Decoder:
             for layer, block in enumerate(self.weights.blocks):
                 ends = layer == len(self.weights.blocks) - 1
 
-                def attend(
-                    q: Tensor, k: Tensor, v: Tensor, layer: int = layer, ends: bool = ends, part: slice = part
-                ) -> Tensor:
+                def attend(qkv: Tensor, layer: int = layer, ends: bool = ends, part: slice = part) -> Tensor:
                     batch = part.stop - part.start
-                    queries, keys, values = (in_heads(each, batch, heads) for each in (q, k, v))
+                    queries, keys, values = in_heads(qkv, batch, heads)
                     for cache, new in ((self.keys, keys), (self.values, values)):
                         cache[layer, :, part, :, :time] = new.unflatten(0, (count, batch))
                     if ends:  # nothing reads what the last block says of the other tokens
@@ -144,14 +142,14 @@ class Decoder:
         seen = (self._times <= self.position)[None, None, None]
         for layer, block in enumerate(self.weights.blocks):
 
-            def attend(q: Tensor, k: Tensor, v: Tensor, layer: int = layer) -> Tensor:
-                queries, keys, values = (in_heads(each, self.rows, heads) for each in (q, k, v))
+            def attend(qkv: Tensor, layer: int = layer) -> Tensor:
+                queries, keys, values = in_heads(qkv, self.rows, heads)
                 all_keys, all_values = (cache[layer].flatten(0, 1) for cache in (self.keys, self.values))
                 all_keys.index_copy_(2, self.position, keys)
                 all_values.index_copy_(2, self.position, values)
                 return in_rows(F.scaled_dot_product_attention(queries, all_keys, all_values, attn_mask=seen), count)
 
-            x = apply_block(x, block, attend, lambda rows: rows)
+            x = apply_block(x, block, attend)
         self.position.add_(1)
         self._choose(x)
 
@@ -182,5 +180,5 @@ def as_answers(
 ) -> Answers:
     """Return one member's (count, any) answers, padded to a length."""
     answers = no_answers(len(chosen), length)
-    fill_in(answers, np.arange(len(chosen)), chosen, least, total)
+    fill_in(answers, np.arange(len(chosen)), chosen, np.exp(least), total)
     return replace(answers, seconds=seconds)

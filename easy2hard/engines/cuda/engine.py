@@ -1,12 +1,11 @@
 """The engine for GPUs. Its mathematics runs on a processor too, uncaptured: so it is tested everywhere."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
@@ -15,12 +14,12 @@ from easy2hard.engines.cuda.batches import Arena
 from easy2hard.engines.cuda.decoding import ROWS, TOKENS, Decoder, as_answers, passed_rows, rows_at_a_time, up
 from easy2hard.engines.cuda.stack import MATRICES, Newest, Stack
 from easy2hard.engines.cuda.training import Gradients, StackedCrew, Update
-from easy2hard.engines.decoding import Answers, Sampling, greedy, no_answers
-from easy2hard.engines.engine import ANSWERING, TRAINING, Batches, Crew, Engine, Examples, lowered_by
-from easy2hard.engines.reference import joined
+from easy2hard.engines.decoding import Answers, Bounds, Sampling, greedy, no_answers
+from easy2hard.engines.engine import ANSWERING, TRAINING, Batches, Crew, Engine, Examples, Told, lowered_by, nobody
+from easy2hard.engines.reference import joined, rows_in
 from easy2hard.engines.threads import map_chunks
 from easy2hard.models.member import Member
-from easy2hard.models.transformer import Transformer, Weights, apply_block, embed, in_heads, in_rows, logits_of
+from easy2hard.models.transformer import Transformer, Weights, logits_of
 from easy2hard.settings.training import OptimiserSettings
 from easy2hard.vocabulary import PAD, Tokens
 
@@ -52,6 +51,8 @@ class CudaEngine(Engine):
         precision: ``float32`` throughout, or ``bfloat16`` for the matrix products, those of answers included.
     """
 
+    block = BLOCK
+
     def __init__(self, members: Sequence[Member], precision: str = "float32") -> None:
         self.members = members
         self._stack = Stack(cast(Sequence[Transformer], members))
@@ -80,108 +81,76 @@ class CudaEngine(Engine):
         return [StackedCrew(self._stack, update, batches, self._arena, gradients)]
 
     @override
-    def answer(
-        self, prompts: Tokens, bounds: NDArray[np.int64], on_done: Callable[[int], None] = lambda count: None
-    ) -> list[Answers]:
+    def answer(self, prompts: Tokens, bounds: Bounds, on_done: Told = nobody) -> list[Answers]:
         return self._answers(prompts, bounds, None, on_done)
 
     @override
     def sample(
-        self,
-        prompts: Tokens,
-        bounds: NDArray[np.int64],
-        samplings: Sequence[Sequence[Sampling]],
-        on_done: Callable[[int], None] = lambda count: None,
+        self, prompts: Tokens, bounds: Bounds, samplings: Sequence[Sequence[Sampling]], on_done: Told = nobody
     ) -> list[list[Answers]]:
-        each: list[list[Answers]] = [[] for _ in self.members]
-        for number, own in enumerate(zip(*samplings, strict=True), start=1):
-            last = number == len(samplings[0])
-            for found, answers in zip(
-                each, self._answers(prompts, bounds, own, on_done if last else lambda count: None), strict=True
-            ):
-                found.append(answers)
-        return each
+        numbers = list(zip(*samplings, strict=True))
+        found = [
+            self._answers(prompts, bounds, own, on_done if number == len(numbers) else nobody)
+            for number, own in enumerate(numbers, start=1)
+        ]
+        return [[answers[member] for answers in found] for member in range(len(self.members))]
 
     @lowered_by(ANSWERING)
     @torch.inference_mode()
     def _answers(
-        self,
-        prompts: Tokens,
-        bounds: NDArray[np.int64],
-        samplings: Sequence[Sampling] | None,
-        on_done: Callable[[int], None],
+        self, prompts: Tokens, bounds: Bounds, samplings: Sequence[Sampling] | None, on_done: Told
     ) -> list[Answers]:
         longest = int(bounds.max(initial=0))
         if not len(prompts):
             return [no_answers(0, longest) for _ in self.members]
         for name, low in self._low.items():
             low.copy_(self._stack.tensors[name])
-        parts = self._parts(prompts, bounds)
+        parts = self.portions(prompts, bounds)
 
         def work(part: slice) -> list[Answers]:
             begin = time.perf_counter()
-            rows, tokens = parts[0].stop - parts[0].start, prompts.shape[1] + longest
+            rows, tokens = rows_in(parts[0]), prompts.shape[1] + longest
             decoder = self._decoders(up(rows, ROWS), up(tokens, TOKENS), samplings is not None)
             found = decoder(prompts[part], bounds[part], samplings)
             seconds = (time.perf_counter() - begin) / len(self.members)
             return [as_answers(*each, longest, seconds) for each in zip(*found, strict=True)]
 
-        done = map_chunks(work, parts, False, lambda part: on_done(part.stop - part.start))
+        done = map_chunks(work, parts, False, lambda part: on_done(rows_in(part)))
         return [joined([each[index] for each in done], longest) for index in range(len(self.members))]
 
-    def _parts(self, prompts: Tokens, bounds: NDArray[np.int64]) -> list[slice]:
-        together = rows_at_a_time(self._stack, prompts.shape[1] + int(bounds.max(initial=0)), self._dtype)
-        count = -(-len(prompts) // together)
-        rows = -(-len(prompts) // max(1, count))
-        return [slice(start, min(start + rows, len(prompts))) for start in range(0, len(prompts), max(1, rows))]
-
     @override
-    def blocks(self, prompts: Tokens, bounds: NDArray[np.int64]) -> list[slice]:
-        parts = self._parts(prompts, bounds)
-        if not parts:
+    def portions(self, prompts: Tokens, bounds: Bounds) -> list[slice]:
+        if not len(prompts):
             return [slice(0, 0)]
-        several = (parts[i : i + BLOCK] for i in range(0, len(parts), BLOCK))
-        return [slice(each[0].start, each[-1].stop) for each in several]
+        together = rows_at_a_time(self._stack, prompts.shape[1] + int(bounds.max()), self._dtype)
+        rows = -(-len(prompts) // -(-len(prompts) // together))
+        return [slice(start, min(start + rows, len(prompts))) for start in range(0, len(prompts), rows)]
 
     @override
     @lowered_by(ANSWERING)
     @torch.inference_mode()
-    def matches(
-        self, examples: Sequence[Examples], on_done: Callable[[int], None] = lambda count: None
-    ) -> list[NDArray[np.bool_]]:
+    def matches(self, examples: Sequence[Examples], on_done: Told = nobody) -> list[NDArray[np.bool_]]:
         widths = [prompts.shape[1] + answers.shape[1] for prompts, answers in examples]
         result = [np.zeros((len(self.members), len(prompts)), dtype=np.bool_) for prompts, _ in examples]
         weights = self._stack.weights({name: each.detach() for name, each in self._stack.tensors.items()}, self._dtype)
 
         def work(part: list[tuple[int, slice]]) -> NDArray[np.bool_]:
             width = max(widths[index] for index, _ in part)
-            tokens = np.full((sum(rows.stop - rows.start for _, rows in part), width), PAD, dtype=np.int64)
+            tokens = np.full((sum(rows_in(rows) for _, rows in part), width), PAD, dtype=np.int64)
             begins, at = np.zeros(len(tokens), dtype=np.int64), 0
             for index, rows in part:
                 prompts, answers = (each[rows] for each in examples[index])
-                own = slice(at, at + len(prompts))
-                tokens[own, : prompts.shape[1]] = prompts
-                tokens[own, prompts.shape[1] : widths[index]] = answers
-                begins[own] = prompts.shape[1]
-                at += len(prompts)
-            device = self._stack.device
-            found = self._right(weights, torch.from_numpy(tokens).to(device), torch.from_numpy(begins).to(device))
-            matches: NDArray[np.bool_] = found.cpu().numpy()
-            return matches
+                own, begin = slice(at, at := at + len(prompts)), prompts.shape[1]
+                tokens[own, :begin], tokens[own, begin : widths[index]], begins[own] = prompts, answers, begin
+            return self._right(weights, *(torch.from_numpy(each).to(self._stack.device) for each in (tokens, begins)))
 
         parts = self._portions(widths, [len(prompts) for prompts, _ in examples])
-        done = map_chunks(
-            work,
-            parts,
-            False,
-            lambda part: on_done(len(self.members) * sum(rows.stop - rows.start for _, rows in part)),
-        )
+        told = len(self.members)
+        done = map_chunks(work, parts, False, lambda part: on_done(told * sum(rows_in(rows) for _, rows in part)))
         for part, found in zip(parts, done, strict=True):
             at = 0
             for index, rows in part:
-                count = rows.stop - rows.start
-                result[index][:, rows] = found[:, at : at + count]
-                at += count
+                result[index][:, rows] = found[:, at : (at := at + rows_in(rows))]
         return result
 
     def _portions(self, widths: Sequence[int], counts: Sequence[int]) -> list[list[tuple[int, slice]]]:
@@ -200,19 +169,13 @@ class CudaEngine(Engine):
                 start, room = start + taken, room - taken
         return portions
 
-    def _right(self, own: Weights, tokens: Tensor, begins: Tensor) -> Tensor:
+    def _right(self, own: Weights, tokens: Tensor, begins: Tensor) -> NDArray[np.bool_]:
         """Return (members, rows) whether the greedy answers are the given ones, which begin at ``begins``."""
         stack = self._stack
         rows, width = tokens.shape
-        x = embed(tokens[:, :-1].flatten().expand(stack.count, -1), own.embedding)
-
-        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            queries, keys, values = (in_heads(each, rows, stack.heads) for each in (q, k, v))
-            return in_rows(F.scaled_dot_product_attention(queries, keys, values, is_causal=True), stack.count)
-
-        for block in own.blocks:
-            x = apply_block(x, block, attend, lambda x: x)
+        x = stack.outputs(tokens[:, :-1].flatten().expand(stack.count, -1), own, [(rows, width - 1)])
         predicted = greedy(logits_of(x, own)).view(stack.count, rows, width - 1)
         targets = tokens[:, 1:]
         of_prompt = torch.arange(1, width, device=tokens.device) < begins[:, None]
-        return ((predicted == targets) | (targets == PAD) | of_prompt).all(dim=-1)
+        right: NDArray[np.bool_] = ((predicted == targets) | (targets == PAD) | of_prompt).all(dim=-1).cpu().numpy()
+        return right

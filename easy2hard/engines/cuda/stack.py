@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Generic, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from easy2hard.models.transformer import BlockWeights, Transformer, Weights
+from easy2hard.models.transformer import BlockWeights, Transformer, Weights, apply_block, embed, in_heads, in_rows
 
 T = TypeVar("T")
 
@@ -26,13 +27,12 @@ Stacked = dict[str, Tensor]
 """By kind: ``embedding``, ``head`` and ``norm`` have the members first; of the blocks' tensors, ``norm1``, ``qkv``,
 ``o``, ``norm2``, ``gate_up`` and ``down``, the blocks are first and the members second."""
 
+Shape = tuple[int, int]
+"""Rows of each member, tokens of each row."""
+
 
 class Stack:
-    """The weights of members, all of one shape.
-
-    Args:
-        members: their parameters are made views of the stack.
-    """
+    """The weights of members, all of one shape, whose parameters become views of it."""
 
     def __init__(self, members: Sequence[Transformer]) -> None:
         first, count = members[0], len(members)
@@ -91,6 +91,22 @@ class Stack:
         blocks = [BlockWeights(*each) for each in zip(*(cast[name].unbind(0) for name in names), strict=True)]
         return Weights(cast["embedding"], blocks, cast["norm"], cast["head"])
 
+    def outputs(self, tokens: Tensor, weights: Weights, shapes: Sequence[Shape]) -> Tensor:
+        """Return (members, tokens, width) outputs of the last block of (members, tokens), shape after shape."""
+        sizes = [rows * time for rows, time in shapes]
+
+        def attend(qkv: Tensor) -> Tensor:
+            seen = []
+            for (rows, _), part in zip(shapes, qkv.split(sizes, dim=1), strict=True):
+                queries, keys, values = in_heads(part, rows, self.heads)
+                seen.append(in_rows(F.scaled_dot_product_attention(queries, keys, values, is_causal=True), self.count))
+            return seen[0] if len(seen) == 1 else torch.cat(seen, dim=1)
+
+        x = embed(tokens, weights.embedding)
+        for block in weights.blocks:
+            x = apply_block(x, block, attend)
+        return x
+
 
 class Captured:
     """Work on fixed tensors: captured as a CUDA graph and replayed, or where there is no GPU simply done.
@@ -133,12 +149,7 @@ class Captured:
 
 
 class Newest(Generic[T]):
-    """Makes things for shapes, or finds them; the newest are kept, since shapes are often those of the time before.
-
-    Args:
-        count: how many are kept.
-        make: makes one.
-    """
+    """Makes things for shapes, or finds them: the ``count`` newest are kept, since shapes often come again."""
 
     def __init__(self, count: int, make: Callable[..., T]) -> None:
         self._count, self._make = count, make

@@ -4,8 +4,6 @@ What the gradients are added up in lies between two captures, where several proc
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -15,24 +13,16 @@ from typing_extensions import override
 
 from easy2hard import processes
 from easy2hard.engines.cuda.batches import Arena, parts_of
-from easy2hard.engines.cuda.stack import MATRICES, Captured, Newest, Stack, Stacked, repeatable
+from easy2hard.engines.cuda.stack import MATRICES, Captured, Newest, Shape, Stack, Stacked, repeatable
 from easy2hard.engines.decoding import ODD, mixed
 from easy2hard.engines.engine import TRAINING, Batches, Crew, Taken, lowered_by
 from easy2hard.engines.optimisers import MOMENTUM, orthogonalise
-from easy2hard.models.transformer import apply_block, embed, in_heads, in_rows, logits_of
+from easy2hard.models.transformer import logits_of
 from easy2hard.settings.training import OptimiserSettings
 from easy2hard.vocabulary import PAD
 
 TOLD = 20
 """Steps after which their losses are read: reading waits for the device."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Of the examples of a bucket: rows of each member, tokens of each row."""
-
-    rows: int
-    width: int
 
 
 class Gradients:
@@ -49,8 +39,8 @@ class Gradients:
     def __init__(self, stack: Stack, shapes: Sequence[Shape], dtype: torch.dtype, into: Stacked, sums: Tensor) -> None:
         self.stack, self.shapes, self.dtype, self.into, self.sums = stack, shapes, dtype, into, sums
         device, count = stack.device, stack.count
-        self.tokens = [torch.full((count, each.rows, each.width), PAD, device=device) for each in shapes]
-        self.prompts = [torch.ones(count, each.rows, dtype=torch.int64, device=device) for each in shapes]
+        self.tokens = [torch.full((count, *shape), PAD, device=device) for shape in shapes]
+        self.prompts = [torch.ones(count, rows, dtype=torch.int64, device=device) for rows, _ in shapes]
         self.compute = Captured(self._compute, device, repeatable)
 
     def _compute(self) -> None:
@@ -69,39 +59,18 @@ class Gradients:
         weights = stack.weights(stack.tensors, self.dtype)
         inputs = torch.cat([each[:, :, :-1].flatten(1) for each in self.tokens], dim=1)
         targets = [
-            torch.where(
-                torch.arange(1, shape.width, device=stack.device) >= prompts[..., None], tokens[:, :, 1:], PAD
-            ).flatten(1)
-            for tokens, prompts, shape in zip(self.tokens, self.prompts, self.shapes, strict=True)
+            torch.where(torch.arange(1, width, device=stack.device) >= prompts[..., None], tokens[:, :, 1:], PAD)
+            for tokens, prompts, (_, width) in zip(self.tokens, self.prompts, self.shapes, strict=True)
         ]
-        x = embed(inputs, weights.embedding)
-        for block in weights.blocks:
-            x = apply_block(x, block, self._attend, lambda rows: rows)
-        wanted = torch.cat(targets, dim=1).flatten()
+        x = stack.outputs(inputs, weights, [(rows, width - 1) for rows, width in self.shapes])
+        wanted = torch.cat([each.flatten(1) for each in targets], dim=1).flatten()
         logits = logits_of(x, weights).float().flatten(0, 1)
         losses = F.cross_entropy(logits, wanted, ignore_index=PAD, reduction="none").view(count, -1)
         return losses.sum(dim=1), (wanted != PAD).view(count, -1).sum(dim=1)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention bucket by bucket: rows of the others are beside them, not before them."""
-        sizes = [shape.rows * (shape.width - 1) for shape in self.shapes]
-        seen = []
-        for shape, *parts in zip(self.shapes, *(each.split(sizes, dim=1) for each in (q, k, v)), strict=True):
-            queries, keys, values = (in_heads(each, shape.rows, self.stack.heads) for each in parts)
-            seen.append(
-                in_rows(F.scaled_dot_product_attention(queries, keys, values, is_causal=True), self.stack.count)
-            )
-        return torch.cat(seen, dim=1)
-
 
 class Update:
-    """Clipping by member, Muon and AdamW for stacked weights, in fixed tensors.
-
-    Args:
-        stack: the weights.
-        settings: of the optimiser.
-        dtype: in which Muon orthogonalises.
-    """
+    """Clipping by member, Muon and AdamW for stacked weights, in fixed tensors; Muon orthogonalises in ``dtype``."""
 
     def __init__(self, stack: Stack, settings: OptimiserSettings, dtype: torch.dtype) -> None:
         self.stack, self.settings, self.dtype = stack, settings, dtype
@@ -109,11 +78,11 @@ class Update:
         muon = settings.name == "muon"
         self.muon = [name for name in stack.tensors if muon and name in MATRICES]
         self.adamw = [name for name in stack.tensors if name not in self.muon]
-        self.gradients: Stacked = {name: torch.zeros_like(each, requires_grad=False) for name, each in
-                                   stack.tensors.items()}  # fmt: skip
-        self.momentum: Stacked = {name: torch.zeros_like(self.gradients[name]) for name in self.muon}
-        self.mean: Stacked = {name: torch.zeros_like(self.gradients[name]) for name in self.adamw}
-        self.square: Stacked = {name: torch.zeros_like(self.gradients[name]) for name in self.adamw}
+        self.gradients: Stacked = {name: torch.zeros_like(each.detach()) for name, each in stack.tensors.items()}
+        kept = {"momentum_buffer": self.muon, "exp_avg": self.adamw, "exp_avg_sq": self.adamw}
+        self.kept: dict[str, Stacked] = {
+            kind: {name: torch.zeros_like(self.gradients[name]) for name in names} for kind, names in kept.items()
+        }
         self.steps = torch.zeros((), device=device)
         self.rate = torch.zeros((), device=device)
         """Share of the peak rates."""
@@ -127,12 +96,12 @@ class Update:
             tensor.detach().copy_(first)
 
     def _changed(self) -> list[Tensor]:
-        states = (self.stack.tensors, self.momentum, self.mean, self.square, self.gradients)
+        states = (self.stack.tensors, *self.kept.values(), self.gradients)
         return [*(each for state in states for each in state.values()), self.steps, self.told, self.at]
 
     def reset(self) -> None:
         """Forget everything."""
-        for state in (self.momentum, self.mean, self.square):
+        for state in self.kept.values():
             for tensor in state.values():
                 tensor.zero_()
         self.steps.zero_()
@@ -157,8 +126,8 @@ class Update:
         torch._fused_adamw_(
             [stack.tensors[name].detach() for name in self.adamw],
             [self.gradients[name] for name in self.adamw],
-            [self.mean[name] for name in self.adamw],
-            [self.square[name] for name in self.adamw],
+            list(self.kept["exp_avg"].values()),
+            list(self.kept["exp_avg_sq"].values()),
             [],
             [self.steps for _ in self.adamw],
             lr=self.rate * settings.learning_rate,
@@ -176,7 +145,7 @@ class Update:
         rate = self.rate * self.settings.muon_learning_rate
         updates: dict[str, Tensor] = {}
         for name in self.muon:
-            gradient, momentum = self.gradients[name], self.momentum[name]
+            gradient, momentum = self.gradients[name], self.kept["momentum_buffer"][name]
             momentum.lerp_(gradient, 1 - MOMENTUM)
             updates[name] = gradient.lerp(momentum, MOMENTUM)  # Nesterov
         # All matrices of one shape are orthogonalised together, wide: it commutes with transposing.
@@ -204,9 +173,8 @@ class Update:
     def state(self, number: int) -> Stacked:
         """Return a member's part of weights and of what is remembered, by the names of :meth:`Crew.state`."""
         own = {f"model.{name}": each for name, each in self.stack.of_member(self.stack.tensors, number).items()}
-        kinds = {"momentum_buffer": (0, self.momentum)} if self.muon else {}
-        kinds |= {"exp_avg": (len(kinds), self.mean), "exp_avg_sq": (len(kinds), self.square)}
-        for kind, (index, stacked) in kinds.items():
+        for kind, stacked in self.kept.items():
+            index = int(bool(self.muon) and kind != "momentum_buffer")  # Muon is the first of two
             for parameter, each in enumerate(self.stack.of_member(stacked, number).values()):
                 own[f"optimiser.{index}.{parameter}.{kind}"] = each
                 if kind == "exp_avg":
@@ -215,23 +183,10 @@ class Update:
 
 
 class StackedCrew(Crew):
-    """All members, which take their steps together.
-
-    Args:
-        stack: the weights.
-        update: what changes them; it is reset.
-        batches: of each member.
-        arena: where examples lie.
-        gradients: makes :class:`Gradients` for shapes.
-    """
+    """All members, which take their steps together; ``update`` is reset, and ``arena`` takes the examples."""
 
     def __init__(
-        self,
-        stack: Stack,
-        update: Update,
-        batches: Sequence[Batches],
-        arena: Arena,
-        gradients: Newest[Gradients],
+        self, stack: Stack, update: Update, batches: Sequence[Batches], arena: Arena, gradients: Newest[Gradients]
     ) -> None:
         self.members = range(stack.count)
         self.stack, self.update, self.batches = stack, update, batches
@@ -240,21 +195,13 @@ class StackedCrew(Crew):
         self.arena = arena
         self.parts = parts_of(batches, arena, [point / 100 for point in range(101)])
         drawn = [bucket for each in self.parts for bucket in each.buckets]
-        own = [len(range(bucket.rows.start + world.rank, bucket.rows.stop, world.count)) for bucket in drawn]
-        shapes = [Shape(rows, bucket.width) for rows, bucket in zip(own, drawn, strict=True)]
-        self.gradients = gradients(*shapes)
+        self.gradients = gradients(*((len(rows[world.rank :: world.count]), width) for rows, width in drawn))
         self.keys = torch.zeros(stack.count, dtype=torch.int64, device=stack.device)
         self._seeds = np.array([each.key & (1 << 63) - 1 for each in batches], dtype=np.int64)
         self.draw = Captured(self._draw, stack.device)
-        self._size = sum(bucket.count * bucket.width for bucket in drawn)
-        self._said = ", ".join(f"{bucket.count} prompts and answers of up to {bucket.width} tokens" for bucket in drawn)
+        self._size = sum(len(rows) * width for rows, width in drawn)
+        self._said = ", ".join(f"{len(rows)} prompts and answers of up to {width} tokens" for rows, width in drawn)
         self._waiting = 0
-
-    @override
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        pass
 
     def _draw(self) -> None:
         world, at = processes.current(), 0

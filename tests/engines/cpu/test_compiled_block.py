@@ -5,11 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers import properties
+from helpers import build_runner, properties
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easy2hard.engines.choice import build_runner
 from easy2hard.engines.cpu.block import is_compiled
 from easy2hard.engines.cpu.compiled_block import WIDEST
 from easy2hard.engines.cpu.runner import CpuRunner, why_not

@@ -4,17 +4,15 @@ A member speaks the task's token ids. They are mapped to the ids of the tokenize
 the logits are those of the symbols and the end alone: what a model says about the rest of its vocabulary is left out,
 in training, decoding and confidence alike. So nothing else in the package knows what kind of model it has.
 
-Weights are read from safetensors only, and no code that comes with a model is run.
+How one is had is in loading.py.
 """
 
 import copy
 import hashlib
-import importlib
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,12 +21,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from easy2hard.errors import UserError
+from easy2hard.huggingface.library import load_library
 from easy2hard.models.member import Member
-from easy2hard.settings.model import LoraSettings, ModelSettings
-from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Vocabulary
-
-SHOWN = 3
-"""Symbols without a token of their own that an error message names."""
+from easy2hard.settings.model import LoraSettings
+from easy2hard.vocabulary import EOS
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ class Pretrained(Member):
         accepted = inspect.signature(self.model.forward).parameters
         self._cache_argument = "cache" if "cache" in accepted else "past_key_values"
         if lora:
-            self.model = _with_adapters(self.model, lora)
+            self.model = with_adapters(self.model, lora)
             _initialise(self.model, generator)
         self.model.eval()  # no dropout: it would draw from a generator that is not ours
         self.register_buffer("ids", torch.tensor(base.ids), persistent=False)
@@ -166,7 +162,7 @@ class Pretrained(Member):
                 weight.copy_(state_dict[name])
 
 
-def _with_adapters(model: Any, lora: LoraSettings) -> Any:
+def with_adapters(model: Any, lora: LoraSettings) -> Any:
     """Return the model with adapters, the only weights that train."""
     peft = load_library("peft")
     settings = peft.LoraConfig(
@@ -193,168 +189,14 @@ def _initialise(adapted: Any, generator: torch.Generator) -> None:
             weight.copy_(torch.empty(weight.shape).uniform_(-bound, bound, generator=generator))
 
 
-def load_base(settings: ModelSettings, precision: str, task: str, vocabulary: Vocabulary, device: torch.device) -> Base:
-    """Load a pretrained model for a task.
-
-    Args:
-        settings: name or folder of the model, and whether all of it trains.
-        precision: of the training; with ``bfloat16`` frozen weights are kept in it.
-        task: the task's name, for messages.
-        vocabulary: the task's symbols.
-        device: where to put it.
+def with_symbol_head(model: Any, name: str, ids: Sequence[int]) -> Any:
+    """Return a model that computes the logits of some tokens only.
 
     Raises:
-        UserError: the model cannot be had, or its tokenizer has no token for a symbol.
+        UserError: its output layer is not a linear one.
     """
-    name = _known(settings)
-    tokenizer = load_tokenizer(name)
-    ids = token_ids(tokenizer, name, task, vocabulary)
-    transformers = load_library("transformers")
-    kept = torch.bfloat16 if settings.lora and precision == "bfloat16" else torch.float32
-    model = _fetched(
-        name,
-        lambda: transformers.AutoModelForCausalLM.from_pretrained(
-            name, dtype=kept, use_safetensors=True, trust_remote_code=False
-        ),
-    )
-    return Base(name, _with_symbol_head(model, name, ids).to(device), ids)
-
-
-def trained_weights(settings: ModelSettings, task: str, vocabulary: Vocabulary) -> int:
-    """Return how many numbers of one member training changes, without loading the model's weights.
-
-    Raises:
-        UserError: the model cannot be had, or it cannot serve this task.
-    """
-    name = _known(settings)
-    ids = token_ids(load_tokenizer(name), name, task, vocabulary)
-    transformers = load_library("transformers")
-    config = _fetched(name, lambda: transformers.AutoConfig.from_pretrained(name, trust_remote_code=False))
-    with torch.device("meta"):
-        model = _fetched(name, lambda: transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False))
-        model = _with_symbol_head(model, name, ids)
-        if settings.lora:
-            model = _with_adapters(model, settings.lora)
-    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-
-
-def load_tokenizer(name: str) -> Any:
-    """Return the tokenizer of a model.
-
-    Raises:
-        UserError: there is none.
-    """
-    transformers = load_library("transformers")
-    return _fetched(name, lambda: transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False))
-
-
-def token_ids(tokenizer: Any, name: str, task: str, vocabulary: Vocabulary) -> tuple[int, ...]:
-    """Return the tokenizer's id of each token of a task's vocabulary.
-
-    Raises:
-        UserError: a symbol has no token of its own, or the tokenizer has no token that ends a text.
-    """
-    end = tokenizer.eos_token_id
-    if end is None:
-        raise UserError(f"model.pretrained = {name!r}: its tokenizer has no token for the end of a text")
-    special = [0] * SPECIAL
-    special[EOS] = end
-    special[BOS] = end if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    special[PAD] = end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    known = tokenizer.get_vocab()
-    found = {symbol: _id_of(tokenizer, known, symbol) for symbol in vocabulary.symbols}
-    missing = [symbol for symbol, id_ in found.items() if id_ is None]
-    if missing:
-        read = "; ".join(
-            f"{symbol!r} as {' '.join(tokenizer.convert_ids_to_tokens(_pieces(tokenizer, symbol))) or 'nothing'}"
-            for symbol in missing[:SHOWN]
-        )
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-        raise UserError(
-            f"model.pretrained = {name!r}: {len(missing)} of the {len(found)} symbols of task {task} are no single "
-            f"token of its tokenizer, which reads {read}{more}; take a model whose tokenizer has them, or another task"
-        )
-    return (*special, *(id_ for id_ in found.values() if id_ is not None))
-
-
-def _id_of(tokenizer: Any, known: Mapping[str, int], symbol: str) -> int | None:
-    """Return the id of the token that is exactly this symbol, as it stands between other symbols."""
-    alone = _pieces(tokenizer, symbol)
-    candidates = [known[symbol]] if symbol in known else []
-    candidates += alone if len(alone) == 1 else []
-    for candidate in candidates:
-        if candidate != tokenizer.unk_token_id and tokenizer.decode([candidate]).strip() == symbol:
-            return int(candidate)
-    return None
-
-
-def _pieces(tokenizer: Any, symbol: str) -> list[int]:
-    """Return the tokens a symbol is read as."""
-    try:
-        return list(tokenizer.encode(symbol, add_special_tokens=False))
-    except Exception as error:  # tokenizers has no exceptions of its own
-        if "UNK" not in str(error):
-            raise
-        return []  # neither known nor is there a token for the unknown
-
-
-def _with_symbol_head(model: Any, name: str, ids: Sequence[int]) -> Any:
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Linear):
         raise UserError(f"model.pretrained = {name!r}: its output layer, {type(head).__name__}, is no linear layer")
     model.set_output_embeddings(SymbolHead(head, ids[EOS:]))
     return model
-
-
-def _known(settings: ModelSettings) -> str:
-    if settings.pretrained is None:
-        raise ValueError("no pretrained model in these settings")
-    name = str(Path(settings.pretrained).expanduser()) if settings.pretrained.startswith("~") else settings.pretrained
-    if name.startswith((".", "/")) and not Path(name).is_dir():
-        raise UserError(f"model.pretrained = {name!r}: there is no such folder")
-    return name
-
-
-def load_library(name: str) -> Any:
-    """Return transformers, quiet, or peft.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        library = importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(
-            f"model.pretrained and export need the package {name}: pip install '.[pretrained]' ({error})"
-        ) from error
-    if name == "transformers":
-        library.utils.logging.set_verbosity_error()
-        library.utils.logging.disable_progress_bar()
-    return library
-
-
-def _fetched(name: str, load: Callable[[], Any]) -> Any:
-    """Return what ``load`` gives; say in a line why it cannot be had.
-
-    Raises:
-        UserError: it is missing, gated, not in safetensors, or brings code of its own.
-    """
-    try:
-        return load()
-    except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"model.pretrained = {name!r}: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    chain: list[BaseException] = [error]
-    while following := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(following)
-    names = {type(each).__name__ for each in chain}
-    first = str(error).strip().splitlines()[0]
-    if "GatedRepoError" in names or "gated repo" in first:
-        return "is gated; accept its licence on its page on the hub and log in with `hf auth login`"
-    if "RepositoryNotFoundError" in names:
-        return "is neither a folder nor a model of the hub that you may read (name it OWNER/NAME, or log in)"
-    if "trust_remote_code" in str(error):
-        return "brings its own code, which is never run; only architectures that transformers has can be used"
-    return first

@@ -1,9 +1,9 @@
 """Position schemes, found by their names (scheme.py says what one is)."""
 
 from easy2hard.errors import UserError
-from easy2hard.models.positions.scheme import Positions
-from easy2hard.models.positions.tables import Randomized, Tabled
 from easy2hard.plugins import POSITIONS, made
+from easy2hard.positions.scheme import Positions
+from easy2hard.positions.tables import Randomized, Tabled
 from easy2hard.settings.model import ModelSettings
 from easy2hard.tasks.base import Task
 

@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from easy2hard.engines import decoding
 from easy2hard.errors import UserError
-from easy2hard.models.pretrained import Pretrained, trained_weights
+from easy2hard.huggingface.loading import trained_weights
+from easy2hard.huggingface.member import Pretrained
 from easy2hard.runs.store import Store, load_weights
 from easy2hard.seeding import numpy_generator
 from easy2hard.settings.model import LoraSettings, ModelSettings

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from easy2hard.errors import UserError
-from easy2hard.models.hf_export import check_export, expect, export_pretrained, export_transformer, task_tokenizer
+from easy2hard.huggingface.export import check_export, expect, export_pretrained, export_transformer, task_tokenizer
 from easy2hard.models.transformer import SecondTarget, Transformer
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.settings.model import PRESETS

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from easy2hard.errors import UserError
-from easy2hard.models.positions.scheme import Ids, Positions
+from easy2hard.positions.scheme import Ids, Positions
 from easy2hard.settings.model import ModelSettings
 from easy2hard.tasks.base import Task
 

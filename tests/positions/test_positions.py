@@ -8,26 +8,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import Silent, decode, engine_of, plain_block
+from helpers import Silent, build_runner, decode, engine_of, plain_block
 from torch import Tensor
 
 from easy2hard.engines import decoding, reference
-from easy2hard.engines.choice import build_runner
 from easy2hard.engines.cpu.runner import CpuRunner, FoldedGradients
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import Gradients, Runner
 from easy2hard.errors import UserError
+from easy2hard.huggingface.export import export_transformer
 from easy2hard.learning.batches import Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
-from easy2hard.models.hf_export import export_transformer
-from easy2hard.models.positions import Positions, build_positions
-from easy2hard.models.positions.biases import Fire, alibi_slopes
-from easy2hard.models.positions.rotary import Rope
-from easy2hard.models.positions.tables import Abacus, Randomized, Sinusoidal
 from easy2hard.models.transformer import (
     Transformer,
     build_transformer,
 )
+from easy2hard.positions import Positions, build_positions
+from easy2hard.positions.biases import Fire, alibi_slopes
+from easy2hard.positions.rotary import Rope
+from easy2hard.positions.tables import Abacus, Randomized, Sinusoidal
 from easy2hard.runs import rounds
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.export import export_model

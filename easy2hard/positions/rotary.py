@@ -7,7 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from easy2hard.errors import UserError
-from easy2hard.models.positions.scheme import BASE, Positions
+from easy2hard.positions.scheme import BASE, Positions
 from easy2hard.settings.model import ModelSettings
 from easy2hard.tasks.base import Task
 

@@ -15,10 +15,12 @@ from typing import Any
 import torch
 
 from easy2hard.errors import UserError
-from easy2hard.models.positions.rotary import Rope
-from easy2hard.models.positions.scheme import BASE
-from easy2hard.models.pretrained import Pretrained, load_library, load_tokenizer
+from easy2hard.huggingface.library import load_library
+from easy2hard.huggingface.loading import load_tokenizer
+from easy2hard.huggingface.member import Pretrained
 from easy2hard.models.transformer import NORM_EPS, Transformer
+from easy2hard.positions.rotary import Rope
+from easy2hard.positions.scheme import BASE
 from easy2hard.vocabulary import BOS, EOS, PAD, Tokens, Vocabulary
 
 POSITIONS = 1 << 15

@@ -1,0 +1,1 @@
+"""What we have to do with Hugging Face: members that are models of transformers, how they are had, and exports."""
