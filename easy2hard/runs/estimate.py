@@ -17,7 +17,7 @@ from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import hardest
 from easy2hard.text import counted, duration
 
-MEASURABLE = 60.0
+MEASURABLE = 30.0
 """Seconds of a step of a few rows beyond which nothing is measured: several of them are."""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from easy2hard.improvement.filters import relations_of
 from easy2hard.learning.trainer import Step
 from easy2hard.runs import probe as module
 from easy2hard.runs.estimate import Estimate, RoundEstimate, estimate
@@ -50,6 +51,9 @@ class Clock:
     def labeller(self, members: Any, task: Any, *rest: Any) -> "Clock":
         self.task = task
         return self
+
+    def relations(self, filters: Any) -> frozenset[str]:
+        return relations_of(filters)
 
     def draws(self, number: int, difficulty: Any) -> None:
         pass

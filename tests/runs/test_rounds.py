@@ -719,6 +719,7 @@ def test_a_schedule_that_has_come_to_the_end_ends_the_run(tmp_path: Path) -> Non
         [
             *("model.layers=1", "supervised.steps=2", "supervised.warmup=0", "supervised.decay=0"),
             *("rounds.steps=1", "rounds.warmup=0", "rounds.decay=0", "labels.count=20", "task.options.nodes=4"),
+            *("supervised.difficulty=2", "supervised.stages=[]", "labels.compose=false"),
             *("schedule.name='accelerated'", "rounds.count=9", "watch.enabled=false", "evaluation.examples=5"),
         ],
     )

@@ -203,4 +203,4 @@ def test_a_recipe_is_a_sweep_of_one_variant(tmp_path: Path, shipped: bool) -> No
 
 def test_a_sweep_names_its_recipe(cli: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
     assert "recipe: missing" in cli("sweep", written(tmp_path / "it.toml", "seeds = [0]")).stderr
-    assert f"a shipped sweep ({', '.join(sweep_names())})" in cli("sweep", "no-such-sweep").stderr
+    assert f"a shipped sweep (there are {', '.join(sweep_names())})" in cli("sweep", "no-such-sweep").stderr
