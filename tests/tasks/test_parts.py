@@ -95,7 +95,9 @@ def test_a_sum_contains_the_lowest_digits_of_the_sum_without_the_highest(
         return  # no sum of such operands
     whole = sum_answer(name, a + b, longer)
     assert agrees(task, part, whole, sum_answer(name, total, longer - 1))
-    assert agrees(task, part, whole, sum_answer(name, wrong, longer - 1)) == (place == longer - 1)
+    begins_with_zero = wrong == 0 and name == "forward-addition"  # which no sum does that is not padded
+    expected = place == longer - 1 and not begins_with_zero
+    assert agrees(task, part, whole, sum_answer(name, wrong, longer - 1)) == expected
 
 
 @ADDITIONS
