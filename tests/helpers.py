@@ -65,6 +65,20 @@ class Silent:
         pass
 
 
+class Interrupting(Silent):
+    """Interrupts the run at one step of one round's training."""
+
+    def __init__(self, number: int, step: int) -> None:
+        self.at, self.now = (number, step), 0
+
+    def phase(self, number: int, rounds: int, name: str, total: int) -> None:
+        self.now = number
+
+    def step(self, step: Step) -> None:
+        if (self.now, step.step) == self.at:
+            raise KeyboardInterrupt
+
+
 def new_member(seed: int, vocabulary: int = 14, size: ModelSize = SIZE) -> Transformer:
     """Return an untrained member."""
     return Transformer(size, vocabulary, torch_generator(seed, "weights"))

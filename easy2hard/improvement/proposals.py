@@ -166,11 +166,12 @@ def _composed(proposals: Proposals, engine: Engine, task: Task, draws: Draws | N
     Votes and confidence are those of the answers to the parts. An answer that has no such part stays.
     """
     parts = task.parts(proposals.prompts, proposals.answers) if len(proposals.prompts) else []
-    part = next((each for each in parts if each.compose is not None), None)
-    if part is None or part.compose is None:
+    composing = [(each, each.compose) for each in parts if each.compose is not None]
+    if not composing:
         return proposals
+    part, compose = composing[0]
     easier = propose(engine, task, part.difficulty, part.prompts, draws=draws)
-    made = part.compose(easier.answers)
+    made = compose(easier.answers)
     length = max(proposals.answers.shape[1], made.shape[1])
     whole = replace(proposals, answers=pad_answers(proposals.answers, length))
     part_of = replace(easier, answers=pad_answers(made, length))

@@ -96,14 +96,13 @@ def long_step(experiment: Experiment, rows: int | None = None, most: float = LON
     if seconds <= most:
         return None
     where = counted(cores(), "core") if in_main_memory(experiment.device) else str(experiment.device)
-    right = easy
-    while right > 1 and task.supervised_difficulties(right // 2) and mean(right)[1] > SHORT_STEP:
+    right, shorter = easy, seconds
+    while right > 1 and task.supervised_difficulties(right // 2) and shorter > SHORT_STEP:
         right //= 2
-    quick = right < easy and mean(right)[1] <= SHORT_STEP
+        shorter = mean(right)[1]
+    quick = right < easy and shorter <= SHORT_STEP
     setting = f"supervised.difficulty = {easy}" if quick else f"training.batch = {settings.training.batch}"
-    better = (
-        f"with {right} it takes {duration(mean(right)[1])}" if quick else "a GPU or a smaller model makes it shorter"
-    )
+    better = f"with {right} it takes {duration(shorter)}" if quick else "a GPU or a smaller model makes it shorter"
     return (
         f"{setting}: a step of {batch} rows reads {tokens:,.0f} tokens with each member and takes about "
         f"{duration(seconds)} on {where}; {better}"

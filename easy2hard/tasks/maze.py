@@ -18,7 +18,17 @@ from easy2hard.tasks.base import Difficulty, Part, Task
 from easy2hard.tasks.oracle import Oracle
 from easy2hard.tasks.relations import same, widened
 from easy2hard.tasks.shortcut import walk_past_leaves
-from easy2hard.tasks.trees import HEADER, LABELS, Trees, connected, edges_of, neighbours_of, random_trees, without_leaf
+from easy2hard.tasks.trees import (
+    HEADER,
+    LABELS,
+    Trees,
+    connected,
+    edges_of,
+    listed_under,
+    neighbours_of,
+    random_trees,
+    without_leaf,
+)
 from easy2hard.tasks.ways import several_ways
 from easy2hard.vocabulary import BOS, EOS, PAD, SPECIAL, Tokens, Vocabulary
 
@@ -136,13 +146,9 @@ class Maze(Task):
 
         All other tokens have 0.
         """
-        named = prompts < SPECIAL + LABELS
-        listing = np.zeros(prompts.shape, dtype=np.bool_)
-        listing[:, :-1] = prompts[:, 1:] == self.vocabulary.id(":")
-        at = np.maximum.accumulate(np.where(listing, np.arange(prompts.shape[1]), 0), axis=1)
+        neighbours, nodes = listed_under(prompts, self.vocabulary)
         ids = np.zeros((len(prompts), max(length, prompts.shape[1])), dtype=np.int64)
-        node = np.take_along_axis(prompts, at, axis=1) - (SPECIAL - 1)
-        ids[:, : prompts.shape[1]] = np.where((at > 0) & named & ~listing, node, 0)
+        ids[:, HEADER : prompts.shape[1]] = np.where(neighbours, nodes - (SPECIAL - 1), 0)
         ids[:, 1], ids[:, 3] = LABELS + 1, LABELS + 2
         return ids[:, :length]
 

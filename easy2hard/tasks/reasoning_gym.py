@@ -281,9 +281,7 @@ class ReasoningGymOracle(Oracle):
         prompt = self.task.filled(prompt)
         self._found(prompt)
         data = _data(self.task, self._level(prompt))
-        if (
-            self._judged[0] != prompt
-        ):  # answers to one prompt come one after another, and an entry may take long to draw
+        if self._judged[0] != prompt:  # an entry may take long to draw, and many answers to one prompt come in turn
             self._judged = prompt, data[self._known[prompt][1]]
         entry = self._judged[1]
         try:

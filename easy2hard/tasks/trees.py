@@ -52,21 +52,27 @@ def neighbours_of(prompt: str) -> list[tuple[str, list[str]]]:
     return [(node, names.split(",")) for node, _, names in entries]
 
 
+def listed_under(prompts: Tokens, vocabulary: Vocabulary) -> tuple[NDArray[np.bool_], Tokens]:
+    """Return which tokens behind the header are neighbours in a list, and the token id of the node whose list it is.
+
+    Both are (count, length - HEADER); the second says nothing where the first is False.
+    """
+    body = prompts[:, HEADER:]
+    is_node = np.zeros(body.shape, dtype=np.bool_)
+    is_node[:, :-1] = body[:, 1:] == vocabulary.id(":")
+    # The node that each neighbour is listed under: the last one before it.
+    last_node = np.maximum.accumulate(np.where(is_node, np.arange(body.shape[1]), 0), axis=1)
+    return (body < SPECIAL + LABELS) & ~is_node, np.take_along_axis(body, last_node, axis=1)
+
+
 def edges_of(prompts: Tokens, vocabulary: Vocabulary) -> tuple[Tokens, Tokens]:
     """Return (count, 2 * edges) token ids of the nodes that edges go from, and of those that they go to.
 
     Every edge is there in both directions, in the order of the prompts.
     """
-    count, body = len(prompts), prompts[:, HEADER:]
-    is_label = body < SPECIAL + LABELS
-    is_node = np.zeros_like(is_label)
-    is_node[:, :-1] = body[:, 1:] == vocabulary.id(":")
-    # The node that each neighbour is listed under: the last one before it.
-    last_node = np.maximum.accumulate(np.where(is_node, np.arange(body.shape[1]), 0), axis=1)
-    neighbours = is_label & ~is_node
+    count, (neighbours, nodes) = len(prompts), listed_under(prompts, vocabulary)
     per_row = int(neighbours[0].sum()) if count else 0
-    target = body[neighbours].reshape(count, per_row)
-    return np.take_along_axis(body, last_node, axis=1)[neighbours].reshape(count, per_row), target
+    return nodes[neighbours].reshape(count, per_row), prompts[:, HEADER:][neighbours].reshape(count, per_row)
 
 
 def connected(nodes: dict[str, list[str]]) -> bool:

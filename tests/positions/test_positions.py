@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import Silent, build_runner, decode, engine_of, plain_block
+from helpers import Interrupting, Silent, build_runner, decode, engine_of, plain_block
 from torch import Tensor
 
 from easy2hard.engines import decoding, reference
@@ -261,20 +261,6 @@ def test_examples_keep_their_places_in_pieces(monkeypatch: pytest.MonkeyPatch) -
         fit(engine_of([model]), [mixture(model, task)], one, optimiser, 1.0, lambda step: None)
     for weight, other in zip(whole.parameters(), pieced.parameters(), strict=True):
         torch.testing.assert_close(weight, other, rtol=1e-4, atol=1e-6)
-
-
-class Interrupting(Silent):
-    """Interrupts the run at one step of one round's training."""
-
-    def __init__(self, number: int, step: int) -> None:
-        self.at, self.now = (number, step), 0
-
-    def phase(self, number: int, rounds: int, name: str, total: int) -> None:
-        self.now = number
-
-    def step(self, step: Step) -> None:
-        if (self.now, step.step) == self.at:
-            raise KeyboardInterrupt
 
 
 QUICK = ["supervised.steps=8", "supervised.decay=0", "rounds.steps=6", "rounds.decay=0", "labels.count=40",

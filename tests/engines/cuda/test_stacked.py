@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from helpers import HARDEST, Silent, copy_task, new_member, prompts_of
+from helpers import HARDEST, Interrupting, Silent, copy_task, new_member, prompts_of
 
 from easy2hard.engines import choice
 from easy2hard.engines.cuda import batches as batches_module
@@ -20,7 +20,7 @@ from easy2hard.engines.decoding import Sampling, decode
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import ReferenceEngine, Runner
 from easy2hard.learning.batches import LabelledSource, Mixture, SupervisedSource
-from easy2hard.learning.trainer import Step, fit
+from easy2hard.learning.trainer import fit
 from easy2hard.models.transformer import SecondTarget, Transformer
 from easy2hard.runs import rounds
 from easy2hard.runs.store import Store
@@ -368,20 +368,6 @@ def test_a_crew_goes_on_from_its_state_with_the_same_bits() -> None:
             assert torch.equal(one[1], two[1]), one[0]
 
 
-class Stopping(Silent):
-    """Interrupts the run at one step of one round's training."""
-
-    def __init__(self, number: int, step: int) -> None:
-        self.at, self.now = (number, step), 0
-
-    def phase(self, number: int, rounds: int, name: str, total: int) -> None:
-        self.now = number
-
-    def step(self, step: Step) -> None:
-        if (self.now, step.step) == self.at:
-            raise KeyboardInterrupt
-
-
 def test_a_run_is_made_of_it_and_resumed_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "build_engine", CudaEngine)
     settings = load_recipe(
@@ -394,7 +380,7 @@ def test_a_run_is_made_of_it_and_resumed_to_the_same_end(tmp_path: Path, monkeyp
     for at in ((0, 25), (1, 7)):
         out = tmp_path / f"at-{at}"
         with pytest.raises(KeyboardInterrupt):
-            rounds.start(settings, out, Stopping(*at), device="cpu")
+            rounds.start(settings, out, Interrupting(*at), device="cpu")
         store = Store(out)
         rounds.resume(store, Silent(), device="cpu")
         digests = [record.weights_sha256 for record in store.manifest.rounds]
