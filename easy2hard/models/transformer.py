@@ -278,6 +278,10 @@ class Transformer(Member):
         """Whether blocks are applied more than once."""
         return self.loops > 1 or self.loops_per is not None
 
+    def loops_for(self, prompt_length: int) -> int:
+        """Return how many times the blocks are applied where prompts have so many tokens."""
+        return self.loops + (prompt_length // self.loops_per if self.loops_per else 0)
+
     @property
     def blocks(self) -> Iterator[Block]:
         """The blocks, from the embeddings on."""
@@ -344,8 +348,7 @@ class Transformer(Member):
             places = self.place_ids(seen, prompt_length) if positions is None else positions
             x = self.positions.embed(x.view(batch, time, -1), places[:, past:])
             x = embedded = x.flatten(0, 1)[None]
-        loops = self.loops + (prompt_length // self.loops_per if self.loops_per else 0)
-        last = loops * len(self.layers) - 1
+        last = self.loops_for(prompt_length) * len(self.layers) - 1
         for slot in range(last + 1):
             index, start = slot % len(self.layers), first if slot == last else 0
             if slot and not index:

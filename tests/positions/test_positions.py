@@ -49,6 +49,7 @@ CASES: dict[str, dict[str, Any]] = {
     "randomized, learned": {"positions": "randomized", "randomized_table": "learned", "position_capacity": 60},
     "loops": {"loops": 3},
     "loops that grow": {"positions": "rope", "loops": 1, "loops_per": 5},
+    "loops that grow, coupled": {"positions": "coupled", "loops": 2, "loops_per": 5},
 }
 DRAWN = ("randomized", "randomized, learned", "abacus", "coupled")
 every_case = pytest.mark.parametrize("case", CASES)
@@ -197,8 +198,8 @@ def test_the_plain_blocks_are_the_compiled_ones() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("case", [*DRAWN, "learned"])
-def test_schemes_of_the_embeddings_train_in_compiled_blocks_as_in_plain_ones(case: str, precision: str) -> None:
+@pytest.mark.parametrize("case", [*DRAWN, "learned", "loops", "loops that grow, coupled"])
+def test_schemes_of_the_embeddings_and_loops_train_compiled_as_they_do_plain(case: str, precision: str) -> None:
     task = load_task("copy")
     model, plain = member(CASES[case], task), member(CASES[case], task)
     prompts = task.sample(numpy_generator(0, "test"), 4, 5)

@@ -114,7 +114,7 @@ def folded(member: Transformer) -> list[Folded]:
 
 
 class Blocks:
-    """All blocks of a member, with products in ``dtype``."""
+    """All blocks of a member, with products in ``dtype``; in each loop but the first the embeddings are added."""
 
     def __init__(self, weights: Sequence[Folded], heads: int, dtype: torch.dtype = torch.float32) -> None:
         self._blocks: list[CompiledBlock | WideBlock] = [
@@ -122,22 +122,27 @@ class Blocks:
             for each in weights
         ]
 
-    def forward(self, x: Tensor, rows: Rows, first: int, kept: list[Kept] | None = None) -> Tensor:
+    def forward(self, x: Tensor, rows: Rows, first: int, loops: int = 1, kept: list[Kept] | None = None) -> Tensor:
         """Return the last block's outputs; ``kept`` takes what :meth:`backward` needs. See :class:`CompiledBlock`."""
-        for index, block in enumerate(self._blocks):
-            x, saved = block.forward(x, rows, first if index == len(self._blocks) - 1 else 0)
+        embedded, count = x, len(self._blocks)
+        for slot in range(loops * count):
+            x = x + embedded if slot and not slot % count else x
+            x, saved = self._blocks[slot % count].forward(x, rows, first if slot == loops * count - 1 else 0)
             if kept is not None:
                 kept.append(saved)
         return x
 
     def backward(self, dy: Tensor, rows: Rows, first: int, kept: Sequence[Kept]) -> tuple[Tensor, list[Tensor]]:
         """Return the gradients of the inputs and of all folded weights from that of the outputs."""
-        gradients: list[Tensor] = []
-        for index in reversed(range(len(self._blocks))):
-            start = first if index == len(self._blocks) - 1 else 0
-            dy, of_block = self._blocks[index].backward(dy, rows, start, kept[index])
-            gradients[:0] = of_block
-        return dy, gradients
+        sums: list[Sequence[Tensor]] = [()] * len(self._blocks)
+        into_embedded = []  # where loops begin
+        for slot in reversed(range(len(kept))):
+            index = slot % len(self._blocks)
+            dy, of_block = self._blocks[index].backward(dy, rows, first if slot == len(kept) - 1 else 0, kept[slot])
+            sums[index] = list(map(torch.add, sums[index], of_block)) if sums[index] else of_block
+            if slot and not index:
+                into_embedded.append(dy)
+        return sum(into_embedded, dy), [each for of_block in sums for each in of_block]
 
 
 def is_compiled(width: int, dtype: torch.dtype) -> bool:

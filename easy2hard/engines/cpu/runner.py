@@ -1,7 +1,7 @@
 """One member of our own making by compiled loops, where they are written for it.
 
-A position scheme that changes the embeddings alone leaves training and scoring to the loops; its decoding, and
-whatever they do not know, is the reference's (engines/reference.py).
+They train and score a member with a position scheme that changes the embeddings alone, or whose blocks are applied more
+than once. The decoding of such a member, and whatever the loops do not know, is the reference's (engines/reference.py).
 """
 
 from collections.abc import Sequence
@@ -30,8 +30,6 @@ def why_not(member: Member) -> str | None:
         return "a pretrained model"
     if numba.config.DISABLE_JIT:
         return "NUMBA_DISABLE_JIT"
-    if member.looped:
-        return "loops"
     if member.positions is not None and not member.positions.only_embeds:
         return f"positions ({member.positions.name})"
     if (head := member.size.width // member.size.heads) % LANES or member.size.feed_forward % LANES:
@@ -88,15 +86,16 @@ class FoldedGradients(Gradients):
         tokens, positions = self.placed(group)
         targets, first = tokens[:, group.prompt_length :], group.prompt_length - 1
         kept: list[Kept] = []
+        loops = self.transformer.loops_for(group.prompt_length)
         if self._ends is not None:
             rows = shared_rows(tokens[:, :-1], first)
-            y = self._blocks.forward(self._ends.embedding[rows.tokens], rows, first, kept)
+            y = self._blocks.forward(self._ends.embedding[rows.tokens], rows, first, loops, kept)
             found, dy, d_head = self._ends.loss(y, targets.contiguous().view(-1), scale)
             dx, of_blocks = self._blocks.backward(dy, rows, first, kept)
             return found, [self._ends.backward(rows.tokens, dx), d_head, *of_blocks]
         (embedding, *rest), table = self._roots[:3], self._roots[3 : self._of_ends]
         rows, x = embedded(self.transformer, tokens[:, :-1], first, positions)
-        y = self._blocks.forward(x.detach(), rows, first, kept).requires_grad_()
+        y = self._blocks.forward(x.detach(), rows, first, loops, kept).requires_grad_()
         with self.products():
             logits = self.transformer.lm_head(self.transformer.norm(y)).view(*targets.shape, -1)
             loss = answer_loss(logits, targets) * scale
@@ -121,11 +120,11 @@ class CpuRunner(Runner):
     @override
     def logits(self, tokens: Tensor, first: int = 0, cache: Any | None = None) -> Tensor:
         member, (batch, time) = self.transformer, tokens.shape
-        if cache is not None and member.positions is not None:
+        if cache is not None and (member.looped or member.positions is not None):
             return super().logits(tokens, first, cache)
         rows, x = embedded(member, tokens, first, shared=cache is None)
         if cache is None:
-            x = Blocks(folded(member), member.size.heads).forward(x, rows, first)
+            x = Blocks(folded(member), member.size.heads).forward(x, rows, first, member.loops_for(first + 1))
         else:
             cache.weights = cache.weights or [WideBlock(each, member.size.heads) for each in folded(member)]
             for index, block in enumerate(cache.weights):
@@ -137,7 +136,7 @@ class CpuRunner(Runner):
     @override
     def whole(self) -> Whole | None:
         member = self.transformer
-        if member.positions is not None or not is_compiled(member.size.width, torch.float32):
+        if member.looped or member.positions is not None or not is_compiled(member.size.width, torch.float32):
             return None
         head = member.lm_head.weight * member.norm.weight
         packed = pack(member.embed_tokens.weight, folded(member), head, member.size.heads)
