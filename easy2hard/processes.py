@@ -21,6 +21,7 @@ from easy2hard.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+    from torch.distributed.device_mesh import DeviceMesh
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ class Processes:
     Attributes:
         rank: this process, from 0.
         count: how many there are.
-        sharded: members train in parts over the processes (engines/sharding.py).
+        sharded: members train in parts over the processes (huggingface/sharding.py).
     """
 
     rank = 0
@@ -206,3 +207,10 @@ def current() -> Processes:
         UserError: there are several, and accelerate is missing.
     """
     return LaunchedProcesses() if launched() else Processes()
+
+
+def mesh(device: "torch.device") -> "DeviceMesh":
+    """Return the processes as a row, over which torch lays a model on devices of such a kind in parts."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    return init_device_mesh(device.type, (current().count,))

@@ -11,7 +11,7 @@ from bases import base_of, member_of
 from easy2hard import processes
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import MemberCrew, Runner
-from easy2hard.engines.sharding import in_parts
+from easy2hard.huggingface.sharding import in_parts
 from easy2hard.models.member import Member
 from easy2hard.settings.training import OptimiserSettings
 from easy2hard.tasks.registry import load_oracle, load_task

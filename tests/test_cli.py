@@ -43,6 +43,7 @@ def test_without_arguments_the_help_is_shown(cli: CommandLine) -> None:
 
 def test_tasks_lists_every_task_with_an_example(cli: CommandLine) -> None:
     lines = cli("tasks").stdout.splitlines()
+    assert lines == [line.rstrip() for line in lines]
     assert [line.split()[0] for line in lines] == task_names()
     for line in lines:
         name = line.split()[0]
@@ -54,7 +55,7 @@ def test_recipes_lists_every_recipe_with_its_description(cli: CommandLine) -> No
     lines = cli("recipes").stdout.splitlines()
     assert [line.split()[0] for line in lines] == recipe_names()
     for line in lines:
-        assert line.rstrip().endswith(load_recipe(line.split()[0]).description)
+        assert line.endswith(load_recipe(line.split()[0]).description)
 
 
 def test_a_recipe_is_printed_as_it_is_shipped(cli: CommandLine) -> None:

@@ -117,8 +117,10 @@ def say_table(table: "Table") -> None:
     from easy2hard.report.fitting import fitted
 
     console = results(None if sys.stdout is not None and sys.stdout.isatty() else 1000)
-    for part in fitted(table, console.width):
-        console.print(part)
+    with console.capture() as written:
+        for part in fitted(table, console.width):
+            console.print(part)
+    print("\n".join(map(str.rstrip, written.get().splitlines())), flush=True)  # rich fills the last column with blanks
 
 
 def results(width: int | None = None) -> "Console":

@@ -42,8 +42,8 @@ from easy2hard.engines.engine import (
     nobody,
 )
 from easy2hard.engines.optimisers import build_optimisers
-from easy2hard.engines.sharding import Sharded, in_parts, placed, whole
 from easy2hard.engines.threads import Workers, map_chunks
+from easy2hard.huggingface.sharding import Sharded, in_parts, placed, whole
 from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
 from easy2hard.settings.training import OptimiserSettings

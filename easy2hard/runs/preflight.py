@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from easy2hard.contracts import check_thing
-from easy2hard.engines.sharding import check_sharding
 from easy2hard.errors import UserError
+from easy2hard.huggingface.sharding import check_sharding
 from easy2hard.improvement.filters import relations_of
 from easy2hard.improvement.filters.length import LengthFilter
 from easy2hard.improvement.schedules import History, Ready, next_difficulties

@@ -12,9 +12,9 @@ import torch
 
 from easy2hard import __version__, processes
 from easy2hard.engines.choice import cores
-from easy2hard.engines.sharding import check_sharding
 from easy2hard.evaluation.blindfold import refuse_supervised_signals
 from easy2hard.evaluation.exact_match import accuracy, baseline_accuracy
+from easy2hard.huggingface.sharding import check_sharding
 from easy2hard.plugins import fenced
 from easy2hard.runs.disk_space import check_room, needed, pausing, require
 from easy2hard.runs.experiment import Experiment

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from easy2hard import processes
-from easy2hard.engines.sharding import check_sharding, in_parts, placed, whole
 from easy2hard.errors import UserError
+from easy2hard.huggingface.sharding import check_sharding, in_parts, placed, whole
 from easy2hard.settings.model import LoraSettings, ModelSettings
 
 FULL = ModelSettings(pretrained="some/model")

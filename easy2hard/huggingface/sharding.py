@@ -83,14 +83,13 @@ class Sharded(Pretrained):
     """
 
     def __init__(self, member: Pretrained) -> None:
-        from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import FSDPModule, fully_shard
 
         nn.Module.__init__(self)
         shared: dict[int, Any] = {id(weight): weight for weight in member.parameters()}
         self.__dict__.update(vars(copy.deepcopy(member, {**shared, id(member.base): member.base})))
         plugin = _plugin()
-        mesh = init_device_mesh(member.device.type, (processes.current().count,))
+        mesh = processes.mesh(member.device)
         for module in _cut(plugin, self.model):
             fully_shard(module, mesh=mesh, reshard_after_forward=plugin.reshard_after_forward)
         for module in self.model.modules():
