@@ -69,6 +69,8 @@ class _Survey:
     """Those of questions and answers, in order."""
     preamble: str
     """The words that all questions begin with."""
+    ending: str
+    """The words that all questions end with."""
     lengths: list[int]
     """Characters of a level's longest question."""
 
@@ -114,12 +116,14 @@ def _survey(dataset: str, attribute: str) -> _Survey:
         characters.update(*questions[-1], *(_line(entry["answer"]) for entry in entries))
     if not levels:
         raise UserError(f"task.options.dataset = {dataset!r}: {end}")
-    start = _beginning([each for level in questions for each in level])
+    together = [each for level in questions for each in level]
+    start = _beginning(together)
     return _Survey(
         levels,
         end,
         "".join(sorted(each for each in characters if each.isprintable())),
         start,
+        _beginning([each.removeprefix(start)[::-1] for each in together])[::-1],
         [max(map(len, level)) for level in questions],
     )
 
@@ -142,7 +146,7 @@ class ReasoningGym(Task):
     Args:
         dataset: its name.
         attribute: the one that grows, the others stay at their lowest level; all of them grow by default.
-        preamble: 0 leaves out the words that all questions of the data set begin with.
+        preamble: 0 leaves out the words that all questions of the data set begin or end with.
         size: entries of each level.
     """
 
@@ -157,11 +161,12 @@ class ReasoningGym(Task):
         self.dataset, self.attribute, self.size = dataset, attribute, size
         survey = _survey(dataset, attribute)
         self.greatest = len(survey.data)
-        self.preamble = "" if preamble else survey.preamble
+        self.preamble, self.ending = ("", "") if preamble else (survey.preamble, survey.ending)
         # Prompts of a level have one length, which is the level's alone: a filler comes before shorter questions.
         self.lengths: list[int] = []
         for length in survey.lengths:
-            self.lengths.append(max(length - len(self.preamble), *(each + 1 for each in self.lengths[-1:]), 1))
+            own = length - len(self.preamble + self.ending)
+            self.lengths.append(max(own, *(each + 1 for each in self.lengths[-1:]), 1))
         others = chain("_~^", map(chr, range(0xC0, 0x250)))
         self.filler = next(each for each in others if each not in survey.characters)
         self.vocabulary = Vocabulary(self.filler + survey.characters)
@@ -239,9 +244,11 @@ def _entry(task: ReasoningGym, difficulty: int, number: int) -> tuple[str, str] 
     """
     entry, length = _data(task, difficulty)[number], task.lengths[difficulty - 1]
     question, answer = _line(entry["question"]), _line(entry["answer"])
-    prompt = question.removeprefix(task.preamble)
+    rest = question.removeprefix(task.preamble)
+    prompt = rest.removesuffix(task.ending)
     written = (
         question.startswith(task.preamble)
+        and rest.endswith(task.ending)
         and 0 < len(prompt) <= length
         and 0 < len(answer) <= length
         and (set(task.vocabulary.symbols) - {task.filler}).issuperset(prompt + answer)

@@ -78,6 +78,17 @@ def test_a_level_has_one_length_and_a_longer_one_than_the_level_below() -> None:
     assert filled.tolist() == bare.tolist()
 
 
+def test_words_that_all_questions_begin_or_end_with_can_be_left_out() -> None:
+    whole, bare = load("mini_sudoku"), load("mini_sudoku", preamble=0)
+    for difficulty in (1, whole.greatest or 0):
+        long, short = (load_oracle(each).solve_texts(texts(each, difficulty)) for each in (whole, bare))
+        assert long == short
+        for question, prompt in zip(texts(whole, difficulty), texts(bare, difficulty), strict=True):
+            assert re.fullmatch(r"[1-4_]([ ↵][1-4_]){15}", prompt.lstrip(bare.filler))
+            assert prompt.lstrip(bare.filler) in question
+            assert "Format your response" in question
+
+
 @pytest.mark.parametrize(("attribute", "size"), [("num_terms", (4, 1)), ("num_digits", (2, 3)), ("", (4, 3))])
 def test_the_attribute_that_is_named_grows_and_the_others_stay(attribute: str, size: tuple[int, int]) -> None:
     task = load("chain_sum", attribute=attribute)
