@@ -27,6 +27,8 @@ from easy2hard.vocabulary import Tokens, Vocabulary
 
 LOOKED_AT = 64
 """Entries of each level that show which characters there are and how long questions get."""
+MOST_LEVELS = 100
+"""From the first number of an attribute to its last, where every number between becomes a level."""
 MALFORMED = (
     ArithmeticError,
     AttributeError,
@@ -76,8 +78,11 @@ class _Survey:
 
 
 @cache
-def _survey(dataset: str, attribute: str) -> _Survey:
-    """Look at a data set, which grows in one attribute of its curriculum, or in all of them where none is named."""
+def _survey(dataset: str, attribute: str, fine: int) -> _Survey:
+    """Look at a data set, which grows in one attribute of its curriculum, or in all of them where none is named.
+
+    With ``fine``, every whole number between two levels of such an attribute is a level too.
+    """
     from reasoning_gym.coaching.base_curriculum import DefaultCurriculumContext, RangeAttributeMode
 
     factory = _library()
@@ -91,6 +96,10 @@ def _survey(dataset: str, attribute: str) -> _Survey:
     attributes = curriculum.attributes
     if attribute and attribute not in attributes:
         raise UserError(f"task.options.attribute = {attribute!r}: {dataset} has {', '.join(attributes)}")
+    for each in attributes.values():
+        numbers = all(type(level) is int for level in each.levels) and each.levels == sorted(each.levels)
+        if fine and attribute in ("", each.name) and numbers and each.levels[-1] - each.levels[0] <= MOST_LEVELS:
+            each.levels = list(range(each.levels[0], each.levels[-1] + 1))
     # Of a range of values, a level has those alone that are new: else most of its prompts would be easier ones.
     context = DefaultCurriculumContext(mode=RangeAttributeMode.UPPER_BOUND)
     levels: list[Any] = []
@@ -148,18 +157,25 @@ class ReasoningGym(Task):
         attribute: the one that grows, the others stay at their lowest level; all of them grow by default.
         preamble: 0 leaves out the words that all questions of the data set begin or end with.
         size: entries of each level.
+        fine: 1 makes a level of every whole number between two levels of an attribute that grows.
     """
 
     name, summary = "reasoning-gym", "questions of a reasoning-gym data set, by the levels of its curriculum"
     unit = "levels"
 
-    def __init__(self, dataset: str = "chain_sum", attribute: str = "", preamble: int = 1, size: int = 20_000) -> None:
+    def __init__(
+        self, dataset: str = "chain_sum", attribute: str = "", preamble: int = 1, size: int = 20_000, fine: int = 0
+    ) -> None:
         if preamble not in (0, 1):
             raise UserError(f"task.options.preamble = {preamble}: must be 0 (without) or 1 (with)")
+        if fine not in (0, 1):
+            raise UserError(
+                f"task.options.fine = {fine}: must be 0 (the curriculum's levels) or 1 (more)"
+            )
         if not 100 <= size <= 10_000_000:
             raise UserError(f"task.options.size = {size}: must be 100 to 10,000,000")
-        self.dataset, self.attribute, self.size = dataset, attribute, size
-        survey = _survey(dataset, attribute)
+        self.dataset, self.attribute, self.size, self.fine = dataset, attribute, size, fine
+        survey = _survey(dataset, attribute, fine)
         self.greatest = len(survey.data)
         self.preamble, self.ending = ("", "") if preamble else (survey.preamble, survey.ending)
         # Prompts of a level have one length, which is the level's alone: a filler comes before shorter questions.
@@ -225,7 +241,7 @@ def _data(task: ReasoningGym, difficulty: int) -> Any:
     Raises:
         UserError: there is no such level.
     """
-    survey = _survey(task.dataset, task.attribute)
+    survey = _survey(task.dataset, task.attribute, task.fine)
     if difficulty > len(survey.data):
         raise UserError(
             f"difficulty {difficulty}: the greatest of data set {task.dataset} is {len(survey.data)} ({survey.end})"

@@ -97,6 +97,16 @@ def test_the_attribute_that_is_named_grows_and_the_others_stay(attribute: str, s
         assert (len(numbers), max(map(len, numbers))) == size
 
 
+def test_every_number_between_two_levels_can_be_a_level() -> None:
+    task = load("spell_backward", preamble=0, fine=1)
+    assert task.greatest == 8  # words of 3 to 10 letters
+    for difficulty in range(1, 9):
+        assert {len(text.lstrip(task.filler)) for text in texts(task, difficulty)} == {difficulty + 2}
+    check_contract(task, load_oracle(task), [1, 8])
+    coarse, same = load("count_primes"), load("count_primes", fine=1)  # 10 to 100,000: too many
+    assert coarse.greatest == same.greatest
+
+
 def test_levels_share_no_questions() -> None:
     """The same entries of two levels would begin with the same terms, were they drawn from one seed."""
     task = load("chain_sum", attribute="num_terms", preamble=0)
@@ -208,10 +218,11 @@ def test_a_question_of_no_pool_is_refused() -> None:
         ({"dataset": "chain_sums"}, "dataset = 'chain_sums': no data set .* (closest: chain_sum, decimal_chain_sum"),
         ({"attribute": "terms"}, "attribute = 'terms': chain_sum has num_terms, num_digits"),
         ({"preamble": 2}, "preamble = 2: must be 0"),
+        ({"fine": 2}, "fine = 2: must be 0"),
         ({"size": 1}, "size = 1: must be 100"),
         ({"size": "many"}, "size = 'many': must be a whole number"),
         ({"dataset": 3}, "dataset = 3: must be a text"),
-        ({"data": "gcd"}, "data = gcd: unknown option (allowed: dataset, attribute, preamble, size)"),
+        ({"data": "gcd"}, "data = gcd: unknown option (allowed: dataset, attribute, preamble, size, fine)"),
         (
             {"dataset": "boxnet", "size": 200},
             "dataset = 'boxnet': of 200 entries of level 1 none has a question and an answer",
