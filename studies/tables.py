@@ -113,7 +113,8 @@ def run_cells(study: Study) -> list[str]:
     if len(study.pieces) > 1:
         recipe += f" in {len(study.pieces)} pieces"
     elif study.pieces[0].settings:
-        recipe += f" with {len(study.pieces[0].settings)} other settings"
+        others = len(study.pieces[0].settings)
+        recipe += f" with {others} other setting{'s' * (others > 1)}"
     if study.status != "finished":
         recipe += f", to round {study.rounds[-1].round}"
     seconds = sum(each.seconds for each in study.rounds)

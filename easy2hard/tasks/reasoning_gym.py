@@ -169,9 +169,7 @@ class ReasoningGym(Task):
         if preamble not in (0, 1):
             raise UserError(f"task.options.preamble = {preamble}: must be 0 (without) or 1 (with)")
         if fine not in (0, 1):
-            raise UserError(
-                f"task.options.fine = {fine}: must be 0 (the curriculum's levels) or 1 (more)"
-            )
+            raise UserError(f"task.options.fine = {fine}: must be 0 (the curriculum's levels) or 1 (more)")
         if not 100 <= size <= 10_000_000:
             raise UserError(f"task.options.size = {size}: must be 100 to 10,000,000")
         self.dataset, self.attribute, self.size, self.fine = dataset, attribute, size, fine
