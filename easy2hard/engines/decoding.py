@@ -1,5 +1,6 @@
 """Batched decoding of one member with a key/value cache, greedy or sampled, bounded by the prompt alone."""
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -94,7 +95,7 @@ def greedy(logits: Tensor) -> Tensor:
 
 Found = tuple[NDArray[np.integer[Any]], NDArray[np.float32], NDArray[np.float32]]
 """(rows, any) tokens of answers, and of each the smallest and the summed log-probability of a token."""
-Whole = Callable[[Tokens, Bounds], Found]
+Whole = Callable[[Tokens, Bounds, Sampling | None], Found]
 """Answers (count, length) prompts."""
 
 
@@ -145,14 +146,11 @@ def decode(
         for part in chunks(len(prompts), whole, runner, PASSED_TOKENS):
             confirmed[part] = _confirm_rows(runner, prompts[part], bounds[part], draft[part], answers, part)
     rest = np.flatnonzero(~confirmed)
-    if sampling is None and (at_once := runner.whole()):
-        if len(rest):
-            chosen, least, total = at_once(prompts[rest], bounds[rest])
-            fill_in(answers, rest, chosen, np.exp(least), total)
-    else:
-        for part in chunks(len(rest), whole, runner, decoded_tokens(runner)):
-            rows = rest[part]
-            fill_in(answers, rows, *_decode_rows(runner, prompts[rows], bounds[rows], sampling))
+    at_once = runner.whole()
+    answer = at_once or (lambda *given: _decode_rows(runner, *given))
+    for part in chunks(len(rest), whole, runner, sys.maxsize if at_once else decoded_tokens(runner)):
+        rows = rest[part]
+        fill_in(answers, rows, *answer(prompts[rows], bounds[rows], sampling))
     return replace(answers, seconds=time.thread_time() - began)
 
 
@@ -160,18 +158,18 @@ def fill_in(
     answers: Answers,
     rows: NDArray[np.int64],
     chosen: NDArray[np.integer[Any]],
-    confidence: NDArray[np.float32],
+    least: NDArray[np.float32],
     total: NDArray[np.float32],
 ) -> None:
-    """Set the answers of some rows: (rows, any) tokens, their smallest probability, their summed log-probability."""
+    """Set the answers of some rows: (rows, any) tokens, their smallest and their summed log-probability."""
     answers.tokens[rows, : chosen.shape[1]] = chosen
     answers.finished[rows] = (chosen == EOS).any(axis=1)
-    answers.confidence[rows] = confidence
+    answers.confidence[rows] = np.exp(least)
     answers.mean_log_probability[rows] = total / (chosen != PAD).sum(axis=1)
 
 
 def _decode_rows(runner: "Runner", prompts: Tokens, bounds: Bounds, sampling: Sampling | None) -> Found:
-    """Return tokens, smallest probabilities and summed log-probabilities."""
+    """Answer prompts token by token."""
     device = runner.member.device
     keys = sampling.keys(prompts) if sampling else torch.zeros(len(prompts), dtype=torch.int64)
     tokens = torch.from_numpy(prompts).to(device, torch.int64)
@@ -197,7 +195,7 @@ def _decode_rows(runner: "Runner", prompts: Tokens, bounds: Bounds, sampling: Sa
                 break
             cache.keep(going)
         tokens = token[:, None]
-    return chosen.cpu().numpy(), least.exp().cpu().numpy(), total.cpu().numpy()
+    return chosen.cpu().numpy(), least.cpu().numpy(), total.cpu().numpy()
 
 
 def _drawn(logits: Tensor, sampling: Sampling, keys: Tensor, step: int) -> Tensor:
@@ -219,7 +217,7 @@ def _confirm_rows(
     whole = (targets == EOS).any(dim=1) | (said.sum(dim=1) == torch.from_numpy(bounds).to(runner.member.device))
     confirmed = whole & ((greedy(logits) == targets) | ~said).all(dim=1)
     log_probability = logits.log_softmax(dim=-1).gather(2, targets[..., None])[..., 0].masked_fill(~said, 0)
-    found = targets[:, : answers.tokens.shape[1]], log_probability.min(dim=1).values.exp(), log_probability.sum(dim=1)
+    found = targets[:, : answers.tokens.shape[1]], log_probability.min(dim=1).values, log_probability.sum(dim=1)
     take: NDArray[np.bool_] = confirmed.cpu().numpy()
     fill_in(answers, np.flatnonzero(take) + rows.start, *(each[confirmed].cpu().numpy() for each in found))
     return take

@@ -156,7 +156,7 @@ class Runner:
         return logits
 
     def whole(self) -> Whole | None:
-        """Return what answers greedily as one, faster than token by token, if there is something."""
+        """Return what answers as one, faster than token by token, if there is something."""
         return None
 
     def gradients(self, precision: str) -> Gradients:

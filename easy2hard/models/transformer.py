@@ -20,13 +20,14 @@ from typing_extensions import override
 
 from easy2hard.models.member import Member, Place
 from easy2hard.positions import Positions, build_positions
-from easy2hard.settings.model import ModelSettings, ModelSize
+from easy2hard.settings.model import Loops, ModelSettings, ModelSize
 from easy2hard.settings.training import TrainingSettings
 from easy2hard.tasks.base import Task
 
 NORM_EPS = 1e-6
 ONE_TARGET = TrainingSettings()
 """Training on the next token alone."""
+ONCE = Loops()
 
 
 class BlockWeights(NamedTuple):
@@ -76,30 +77,21 @@ def swiglu(gate_up: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
-def added(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """Return ``x + y @ weight.mT`` in the precision of x."""
-    return x + y @ weight.mT
-
-
 def every(rows: Tensor) -> Tensor:
     """Return all rows."""
     return rows
 
 
-class Between(NamedTuple):
-    """What stands between the matrix products of a block, where an engine has a way of its own."""
-
-    norm: Callable[[Tensor, Tensor], Tensor] = normed
-    gate: Callable[[Tensor], Tensor] = swiglu
-    add: Callable[[Tensor, Tensor, Tensor], Tensor] = added
-
-
-TORCH = Between()
 OfRows = Callable[[Tensor], Tensor]
 
 
 def apply_block(
-    x: Tensor, weights: BlockWeights, attend: OfRows, asked: OfRows = every, between: Between = TORCH
+    x: Tensor,
+    weights: BlockWeights,
+    attend: OfRows,
+    asked: OfRows = every,
+    norm: Callable[[Tensor, Tensor], Tensor] = normed,
+    gate: OfRows = swiglu,
 ) -> Tensor:
     """Return the outputs of a block for the rows asked for.
 
@@ -108,12 +100,13 @@ def apply_block(
         weights: of the block; products are computed in the precision of its matrices.
         attend: maps (members, rows, 3 * width) queries, keys and values to what the queries of the rows asked for see.
         asked: chooses these rows.
-        between: norms, gates and residual connections.
+        norm: norms rows with gains, where an engine has a way of its own.
+        gate: so does this.
     """
-    row = between.norm(x, weights.norm1).to(weights.qkv.dtype)
-    x = between.add(asked(x), attend(row @ weights.qkv.mT), weights.o)
-    row = between.norm(x, weights.norm2).to(weights.qkv.dtype)
-    return between.add(x, between.gate(row @ weights.gate_up.mT), weights.down)
+    row = norm(x, weights.norm1).to(weights.qkv.dtype)
+    x = asked(x) + attend(row @ weights.qkv.mT) @ weights.o.mT
+    row = norm(x, weights.norm2).to(weights.qkv.dtype)
+    return x + gate(row @ weights.gate_up.mT) @ weights.down.mT
 
 
 def logits_of(x: Tensor, weights: Weights) -> Tensor:
@@ -228,11 +221,7 @@ class Transformer(Member):
         vocabulary: number of token ids.
         generator: draws the initial weights.
         positions: the position scheme; None for the causal mask alone.
-        loops: times that the blocks are applied; each time the embeddings are added to what they gave before (Yang et
-            al. 2024, "Looped Transformers are Better at Learning Learning Algorithms", section 4).
-        loops_per: tokens of a prompt for each of which there is one loop more; None for the same number for all. So the
-            number grows with the difficulty, of which decoding knows the prompt alone (Fan et al. 2024, "Looped
-            Transformers for Length Generalization").
+        loops: times that the blocks are applied; each time the embeddings are added to what they gave before.
         second: a second target of training; None for the next token alone.
     """
 
@@ -242,12 +231,11 @@ class Transformer(Member):
         vocabulary: int,
         generator: torch.Generator,
         positions: Positions | None = None,
-        loops: int = 1,
-        loops_per: int | None = None,
+        loops: Loops = ONCE,
         second: SecondTarget | None = None,
     ) -> None:
         super().__init__()
-        self.size, self.loops, self.loops_per = size, loops, loops_per
+        self.size, self.loops = size, loops
         self.embed_tokens = nn.Embedding(vocabulary, size.width)
         self.layers = nn.ModuleList(Block(size) for _ in range(size.layers))
         self.norm = nn.RMSNorm(size.width, eps=NORM_EPS)
@@ -274,15 +262,6 @@ class Transformer(Member):
                 weight.normal_(0.0, std, generator=generator)
 
     @property
-    def looped(self) -> bool:
-        """Whether blocks are applied more than once."""
-        return self.loops > 1 or self.loops_per is not None
-
-    def loops_for(self, prompt_length: int) -> int:
-        """Return how many times the blocks are applied where prompts have so many tokens."""
-        return self.loops + (prompt_length // self.loops_per if self.loops_per else 0)
-
-    @property
     def blocks(self) -> Iterator[Block]:
         """The blocks, from the embeddings on."""
         for block in self.layers:
@@ -305,7 +284,7 @@ class Transformer(Member):
     @property
     @override
     def cached_bytes(self) -> int:
-        return 2 * 4 * self.size.width * self.size.layers * self.loops  # of a short prompt
+        return 2 * 4 * self.size.width * self.size.layers * self.loops.fixed  # of a short prompt
 
     @property
     @override
@@ -348,7 +327,7 @@ class Transformer(Member):
             places = self.place_ids(seen, prompt_length) if positions is None else positions
             x = self.positions.embed(x.view(batch, time, -1), places[:, past:])
             x = embedded = x.flatten(0, 1)[None]
-        last = self.loops_for(prompt_length) * len(self.layers) - 1
+        last = self.loops.of(prompt_length) * len(self.layers) - 1
         for slot in range(last + 1):
             index, start = slot % len(self.layers), first if slot == last else 0
             if slot and not index:
@@ -413,4 +392,4 @@ def build_transformer(
     second = None
     if training.second_target:
         second = SecondTarget(model.size.width, vocabulary, training.second_target, training.second_offset)
-    return Transformer(model.size, vocabulary, generator, scheme, model.loops, model.loops_per, second)
+    return Transformer(model.size, vocabulary, generator, scheme, model.looping, second)

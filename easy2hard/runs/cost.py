@@ -105,10 +105,6 @@ def operations(experiment: Experiment, asked: Asked) -> float:
     return asked.prompts * model.members * _operations(model, asked.prompt + asked.answer)
 
 
-def _layers(model: ModelSettings, length: int) -> int:
-    return model.size.layers * (model.loops + (length // model.loops_per if model.loops_per else 0))
-
-
 def _pass_bytes(model: ModelSettings, asked: Asked) -> float:
     """Return the bytes of one pass over a prompt and its answer: attention between tokens, and what blocks keep."""
     size, length = model.size, asked.prompt + asked.answer
@@ -119,4 +115,5 @@ def _operations(model: ModelSettings, length: int) -> float:
     """Return the multiplications of one answer: of the weights for each token, and between all tokens."""
     size = model.size
     weights = 4 * size.width**2 + 3 * size.width * size.feed_forward
-    return float(_layers(model, length)) * length * (weights + size.width * length)
+    layers = size.layers * model.looping.of(length)
+    return float(layers) * length * (weights + size.width * length)

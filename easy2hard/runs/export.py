@@ -52,7 +52,7 @@ def export_model(
             f"model.positions = {settings.model.positions!r}: transformers has no such decoder (what can be exported: "
             "none, rope)"
         )
-    if settings.model.loops > 1 or settings.model.loops_per:
+    if settings.model.looping.several:
         raise UserError(f"model.loops = {settings.model.loops}: transformers has no decoder with loops to export to")
     if adapter and not settings.model.lora:
         raise UserError("--adapter: the run trained all weights; leave it out to export them")

@@ -1,6 +1,6 @@
 """Settings of the members: their size, their positions, how many there are."""
 
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,28 @@ PRESETS = {
     "small": ModelSize(width=128, layers=3, heads=4, feed_forward=512),  # 0.8 M
     "paper": ModelSize(width=384, layers=6, heads=6, feed_forward=1536),  # 14.2 M (method.md, "Model and optimiser")
 }
+
+
+class Loops(NamedTuple):
+    """Times that the blocks are applied.
+
+    Each time the embeddings are added to what the blocks gave before (Yang et al. 2024, "Looped Transformers are Better
+    at Learning Learning Algorithms", section 4).
+    """
+
+    fixed: int = 1
+    per: int | None = None
+    """Tokens of a prompt for each of which there is one more: so the number grows with the difficulty, of which
+    decoding knows the prompt alone (Fan et al. 2024, "Looped Transformers for Length Generalization")."""
+
+    @property
+    def several(self) -> bool:
+        """Whether it can be more than one."""
+        return self.fixed > 1 or self.per is not None
+
+    def of(self, prompt_length: int) -> int:
+        """Return the times where prompts have so many tokens."""
+        return self.fixed + (prompt_length // self.per if self.per else 0)
 
 
 POSITION_CAPACITY = 128
@@ -84,6 +106,11 @@ class ModelSettings(SettingsModel):
         return PRESETS[self.preset].model_copy(update=replaced)
 
     @property
+    def looping(self) -> Loops:
+        """Times that the blocks are applied."""
+        return Loops(self.loops, self.loops_per)
+
+    @property
     def capacity(self) -> int:
         """Places that a table of positions has."""
         return self.position_capacity or POSITION_CAPACITY
@@ -95,7 +122,7 @@ class ModelSettings(SettingsModel):
             raise ValueError(f"{given[0]} and pretrained: a pretrained model has its own size")
         if self.pretrained and self.positions != "none":
             raise ValueError(f"positions = {self.positions!r} and pretrained: a pretrained model has its own positions")
-        if self.pretrained and (self.loops > 1 or self.loops_per):
+        if self.pretrained and self.looping.several:
             raise ValueError("loops and pretrained: a pretrained model has its own depth")
         if self.lora and not self.pretrained:
             raise ValueError("lora needs model.pretrained")

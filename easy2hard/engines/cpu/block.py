@@ -1,4 +1,4 @@
-"""The blocks of a decoder with a backward pass of their own: compiled whole, or for wide ones around torch's products.
+"""The blocks of a decoder with a backward pass of their own: compiled whole, or for bfloat16 around torch's products.
 
 More than half of a step went into small operations around the products. So the gains of the norms and the scale of the
 attention are folded into the (small) weights instead of the (large) activations, and what stands between two products
@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from easy2hard.engines.cpu.attention import attend, attend_backward
-from easy2hard.engines.cpu.compiled_block import WIDEST, CompiledBlock, Folded
+from easy2hard.engines.cpu.compiled_block import CompiledBlock, Folded
 from easy2hard.engines.cpu.kernels import flat, norm_backward, normed, swiglu, swiglu_backward
 from easy2hard.engines.cpu.shared_prefixes import Rows
 from easy2hard.engines.cpu.simd import LANES
-from easy2hard.models.transformer import Between, BlockWeights, Cache, Transformer, apply_block, in_heads, in_rows
+from easy2hard.models.transformer import BlockWeights, Transformer, apply_block
 
 Kept = tuple[Tensor, ...]
 
 
-class WideBlock:
+class LowBlock:
     """A block whose products are the matrix library's, in ``dtype``; norms, attention and residuals are float32.
 
     Its methods are those of :class:`CompiledBlock`.
@@ -53,7 +53,7 @@ class WideBlock:
             kept.append(gate_up := products.float())
             return swiglu(gate_up).to(self.dtype)
 
-        y = apply_block(x, self.weights, see, lambda x: rows.asked(x, first), Between(norm, gate, _added))
+        y = apply_block(x, self.weights, see, lambda x: rows.asked(x, first), norm, gate)
         return y, tuple(kept)
 
     def backward(self, dy: Tensor, rows: Rows, first: int, kept: Kept) -> tuple[Tensor, Kept]:
@@ -81,27 +81,6 @@ class WideBlock:
         products = (d_qkv.T @ n1, dx2_low.T @ o, d_gate_up.T @ n2, dy_low.T @ act)
         return dx, tuple(each.float() for each in products)
 
-    def decode(self, x: Tensor, rows: Rows, first: int, cache: Cache, index: int) -> Tensor:
-        """Return the outputs where earlier tokens are in a cache, in which this block has an index.
-
-        Nothing is shared between rows; else as :meth:`forward`.
-        """
-
-        def see(qkv: Tensor) -> Tensor:
-            queries, keys, values = in_heads(qkv[None], rows.batch, self.heads)
-            keys, values = cache.extend(index, keys, values)
-            scores = queries[:, :, first:] @ keys.mT
-            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(cache.length + first + 1)
-            return in_rows(scores.masked_fill_(hidden, float("-inf")).softmax(dim=-1) @ values, 1)[0]
-
-        between = Between(lambda x, gain: normed(x)[0], swiglu, _added)
-        return apply_block(x, self.weights, see, lambda x: rows.asked(x, first), between)
-
-
-def _added(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """Return x + y @ weight.T, in the precision of x."""
-    return torch.addmm(x, y, weight.T) if x.dtype == y.dtype else x + y @ weight.T
-
 
 def folded(member: Transformer) -> list[Folded]:
     """Return the blocks' weights ready for their products."""
@@ -117,9 +96,8 @@ class Blocks:
     """All blocks of a member, with products in ``dtype``; in each loop but the first the embeddings are added."""
 
     def __init__(self, weights: Sequence[Folded], heads: int, dtype: torch.dtype = torch.float32) -> None:
-        self._blocks: list[CompiledBlock | WideBlock] = [
-            CompiledBlock(each, heads) if is_compiled(each.down.shape[0], dtype) else WideBlock(each, heads, dtype)
-            for each in weights
+        self._blocks: list[CompiledBlock | LowBlock] = [
+            CompiledBlock(each, heads) if dtype == torch.float32 else LowBlock(each, heads, dtype) for each in weights
         ]
 
     def forward(self, x: Tensor, rows: Rows, first: int, loops: int = 1, kept: list[Kept] | None = None) -> Tensor:
@@ -143,8 +121,3 @@ class Blocks:
             if slot and not index:
                 into_embedded.append(dy)
         return sum(into_embedded, dy), [each for of_block in sums for each in of_block]
-
-
-def is_compiled(width: int, dtype: torch.dtype) -> bool:
-    """Return whether blocks of a width are compiled whole for products in a precision."""
-    return width <= WIDEST and dtype == torch.float32

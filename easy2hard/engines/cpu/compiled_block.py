@@ -42,8 +42,6 @@ class Folded(NamedTuple):
     """(width, feed-forward)"""
 
 
-WIDEST = 256
-"""Width up to which blocks are compiled whole; for wider ones the matrix library is worth its launches."""
 TOGETHER = 128
 """Rows that go through the feed-forward layer at a time: four times as wide, they stay in the core's own cache."""
 
@@ -185,16 +183,14 @@ def _backward(
         norm_backward_loop(dn1, n1, r1, dx2, 0, 1, 0, dx)
 
 
-class CompiledEnds:
-    """What stands before and behind the blocks of a small member, in float32: embedding; norm, head and cross-entropy.
+class CompiledEnd:
+    """What stands behind the blocks, in float32: norm, head and cross-entropy.
 
-    Args:
-        embedding: (vocabulary, width).
-        head: (vocabulary, width), the gains of the last norm folded in.
+    ``head`` is (vocabulary, width), the gains of the norm folded in.
     """
 
-    def __init__(self, embedding: Tensor, head: Tensor) -> None:
-        self.embedding, self.vocabulary = embedding.detach(), len(head)
+    def __init__(self, head: Tensor) -> None:
+        self.vocabulary = len(head)
         padded = torch.nn.functional.pad(head.detach(), (0, 0, 0, -self.vocabulary % LANES))
         self._head, self._turned = flat(padded), flat(padded.T)
 
@@ -208,12 +204,6 @@ class CompiledEnds:
             y.numpy(), self._turned, self._head, self.vocabulary, targets.numpy(), scale, dy.numpy(), flat(d_head)
         )
         return float(loss), dy, d_head[:, : self.vocabulary].T
-
-    def backward(self, tokens: Tensor, dx: Tensor) -> Tensor:
-        """Return the embedding's gradient from that of the (rows, width) vectors of (rows,) tokens."""
-        d_embedding = torch.zeros_like(self.embedding)
-        _scatter(tokens.numpy(), dx.numpy(), d_embedding.numpy())
-        return d_embedding
 
 
 @compiled
@@ -249,10 +239,3 @@ def _head(
     product(logits, 0, wide, 1, head, 0, width, rows, wide, width, dn.reshape(dn.size), 0, width, False)
     norm_backward_loop(dn, n, r, none, 0, 1, 0, dy)
     return loss * scale
-
-
-@compiled
-def _scatter(tokens: NDArray[np.int64], dx: Array, d_embedding: Array) -> None:
-    for i in range(len(tokens)):
-        for j in range(dx.shape[1]):
-            d_embedding[tokens[i], j] += dx[i, j]

@@ -1,4 +1,4 @@
-"""Greedy decoding as one compiled loop: a few rows at a time, their keys and values beside the weights in the cache.
+"""Decoding as one compiled loop: a few rows at a time, their keys and values beside the weights in the cache.
 
 It takes so few rows that all it touches stays in the core's own cache, and holds no interpreter lock, so that threads
 are enough. A row's numbers do not depend on the rows beside it.
@@ -16,14 +16,17 @@ from easy2hard.engines.cpu.compiled_block import Arrays, Folded
 from easy2hard.engines.cpu.kernels import Array, compiled, swiglu_loop
 from easy2hard.engines.cpu.matmul import product
 from easy2hard.engines.cpu.simd import LANES
-from easy2hard.engines.decoding import Bounds
+from easy2hard.engines.decoding import Bounds, Sampling
 from easy2hard.models.transformer import NORM_EPS
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
 ROWS = 8
 """Rows that a matrix product takes at a time."""
-CACHED_BYTES = 1_200_000
-"""Of keys and values at a time, or as many as the weights have: both stay in a core's own cache (LOG.md)."""
+CACHED_BYTES, LARGE_BYTES = 1_200_000, 256_000_000
+"""Of keys and values at a time, or as many as the weights have: both stay in a core's own cache (LOG.md). The second,
+where the weights alone are more than that cache has: then they are read seldom."""
+OWN_CACHE = 8_000_000
+"""Bytes of weights from which on they are too many for it."""
 
 _f = np.float32
 
@@ -78,15 +81,18 @@ def rows_at_a_time(weights: Packed, length: int) -> int:
     """Return how many rows of ``length`` tokens are answered together."""
     row = 2 * 4 * weights.width * weights.layers * _up(length, LANES)
     matrices = sum(each.nbytes for each in (weights.qkv, weights.o, weights.gate_up, weights.down))
-    return max(ROWS, max(CACHED_BYTES, matrices) // row // ROWS * ROWS)
+    room = max(CACHED_BYTES, matrices) if matrices < OWN_CACHE else max(LARGE_BYTES, matrices)
+    return max(ROWS, room // row // ROWS * ROWS)
 
 
 def _up(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
 
 
-def answer(weights: Packed, prompts: Tokens, bounds: Bounds) -> tuple[Tokens, Array, Array]:
-    """Answer (count, length) prompts greedily.
+def answer(
+    weights: Packed, prompts: Tokens, bounds: Bounds, sampling: Sampling | None = None
+) -> tuple[Tokens, Array, Array]:
+    """Answer (count, length) prompts, greedily or with sampled tokens.
 
     Returns:
         (count, longest) answers ended by EOS where they finished, padded; (count,) the smallest log-probability of a
@@ -97,7 +103,7 @@ def answer(weights: Packed, prompts: Tokens, bounds: Bounds) -> tuple[Tokens, Ar
     least, total = np.full(count, np.inf, dtype=np.float32), np.zeros(count, dtype=np.float32)
     width, hidden = weights.width, weights.hidden
     capacity = _up(prompts.shape[1] + longest, LANES)
-    together = rows_at_a_time(weights, capacity)
+    together = min(rows_at_a_time(weights, capacity), _up(count, ROWS))
     wide = max(3 * width, 2 * hidden, _up(weights.vocabulary, LANES))
     x, n, act, out = (np.zeros(together * size, dtype=np.float32) for size in (width, width, hidden, wide))
     keys, values = np.zeros((2, together * weights.layers * width * capacity), dtype=np.float32)
@@ -105,8 +111,19 @@ def answer(weights: Packed, prompts: Tokens, bounds: Bounds) -> tuple[Tokens, Ar
     for start in range(0, count, together):
         part = slice(start, start + together)
         own = np.ascontiguousarray(prompts[part])
-        _answer(own, bounds[part], weights, capacity, buffers, chosen[part], least[part], total[part])
+        noise = _noise(sampling, own, longest, weights.vocabulary)
+        _answer(own, bounds[part], noise, weights, capacity, buffers, chosen[part], least[part], total[part])
     return chosen, least, total
+
+
+def _noise(sampling: Sampling | None, prompts: Tokens, longest: int, vocabulary: int) -> Array:
+    """Return (rows, steps, vocabulary) noise of the logits; (1, 1, vocabulary) zeros where tokens are not sampled."""
+    if sampling is None:
+        return np.zeros((1, 1, vocabulary), dtype=np.float32)
+    keys, noise = sampling.keys(prompts), np.zeros((len(prompts), longest, vocabulary), dtype=np.float32)
+    for step in range(longest):
+        noise[:, step, EOS:] = sampling.noise(keys, step, vocabulary - EOS).numpy()
+    return noise
 
 
 @compiled
@@ -122,8 +139,8 @@ def _norm(x: Array, rows: int, width: int, n: Array) -> None:
 
 @compiled
 def _answer(
-    prompts: NDArray[np.int32], bounds: NDArray[np.int64], weights: Packed, capacity: int, buffers: Arrays,
-    chosen: NDArray[np.int32], least: Array, total: Array,
+    prompts: NDArray[np.int32], bounds: NDArray[np.int64], noise: Array, weights: Packed, capacity: int,
+    buffers: Arrays, chosen: NDArray[np.int32], least: Array, total: Array,
 ) -> None:  # fmt: skip
     """Answer up to as many prompts as the buffers hold rows; all arrays of floats are seen as one row."""
     embedding, qkv, o, gate_up, down, head_weights, vocabulary, width, hidden, layers, heads = weights
@@ -171,9 +188,10 @@ def _answer(
             r, at = active[i], i * last
             best = EOS
             most = out[at]
+            of_row = noise[r % len(noise), step % noise.shape[1]]
             for j in range(vocabulary):
                 most = max(most, out[at + j])
-                if j > best and out[at + j] > out[at + best]:
+                if j > best and out[at + j] + of_row[j] > out[at + best] + of_row[best]:
                     best = j
             summed = _f(0)
             for j in range(vocabulary):

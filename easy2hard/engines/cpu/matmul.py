@@ -3,7 +3,7 @@
 import numpy as np
 
 from easy2hard.engines.cpu.kernels import Array, compiled
-from easy2hard.engines.cpu.simd import fma, load, spread_at, store, zero
+from easy2hard.engines.cpu.simd import fma, fma_panel, load, load_panel, spread_at, store, store_panel, zero, zero_panel
 
 DEEP = 256
 """Terms of a sum that are taken at a time: the panel that they come from stays in the nearest cache."""
@@ -59,52 +59,11 @@ def _panel(
 ) -> None:  # fmt: skip
     """The same for 32 columns and a multiple of 8 rows: sixteen sums that never leave the registers."""
     for r in range(0, rows, 8):
-        if add:
-            a1, b1, a2, b2 = load(out, o), load(out, o + 16), load(out, o + ro), load(out, o + ro + 16)
-            a3, b3 = load(out, o + 2 * ro), load(out, o + 2 * ro + 16)
-            a4, b4 = load(out, o + 3 * ro), load(out, o + 3 * ro + 16)
-            a5, b5 = load(out, o + 4 * ro), load(out, o + 4 * ro + 16)
-            a6, b6 = load(out, o + 5 * ro), load(out, o + 5 * ro + 16)
-            a7, b7 = load(out, o + 6 * ro), load(out, o + 6 * ro + 16)
-            a8, b8 = load(out, o + 7 * ro), load(out, o + 7 * ro + 16)
-        else:
-            a1, a2, a3, a4, a5, a6, a7, a8 = zero(), zero(), zero(), zero(), zero(), zero(), zero(), zero()
-            b1, b2, b3, b4, b5, b6, b7, b8 = zero(), zero(), zero(), zero(), zero(), zero(), zero(), zero()
+        sums = load_panel(out, o, ro) if add else zero_panel()
         i, at = a0 + r * ra, b0
         for _ in range(terms):
-            u, v = load(b, at), load(b, at + 16)
-            s = spread_at(a, i)
-            a1, b1 = fma(a1, s, u), fma(b1, s, v)
-            s = spread_at(a, i + ra)
-            a2, b2 = fma(a2, s, u), fma(b2, s, v)
-            s = spread_at(a, i + 2 * ra)
-            a3, b3 = fma(a3, s, u), fma(b3, s, v)
-            s = spread_at(a, i + 3 * ra)
-            a4, b4 = fma(a4, s, u), fma(b4, s, v)
-            s = spread_at(a, i + 4 * ra)
-            a5, b5 = fma(a5, s, u), fma(b5, s, v)
-            s = spread_at(a, i + 5 * ra)
-            a6, b6 = fma(a6, s, u), fma(b6, s, v)
-            s = spread_at(a, i + 6 * ra)
-            a7, b7 = fma(a7, s, u), fma(b7, s, v)
-            s = spread_at(a, i + 7 * ra)
-            a8, b8 = fma(a8, s, u), fma(b8, s, v)
+            sums = fma_panel(sums, a, i, ra, load(b, at), load(b, at + 16))
             i += ja
             at += jb
-        store(out, o, a1)
-        store(out, o + 16, b1)
-        store(out, o + ro, a2)
-        store(out, o + ro + 16, b2)
-        store(out, o + 2 * ro, a3)
-        store(out, o + 2 * ro + 16, b3)
-        store(out, o + 3 * ro, a4)
-        store(out, o + 3 * ro + 16, b4)
-        store(out, o + 4 * ro, a5)
-        store(out, o + 4 * ro + 16, b5)
-        store(out, o + 5 * ro, a6)
-        store(out, o + 5 * ro + 16, b6)
-        store(out, o + 6 * ro, a7)
-        store(out, o + 6 * ro + 16, b7)
-        store(out, o + 7 * ro, a8)
-        store(out, o + 7 * ro + 16, b8)
+        store_panel(out, o, ro, sums)
         o += 8 * ro

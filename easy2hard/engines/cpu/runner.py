@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from easy2hard.engines.cpu.block import Blocks, Kept, WideBlock, folded, is_compiled
-from easy2hard.engines.cpu.compiled_block import CompiledEnds
+from easy2hard.engines.cpu.block import Blocks, Kept, folded
+from easy2hard.engines.cpu.compiled_block import CompiledEnd
 from easy2hard.engines.cpu.compiled_decode import answer, pack
 from easy2hard.engines.cpu.shared_prefixes import Rows, own_rows, shared_rows
 from easy2hard.engines.cpu.simd import LANES
 from easy2hard.engines.decoding import Whole
 from easy2hard.engines.engine import Group
-from easy2hard.engines.reference import Gradients, Runner, answer_loss
+from easy2hard.engines.reference import Gradients, Runner
 from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
 
@@ -40,20 +40,19 @@ def why_not(member: Member) -> str | None:
     return None
 
 
-def embedded(
-    member: Transformer, tokens: Tensor, first: int, positions: Tensor | None = None, shared: bool = True
-) -> tuple[Rows, Tensor]:
+def embedded(member: Transformer, tokens: Tensor, first: int, positions: Tensor | None = None) -> tuple[Rows, Tensor]:
     """Return the rows of (batch, time) tokens and their (rows, width) embeddings, asked for from position ``first`` on.
+
+    Equal beginnings are computed once, where places do not set them apart.
 
     Args:
         member: one that :func:`why_not` has nothing against.
         tokens: (batch, time).
         first: first position whose next token is wanted.
         positions: (batch, time) numbers of places that were drawn for training.
-        shared: compute equal beginnings once, where places do not set them apart.
     """
     scheme = member.positions
-    rows = shared_rows(tokens, first) if shared and scheme is None else own_rows(tokens)
+    rows = shared_rows(tokens, first) if scheme is None else own_rows(tokens)
     x: Tensor = member.embed_tokens(rows.tokens)
     if scheme is not None:
         ids = member.place_ids(tokens, first + 1) if positions is None else positions
@@ -67,42 +66,22 @@ class FoldedGradients(Gradients):
     def __init__(self, model: Transformer, precision: str) -> None:
         super().__init__(model, precision)
         self.transformer = model
-        dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        weights, (embedding, norm, head) = (
-            folded(model),
-            (each.weight for each in (model.embed_tokens, model.norm, model.lm_head)),
-        )
-        self._blocks = Blocks(weights, model.size.heads, dtype)
-        self._ends = None
-        self._roots = [embedding, norm, head, *(model.positions.parameters() if model.positions else [])]
-        if model.positions is None and is_compiled(model.size.width, dtype):
-            self._roots = [embedding, head * norm]
-            self._ends = CompiledEnds(*self._roots)
-        self._of_ends = len(self._roots)
-        self._roots += [each for block in weights for each in block]
+        weights, head = folded(model), model.lm_head.weight * model.norm.weight
+        self._blocks = Blocks(weights, model.size.heads, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+        self._end = CompiledEnd(head)
+        self._inputs = [model.embed_tokens.weight, *(model.positions.parameters() if model.positions else [])]
+        self._roots = [*self._inputs, head, *(each for block in weights for each in block)]
 
     @override
     def of(self, group: Group, scale: float) -> tuple[float, Sequence[Tensor]]:
         tokens, positions = self.placed(group)
         targets, first = tokens[:, group.prompt_length :], group.prompt_length - 1
         kept: list[Kept] = []
-        loops = self.transformer.loops_for(group.prompt_length)
-        if self._ends is not None:
-            rows = shared_rows(tokens[:, :-1], first)
-            y = self._blocks.forward(self._ends.embedding[rows.tokens], rows, first, loops, kept)
-            found, dy, d_head = self._ends.loss(y, targets.contiguous().view(-1), scale)
-            dx, of_blocks = self._blocks.backward(dy, rows, first, kept)
-            return found, [self._ends.backward(rows.tokens, dx), d_head, *of_blocks]
-        (embedding, *rest), table = self._roots[:3], self._roots[3 : self._of_ends]
         rows, x = embedded(self.transformer, tokens[:, :-1], first, positions)
-        y = self._blocks.forward(x.detach(), rows, first, loops, kept).requires_grad_()
-        with self.products():
-            logits = self.transformer.lm_head(self.transformer.norm(y)).view(*targets.shape, -1)
-            loss = answer_loss(logits, targets) * scale
-        dy, *of_rest = torch.autograd.grad(loss, [y, *rest])
+        y = self._blocks.forward(x.detach(), rows, first, self.transformer.loops.of(first + 1), kept)
+        loss, dy, of_head = self._end.loss(y, targets.flatten(), scale)
         dx, of_blocks = self._blocks.backward(dy, rows, first, kept)
-        of_embedding, *of_table = torch.autograd.grad(x, [embedding, *table], dx)
-        return float(loss.detach()), [of_embedding, *of_rest, *of_table, *of_blocks]
+        return loss, [*torch.autograd.grad(x, self._inputs, dx), of_head, *of_blocks]
 
     @override
     def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -119,28 +98,22 @@ class CpuRunner(Runner):
 
     @override
     def logits(self, tokens: Tensor, first: int = 0, cache: Any | None = None) -> Tensor:
-        member, (batch, time) = self.transformer, tokens.shape
-        if cache is not None and (member.looped or member.positions is not None):
+        member = self.transformer
+        if cache is not None:
             return super().logits(tokens, first, cache)
-        rows, x = embedded(member, tokens, first, shared=cache is None)
-        if cache is None:
-            x = Blocks(folded(member), member.size.heads).forward(x, rows, first, member.loops_for(first + 1))
-        else:
-            cache.weights = cache.weights or [WideBlock(each, member.size.heads) for each in folded(member)]
-            for index, block in enumerate(cache.weights):
-                x = block.decode(x, rows, first if index == len(cache.weights) - 1 else 0, cache, index)
-            cache.length += time
+        rows, x = embedded(member, tokens, first)
+        x = Blocks(folded(member), member.size.heads).forward(x, rows, first, member.loops.of(first + 1))
         logits: Tensor = member.lm_head(member.norm(x))
-        return logits.view(batch, time - first, -1)
+        return logits.view(len(tokens), tokens.shape[1] - first, -1)
 
     @override
     def whole(self) -> Whole | None:
         member = self.transformer
-        if member.looped or member.positions is not None or not is_compiled(member.size.width, torch.float32):
+        if member.loops.several or member.positions is not None:
             return None
         head = member.lm_head.weight * member.norm.weight
         packed = pack(member.embed_tokens.weight, folded(member), head, member.size.heads)
-        return lambda prompts, bounds: answer(packed, prompts, bounds)
+        return lambda prompts, bounds, sampling: answer(packed, prompts, bounds, sampling)
 
     @override
     def gradients(self, precision: str) -> Gradients:

@@ -100,14 +100,10 @@ def _folded(builder: Any, vector: Any, operation: Callable[[Any, Any, Any], Any]
     return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
 
-def _loaded(builder: Any, array: Any, index: Any) -> Any:
-    value = builder.load(_address(builder, array, index))
-    value.align = 4
-    return value
-
-
 _binary = _vector, _vector, _vector
-load = _operation("load", _vector, None, types.int64)(_loaded)
+load = _operation("load", _vector, None, types.int64)(
+    lambda builder, array, index: builder.load(_address(builder, array, index), align=4)
+)
 """Return ``array[index : index + 16]``."""
 store = _operation("store", types.void, None, types.int64, _vector)(
     lambda builder, array, index, vector: builder.store(vector, _address(builder, array, index), align=4)
@@ -137,6 +133,44 @@ total = _operation("total", types.float32, _vector)(
 """Return the sum of the lanes."""
 greatest = _operation("greatest", types.float32, _vector)(lambda builder, vector: _folded(builder, vector, _greater))
 """Return the greatest lane."""
+
+_panel = types.UniTuple(_vector, 16)
+"""Eight rows of 32 columns, two vectors a row."""
+
+
+def _places(builder: Any, array: Any, index: Any, row: Any) -> list[Any]:
+    """Return the addresses of a panel's vectors."""
+    at = [builder.add(index, builder.mul(row, ir.Constant(index.type, r))) for r in range(8)]
+    return [_address(builder, array, builder.add(each, ir.Constant(index.type, c))) for each in at for c in (0, LANES)]
+
+
+@_operation("load_panel", _panel, None, types.int64, types.int64)
+def load_panel(builder: Any, array: Any, index: Any, row: Any) -> Any:
+    """Return the panel of ``array`` whose first row begins at ``index``; ``row`` is from one to the next."""
+    return cgutils.pack_array(builder, [builder.load(each, align=4) for each in _places(builder, array, index, row)])
+
+
+@_operation("store_panel", types.void, None, types.int64, types.int64, _panel)
+def store_panel(builder: Any, array: Any, index: Any, row: Any, panel: Any) -> None:
+    """Set what :func:`load_panel` returns."""
+    for at, vector in zip(_places(builder, array, index, row), cgutils.unpack_tuple(builder, panel), strict=True):
+        builder.store(vector, at, align=4)
+
+
+zero_panel = _operation("zero_panel", _panel)(lambda builder: ir.Constant(ir.ArrayType(_VECTOR, 16), None))
+"""Return a panel of zeros."""
+
+
+@_operation("fma_panel", _panel, _panel, None, types.int64, types.int64, _vector, _vector)
+def fma_panel(builder: Any, panel: Any, array: Any, index: Any, row: Any, low: Any, high: Any) -> Any:
+    """Return a panel to whose row r is added ``array[index + r * row]`` times two vectors."""
+    sums = cgutils.unpack_tuple(builder, panel)
+    for r in range(8):
+        at = builder.add(index, builder.mul(row, ir.Constant(index.type, r)))
+        one = _spread(builder, builder.load(builder.gep(array, [at])))
+        sums[2 * r : 2 * r + 2] = (_added(builder, sums[2 * r + c], one, y) for c, y in enumerate((low, high)))
+    return cgutils.pack_array(builder, sums)
+
 
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 

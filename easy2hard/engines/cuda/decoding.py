@@ -180,5 +180,5 @@ def as_answers(
 ) -> Answers:
     """Return one member's (count, any) answers, padded to a length."""
     answers = no_answers(len(chosen), length)
-    fill_in(answers, np.arange(len(chosen)), chosen, np.exp(least), total)
+    fill_in(answers, np.arange(len(chosen)), chosen, least, total)
     return replace(answers, seconds=seconds)

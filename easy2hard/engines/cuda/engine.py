@@ -33,7 +33,7 @@ def why_not(member: Member) -> str | None:
     """Return what this engine does not know of a member; None where it knows it."""
     if not isinstance(member, Transformer):
         return "a pretrained model"
-    if member.looped:
+    if member.loops.several:
         return "a member with loops"
     if member.positions is not None:
         return f"a member with positions ({member.positions.name})"

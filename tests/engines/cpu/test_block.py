@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from easy2hard.engines.cpu.block import Kept, WideBlock, folded
+from easy2hard.engines.cpu.block import Kept, LowBlock, folded
 from easy2hard.engines.cpu.compiled_block import CompiledBlock
 from easy2hard.engines.cpu.shared_prefixes import own_rows
 from easy2hard.models.transformer import Transformer
@@ -27,7 +27,7 @@ def random_member(heads: int, hidden: int) -> Transformer:
 
 
 def passed(
-    block: CompiledBlock | WideBlock, member: Transformer, x: Tensor, first: int, dy: Tensor
+    block: CompiledBlock | LowBlock, member: Transformer, x: Tensor, first: int, dy: Tensor
 ) -> tuple[Tensor, Kept]:
     """The block's outputs, one row for each position from ``first`` on; gradients of inputs and weights."""
     rows = own_rows(torch.zeros(x.shape[:2], dtype=torch.int64))
@@ -43,7 +43,7 @@ def passed(
     time=st.integers(1, 9),
     heads=st.integers(1, 3),
     hidden=st.sampled_from([16, 48]),
-    kind=st.sampled_from([CompiledBlock, WideBlock]),
+    kind=st.sampled_from([CompiledBlock, LowBlock]),
     data=st.data(),
 )
 def test_values_and_gradients_are_those_of_the_plain_formulas(
@@ -51,7 +51,7 @@ def test_values_and_gradients_are_those_of_the_plain_formulas(
     time: int,
     heads: int,
     hidden: int,
-    kind: type[CompiledBlock] | type[WideBlock],
+    kind: type[CompiledBlock] | type[LowBlock],
     data: st.DataObject,
 ) -> None:
     first, member = data.draw(st.integers(0, time - 1)), random_member(heads, hidden)
@@ -73,8 +73,8 @@ def test_bfloat16_is_near_float32(first: int) -> None:
     weights = folded(member)[0]
     x = torch.randn(4, 6, 32, generator=torch_generator(0, "inputs"))
     dy = torch.ones(4, 6 - first, 32)
-    full, expected = passed(WideBlock(weights, 2), member, x, first, dy)
-    half, gradients = passed(WideBlock(weights, 2, torch.bfloat16), member, x, first, dy)
+    full, expected = passed(CompiledBlock(weights, 2), member, x, first, dy)
+    half, gradients = passed(LowBlock(weights, 2, torch.bfloat16), member, x, first, dy)
     assert half.dtype == torch.float32
     assert 0 < (half - full).norm() / full.norm() < 0.02
     for mine, right in zip(gradients, expected, strict=True):

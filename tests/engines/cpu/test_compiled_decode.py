@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from helpers import HARDEST, decode, half_trained, new_member, prompts_of
 
-from easy2hard.engines.cpu.compiled_block import WIDEST
 from easy2hard.engines.cpu.runner import CpuRunner
+from easy2hard.engines.decoding import Sampling
 from easy2hard.settings.model import ModelSize
 
 
@@ -45,7 +45,13 @@ def test_a_row_is_the_same_to_the_bit_in_any_company() -> None:
         assert apart.confidence.tobytes() == together.confidence[list(rows)].tobytes()
 
 
-def test_wide_members_are_left_to_the_matrix_library() -> None:
-    assert (
-        CpuRunner(new_member(0, size=ModelSize(width=2 * WIDEST, layers=1, heads=2, feed_forward=32))).whole() is None
-    )
+def test_sampled_tokens_are_those_of_the_plain_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, prompts = half_trained()[1], prompts_of(2 * HARDEST, 37)
+    bounds, sampling = np.full(len(prompts), 2 * HARDEST + 1), Sampling(1.5, 7)
+    compiled = decode(model, prompts, bounds, sampling=sampling)
+    monkeypatch.setattr(CpuRunner, "whole", lambda self: None)
+    plain = decode(model, prompts, bounds, sampling=sampling)
+    assert (compiled.tokens != decode(model, prompts, bounds).tokens).any()
+    np.testing.assert_array_equal(compiled.tokens, plain.tokens)
+    np.testing.assert_allclose(compiled.confidence, plain.confidence, rtol=1e-4)
+    np.testing.assert_allclose(compiled.mean_log_probability, plain.mean_log_probability, rtol=1e-4, atol=1e-6)

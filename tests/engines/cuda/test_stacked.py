@@ -25,6 +25,7 @@ from easy2hard.models.transformer import SecondTarget, Transformer
 from easy2hard.runs import rounds
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator
+from easy2hard.settings.model import Loops
 from easy2hard.settings.recipes import load_recipe
 from easy2hard.settings.training import OptimiserSettings, PhaseSettings
 from easy2hard.tasks.prompts import Reserved
@@ -388,7 +389,7 @@ def test_a_run_is_made_of_it_and_resumed_to_the_same_end(tmp_path: Path, monkeyp
 
 
 def test_what_it_does_not_know_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    looped = Transformer(new_member(0).size, 14, torch.Generator(), loops=2)
+    looped = Transformer(new_member(0).size, 14, torch.Generator(), loops=Loops(2))
     assert engine.why_not(new_member(0)) is None
     assert engine.why_not(looped) == "a member with loops"
     twice = Transformer(new_member(0).size, 14, torch.Generator(), second=SecondTarget(32, 14, 0.3, 2))
