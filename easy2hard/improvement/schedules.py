@@ -61,9 +61,13 @@ class Schedule(Extension, ABC):
         """
 
     def ahead(self, history: History) -> Iterator[list[Difficulty]]:
-        """Yield the small steps past the supervised range, less the difficulties that a round has taken already."""
+        """Yield the small steps past the supervised range, less the difficulties that a round has taken already.
+
+        They end with the task's greatest difficulty, where it has one.
+        """
         covered = {difficulty for difficulties in history for difficulty in difficulties}
-        for hard in count(max(map(hardest, history[0])) + 1):
+        first = max(map(hardest, history[0])) + 1
+        for hard in count(first) if self.task.greatest is None else range(first, self.task.greatest + 1):
             for step in self.task.labelled_difficulties(hard):
                 if left := [difficulty for difficulty in step if difficulty not in covered]:
                     yield left
@@ -122,9 +126,6 @@ class Accelerated(Schedule):
     def next(self, history: History, ready: Ready) -> list[Difficulty]:
         taken: list[Difficulty] = []
         for step in islice(self.ahead(history), self.settings.most):
-            greatest = max(map(hardest, step))
-            if greatest > self.task.capped(greatest):
-                break
             is_ready = all(map(ready, step))
             if taken and not is_ready:
                 break
@@ -141,8 +142,8 @@ class Grid(Schedule):
 
     @override
     def next(self, history: History, ready: Ready) -> list[Difficulty]:
-        step = next(self.ahead(history))
-        if not isinstance(step[0], tuple):
+        step = next(self.ahead(history), [])
+        if step and not isinstance(step[0], tuple):
             raise UserError(
                 f"schedule.name = {self.name!r}: for difficulties that are pairs; those of task {self.task.name} are "
                 "numbers (allowed: standard, accelerated)"

@@ -60,7 +60,19 @@ def _check_contract(kind: Kind[Any], name: str) -> None:
 
 def doubts(experiment: Experiment) -> list[str]:
     """Return in a line each what can run and is hardly meant; asks the oracle about the supervised range alone."""
-    return [*_short_answers(experiment), *filter(None, [long_step(experiment)])]
+    return [*_short_answers(experiment), *filter(None, [long_step(experiment), _more_rounds_than_steps(experiment)])]
+
+
+def _more_rounds_than_steps(experiment: Experiment) -> str | None:
+    """Return that the task has fewer difficulties than the rounds would take, if so."""
+    count, task = experiment.settings.rounds.count, experiment.task
+    there = sum(map(bool, _history(experiment.settings, task, lambda difficulty: False)[1:]))
+    if there == count:
+        return None
+    return (
+        f"rounds.count = {count}: difficulty {task.greatest} is the greatest of task {task.name}, which round {there} "
+        "labels; the others are left for rounds that the watch has done again"
+    )
 
 
 def _short_answers(experiment: Experiment) -> list[str]:
@@ -107,6 +119,11 @@ def _check_difficulties(settings: Settings, task: Task) -> None:
     if easy > task.capped(easy):
         raise UserError(f"supervised.difficulty = {easy}: at most {task.greatest} here")
     slowest = _history(settings, task, lambda difficulty: False)
+    if slowest[1:] and not slowest[1]:
+        raise UserError(
+            f"supervised.difficulty = {easy}: nothing of task {task.name} is harder, so there is no round "
+            f"(rounds.count = {settings.rounds.count}); lower it"
+        )
     for number, difficulties in enumerate(slowest[1:], start=1):
         reached = max(map(hardest, difficulties), default=0)
         if reached > task.capped(reached):

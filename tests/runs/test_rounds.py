@@ -712,7 +712,8 @@ def test_a_variant_is_resumed_to_the_same_end(name: str, tmp_path: Path) -> None
     assert not problems(part, part.manifest)
 
 
-def test_a_schedule_that_has_come_to_the_end_ends_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schedule", ["standard", "accelerated"])
+def test_a_schedule_that_has_come_to_the_end_ends_the_run(schedule: str, tmp_path: Path) -> None:
     listener = Noted()
     settings = load_recipe(
         "maze-hops-cpu",
@@ -720,13 +721,19 @@ def test_a_schedule_that_has_come_to_the_end_ends_the_run(tmp_path: Path) -> Non
             *("model.layers=1", "supervised.steps=2", "supervised.warmup=0", "supervised.decay=0"),
             *("rounds.steps=1", "rounds.warmup=0", "rounds.decay=0", "labels.count=20", "task.options.nodes=4"),
             *("supervised.difficulty=2", "supervised.stages=[]", "labels.compose=false"),
-            *("schedule.name='accelerated'", "rounds.count=9", "watch.enabled=false", "evaluation.examples=5"),
+            *(f"schedule.name='{schedule}'", "rounds.count=9", "watch.enabled=false", "evaluation.examples=5"),
         ],
     )
     store = rounds.start(settings, tmp_path / "run", listener)
     assert store.manifest.status == "finished"
     assert [record.difficulties for record in store.manifest.rounds] == [[1, 2], [3]]
     assert listener.notes[-1] == "there is nothing harder than difficulty 3"
+    assert any(
+        "difficulty 3 is the greatest of task maze-hops, which round 1 labels" in note for note in listener.notes
+    )
+    hardest = Settings.model_validate(settings.model_dump() | {"supervised": {"difficulty": 3, "steps": 2}})
+    with pytest.raises(UserError, match=r"supervised.difficulty = 3: nothing of task maze-hops is harder"):
+        rounds.start(hardest, tmp_path / "hardest", Silent())
 
 
 def test_a_branch_goes_on_as_the_run_it_came_from(finished: Store, tmp_path: Path) -> None:
