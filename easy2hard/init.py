@@ -26,20 +26,32 @@ class Written:
     base: str
     """The shipped recipe it comes from."""
 
+    @property
+    def notes(self) -> list[str]:
+        """What is not as the shipped recipe has it, and matters, in a line each."""
+        shipped, said = load_recipe(self.base), []
+        if self.settings.model.members < shipped.model.members:
+            filters = " and ".join(each.name for each in self.settings.labels.filters)
+            said.append(
+                f"The budget is too short for {shipped.model.members} members that vote: there is one, and its labels "
+                f"are judged by {filters}. They spoil sooner."
+            )
+        if self.settings.rounds.count > shipped.rounds.count:
+            said.append(
+                f"Nobody has tried more than {shipped.rounds.count} rounds of it: the collapse watch says when it goes "
+                "no further."
+            )
+        return said
+
     def text(self, minutes: float) -> str:
         """Return it as a file in which everything is explained."""
         phases = ", ".join(f"{name} {duration(seconds)}" for name, seconds in self.estimate.phases.items())
-        shipped = load_recipe(self.base).rounds.count
         header = (
             f"Written by `easy2hard init` from the recipe {self.base}, for a budget of {minutes:g} minutes.\n"
             f"Estimated on this machine: about {duration(self.estimate.seconds)} ({phases}).\n"
             "A line that is commented out shows a default."
         )
-        if self.settings.rounds.count > shipped:
-            header += (
-                f"\nNobody has tried more than {shipped} rounds of it: the collapse watch says when it goes no further."
-            )
-        return commented(self.settings, header)
+        return commented(self.settings, "\n".join([header, *self.notes]))
 
 
 def compose(

@@ -9,13 +9,13 @@ sweeps `filters-copy` and `filters-reverse`, members and steps are the same for 
 With --seconds every branch has so much time for its rounds instead of so many rounds. None begins later; the last one
 may end later. All judges at equal time, three members each, with the recipes' watch, which holds what is not known yet:
 
-    python -m studies.branches reverse-addition-vote-cpu --seconds 480 --filters vote majority weighted-vote co-teaching \\
-        parts parts+vote confidence length none --set watch.enabled=true supervised.difficulty=8 supervised.steps=1500 \\
-        supervised.warmup=60 supervised.decay=750 training.batch=128
-    python -m studies.branches forward-addition-cpu --seconds 300 --filters vote majority weighted-vote co-teaching \\
-        parts parts+vote confidence length none --set watch.enabled=true model.members=3 supervised.steps=500 \\
-        supervised.warmup=30 supervised.decay=350 rounds.steps=50 rounds.warmup=5 rounds.decay=40 labels.count=800 \\
-        schedule.stride=1
+    python -m studies.branches reverse-addition-vote-cpu --seconds 480 --filters vote majority weighted-vote \\
+        co-teaching parts parts+vote confidence length none --set watch.enabled=true supervised.difficulty=8 \\
+        supervised.steps=1500 supervised.warmup=60 supervised.decay=750 training.batch=128
+    python -m studies.branches forward-addition-cpu --seconds 300 --filters vote majority weighted-vote \\
+        co-teaching parts parts+vote confidence length none --set watch.enabled=true model.members=3 \\
+        supervised.steps=500 supervised.warmup=30 supervised.decay=350 rounds.steps=50 rounds.warmup=5 \\
+        rounds.decay=40 labels.count=800 schedule.stride=1
 """
 
 import argparse

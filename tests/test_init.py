@@ -42,6 +42,7 @@ def test_as_many_rounds_as_fit(minutes: float, members: int, rounds: int) -> Non
     assert written.base == "reverse-cpu"
     assert "vote" not in [each.name for each in written.settings.labels.filters] or members > 1
     assert ("tried more than 7 rounds" in written.text(minutes)) == (rounds > 7)
+    assert ("too short for 3 members that vote" in written.text(minutes)) == (members < 3)
 
 
 @pytest.mark.usefixtures("priced")
@@ -114,6 +115,13 @@ def test_an_explained_recipe_gives_the_same_settings(tmp_path: Path, recipe: str
     path = tmp_path / "explained.toml"
     path.write_text(commented(load_recipe(recipe), "Why\nit is so."))
     assert load_recipe(str(path)) == load_recipe(recipe)
+
+
+def test_sections_that_are_left_out_are_explained_too() -> None:
+    text = commented(load_recipe("smoke"), "")
+    for name in ("model.lora", "noise", "budget"):
+        assert f"Left out here; [{name}] takes:" in text
+    assert "#   steps (default: not set):" in text
 
 
 def test_defaults_that_are_shown_are_the_defaults(tmp_path: Path) -> None:

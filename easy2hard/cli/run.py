@@ -78,7 +78,7 @@ def init(
         written = compose(task, budget, hardware == "gpu", seed, on_phase)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_file(out, written.text(budget).encode())
-    tell(*written.estimate.lines())
+    tell(*written.estimate.lines(), *written.notes)
     tell(f"written: {out}, {counted(written.settings.rounds.count, 'round')}; `easy2hard run {out}` starts it")
 
 
@@ -141,7 +141,10 @@ def measuring() -> Iterator[Callable[[str], None]]:
 @app.command(rich_help_panel=TRAIN)
 def run(
     recipe: RecipeArgument,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="run directory; default: runs/RECIPE-seedN")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="run directory; default: runs/RECIPE-seedN, or runs/RECIPE-SCALE-seedN"),
+    ] = None,
     overrides: SetOption = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="the run's seed; default: the recipe's")] = None,
     scale: ScaleOption = None,

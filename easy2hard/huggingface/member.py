@@ -167,7 +167,7 @@ def with_adapters(model: Any, lora: LoraSettings) -> Any:
     peft = load_library("peft")
     settings = peft.LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,
+        lora_alpha=2 * lora.rank if lora.alpha is None else lora.alpha,
         target_modules=list(lora.targets) or "all-linear",
         lora_dropout=0.0,
         task_type="CAUSAL_LM",

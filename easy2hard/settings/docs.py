@@ -87,6 +87,8 @@ def inline(value: Any) -> str:
 def commented(settings: Settings, header: str) -> str:
     """Return settings as a recipe in which everything is explained; what is left at its default is commented out.
 
+    A section that is left out is explained in comments alone.
+
     Args:
         settings: what the recipe gives.
         header: text above it.
@@ -98,6 +100,8 @@ def commented(settings: Settings, header: str) -> str:
         for key in section.name.split(".") if section.name else []:
             own = (own or {}).get(key)
         if own is None:
+            lines += ["", f"# {_sentence(section.summary)} Left out here; [{section.name}] takes:"]
+            lines += [f"#   {each.key} (default: {each.default}): {each.description}" for each in section.settings]
             continue
         if section.name:
             lines += ["", f"# {_sentence(section.summary)}", f"[{section.name}]"]

@@ -53,7 +53,12 @@ class LoraSettings(SettingsModel):
     """Low-rank adapters beside the frozen weights of a pretrained model."""
 
     rank: int = Field(64, ge=1, le=65_536, description="inner width of an adapter")
-    alpha: float = Field(128.0, gt=0, le=FLOAT32, description="the adapters' output counts alpha / rank times")
+    alpha: float | None = Field(
+        None,
+        gt=0,
+        le=FLOAT32,
+        description="the adapters' output is multiplied by alpha / rank; default: twice the rank, as in the paper",
+    )
     targets: list[str] = Field([], description="names of layers; default: all linear ones but the last")
 
 

@@ -114,6 +114,21 @@ def test_members_with_adapters_share_the_rest_and_begin_as_the_model(folders: di
     assert all(one.requires_grad != (one.data_ptr() == other.data_ptr()) for one, other in pairs)
 
 
+@pytest.mark.parametrize(("given", "strength"), [({"rank": 4}, 2.0), ({"rank": 4, "alpha": 4.0}, 1.0)])
+def test_adapters_count_twice_where_nothing_else_is_said(
+    given: dict[str, float], strength: float, folders: dict[str, Path]
+) -> None:
+    lora = LoraSettings.model_validate(given)
+    member = member_of(base_of(folders["subwords"], COPY, lora), lora)
+    scalings = {
+        each
+        for module in member.modules()
+        if isinstance(own := getattr(module, "scaling", None), dict)
+        for each in own.values()
+    }
+    assert scalings == {strength}
+
+
 def test_members_that_train_all_weights_share_none_and_hold_each_once(folders: dict[str, Path]) -> None:
     base = base_of(folders["subwords"], COPY)
     one, other = member_of(base), member_of(base)
