@@ -290,7 +290,7 @@ MISTAKES: list[tuple[str, str | bytes, list[str]]] = [
     ("tasks --plugin nowhere.py", NO_INPUT, ["--plugin nowhere.py", "no such file"]),
     ("tasks --plugin folder/file", NO_INPUT, ["--plugin folder/file", ".py"]),
     (f"{SMOKE} --set task.options.nodes=3", NO_INPUT, ["task.options.nodes = 3", "copy has none"]),
-    (f"{MAZE} --set rounds.count=30", NO_INPUT, ["rounds.count = 30", "difficulty 29"]),
+    (f"{MAZE} --set supervised.difficulty=29", NO_INPUT, ["supervised.difficulty = 29", "harder"]),
     (f"{MAZE} --set supervised.difficulty=31", NO_INPUT, ["supervised.difficulty = 31", "29"]),
     ("sample copy --difficulty 1 --count 0", NO_INPUT, ["--count", "1"]),
     ("oracle juggling", "24=", ["'juggling'", *task_names()]),
