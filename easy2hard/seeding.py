@@ -34,3 +34,19 @@ def torch_generator(seed: int, *purpose: str | int) -> "torch.Generator":
     import torch  # here, so that sampling prompts does not wait for it
 
     return torch.Generator().manual_seed(derive(seed, *purpose))
+
+
+ODD = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed number
+_FIRST, _SECOND = -4658895280553007687, -7723592293110705685  # those of SplitMix64
+
+
+def mixed(values: "torch.Tensor") -> "torch.Tensor":
+    """Return well mixed bits of int64, one to one: SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable …")."""
+    values = (values ^ ((values >> 30) & (1 << 34) - 1)) * _FIRST
+    values = (values ^ ((values >> 27) & (1 << 37) - 1)) * _SECOND
+    return values ^ ((values >> 31) & (1 << 33) - 1)
+
+
+def uniform(hashes: "torch.Tensor") -> "torch.Tensor":
+    """Return float64 between 0 and 1, neither of them."""
+    return (((hashes >> 11) & (1 << 53) - 1).double() + 0.5) * 2.0**-53

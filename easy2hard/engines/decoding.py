@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from easy2hard.seeding import ODD, mixed, uniform
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
 if TYPE_CHECKING:
@@ -70,22 +71,6 @@ class Sampling:
         of_step = mixed(keys + torch.tensor(step + 1) * ODD)
         drawn = uniform(mixed(of_step[:, None] + torch.arange(1, tokens + 1) * ODD)).numpy()
         return torch.from_numpy((-np.log(-np.log(drawn)) * self.temperature).astype(np.float32))
-
-
-ODD = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed number
-_FIRST, _SECOND = -4658895280553007687, -7723592293110705685  # those of SplitMix64
-
-
-def mixed(values: Tensor) -> Tensor:
-    """Return well mixed bits of int64, one to one: SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable …")."""
-    values = (values ^ ((values >> 30) & (1 << 34) - 1)) * _FIRST
-    values = (values ^ ((values >> 27) & (1 << 37) - 1)) * _SECOND
-    return values ^ ((values >> 31) & (1 << 33) - 1)
-
-
-def uniform(hashes: Tensor) -> Tensor:
-    """Return float64 between 0 and 1, neither of them."""
-    return (((hashes >> 11) & (1 << 53) - 1).double() + 0.5) * 2.0**-53
 
 
 def greedy(logits: Tensor) -> Tensor:

@@ -41,11 +41,11 @@ from easy2hard.engines.engine import (
     lowered_by,
     nobody,
 )
-from easy2hard.engines.optimisers import build_optimisers
 from easy2hard.engines.threads import Workers, map_chunks
 from easy2hard.huggingface.sharding import Sharded, in_parts, placed, whole
 from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
+from easy2hard.optimisers import build_optimisers
 from easy2hard.settings.training import OptimiserSettings
 from easy2hard.vocabulary import PAD, Tokens
 

@@ -49,9 +49,9 @@ class Positions(nn.Module, Extension):
         return cls(model, task, **options)
 
     @property
-    def only_embeds(self) -> bool:
-        """Whether queries, keys and scores are what they are without a scheme."""
-        return type(self).turn is Positions.turn and type(self).bias is Positions.bias
+    def turns(self) -> bool:
+        """Whether queries and keys are not what they are without a scheme."""
+        return type(self).turn is not Positions.turn
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw the weights, if there are any."""

@@ -198,8 +198,10 @@ def test_the_plain_blocks_are_the_compiled_ones() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("case", [*DRAWN, "learned", "loops", "loops that grow, coupled"])
-def test_schemes_of_the_embeddings_and_loops_train_compiled_as_they_do_plain(case: str, precision: str) -> None:
+@pytest.mark.parametrize(
+    "case", [*DRAWN, "learned", "alibi", "fire", "coupled-bias", "loops", "loops that grow, coupled"]
+)
+def test_schemes_that_turn_nothing_and_loops_train_compiled_as_they_do_plain(case: str, precision: str) -> None:
     task = load_task("copy")
     model, plain = member(CASES[case], task), member(CASES[case], task)
     prompts = task.sample(numpy_generator(0, "test"), 4, 5)

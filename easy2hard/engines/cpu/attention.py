@@ -49,7 +49,9 @@ def _along(tile: Array, padded: int, head: int, flat: Array, at: int, j: int) ->
 
 
 @compiled
-def attend(qkv: Array, rows: Index, owner: Index, first: int, heads: int, head: int, p: Array, o: Array) -> None:
+def attend(
+    qkv: Array, rows: Index, owner: Index, first: int, heads: int, head: int, bias: Array, p: Array, o: Array
+) -> None:
     """Write the weighted values ``o`` and the probabilities ``p``.
 
     Args:
@@ -59,6 +61,8 @@ def attend(qkv: Array, rows: Index, owner: Index, first: int, heads: int, head: 
         first: first position asked for.
         heads: number of heads.
         head: width of a head.
+        bias: (batch or 1, heads, time - first, time up to a multiple of 16) seen as one row, which is added to the
+            scores; or empty.
         p: (batch, heads, time - first, time up to a multiple of 16) seen as one row.
         o: (rows asked, width) seen as one row: in ``rows`` from position 0 on, else example after example.
     """
@@ -66,7 +70,7 @@ def attend(qkv: Array, rows: Index, owner: Index, first: int, heads: int, head: 
     width, asked, padded = heads * head, time - first, (time + 15) // 16 * 16
     wide = 3 * width
     keys, greatests = np.zeros(head * padded, np.float32), np.empty(time, np.float32)
-    at = np.empty(time, np.int64)
+    at, biased = np.empty(time, np.int64), bias.size > 0
     for b in range(batch):
         for t in range(time):
             at[t] = rows[b, t] * wide
@@ -79,6 +83,10 @@ def attend(qkv: Array, rows: Index, owner: Index, first: int, heads: int, head: 
                 row, whole, most = start + (t - first) * padded, (t + 16) // 16 * 16, spread(_f(-1e30))
                 for j in range(0, whole, 16):
                     store(p, row + j, _along(keys, padded, head, qkv, at[t] + column, j))
+                if biased:
+                    shift = row % bias.size
+                    for j in range(0, whole, 16):
+                        store(p, row + j, plus(load(p, row + j), load(bias, shift + j)))
                 for j in range(t + 1, whole):
                     p[row + j] = _f(-1e30)
                 for j in range(row, row + whole, 16):
@@ -112,13 +120,14 @@ def attend(qkv: Array, rows: Index, owner: Index, first: int, heads: int, head: 
 @compiled
 def attend_backward(
     qkv: Array, rows: Index, owner: Index, shared: int, first: int, heads: int, head: int, p: Array, do: Array,
-    d_qkv: Array,
+    d_bias: Array, d_qkv: Array,
 ) -> None:  # fmt: skip
     """Write the gradients of queries, keys and values from that of the weighted values.
 
     Args:
         shared: positions whose rows may belong to several examples; the rows' gradients are zero at the beginning.
         do: gradient of ``o``, in its order.
+        d_bias: as ``bias``; its gradient is added to it.
         d_qkv: as ``qkv``.
 
     The others are those of :func:`attend`.
@@ -127,7 +136,7 @@ def attend_backward(
     width, asked, padded = heads * head, time - first, (time + 15) // 16 * 16
     values, slopes = np.zeros(head * padded, np.float32), np.zeros(asked * padded, np.float32)
     wide = 3 * width
-    at, o_at = np.empty(time, np.int64), np.empty(time, np.int64)
+    at, o_at, biased = np.empty(time, np.int64), np.empty(time, np.int64), d_bias.size > 0
     for b in range(batch):
         for t in range(time):
             at[t] = rows[b, t] * wide
@@ -152,6 +161,10 @@ def attend_backward(
                 mean = spread(-total(sums))
                 for j in range(0, whole, 16):
                     store(slopes, slope + j, times(plus(load(slopes, slope + j), mean), load(p, row + j)))
+                if biased:
+                    shift = row % d_bias.size
+                    for j in range(0, whole, 16):
+                        store(d_bias, shift + j, plus(load(d_bias, shift + j), load(slopes, slope + j)))
                 for d in range(0, head, 16):
                     k = width + column + d
                     a, c = zero(), zero()

@@ -5,7 +5,7 @@ attention are folded into the (small) weights instead of the (large) activations
 is one pass over memory (kernels.py; LOG.md, 2026-11-24 and 25).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from easy2hard.engines.cpu.simd import LANES
 from easy2hard.models.transformer import BlockWeights, Transformer, apply_block
 
 Kept = tuple[Tensor, ...]
+Bias = Callable[[int, int], Tensor]
+"""What is added to the scores of a block, by its index and the first position asked for (:func:`attend`)."""
+NO_BIAS = torch.empty(0)
 
 
 class LowBlock:
@@ -32,7 +35,7 @@ class LowBlock:
         self.weights = BlockWeights(none, qkv, o, none, gate_up, down)
         self.heads, self.dtype = heads, dtype
 
-    def forward(self, x: Tensor, rows: Rows, first: int) -> tuple[Tensor, Kept]:
+    def forward(self, x: Tensor, rows: Rows, first: int, bias: Tensor) -> tuple[Tensor, Kept]:
         """See :meth:`CompiledBlock.forward`."""
         kept: list[Tensor] = []
 
@@ -45,7 +48,8 @@ class LowBlock:
             qkv, (count, width) = products.float(), x.shape
             p = qkv.new_empty(rows.batch, self.heads, rows.time - first, -(-rows.time // LANES) * LANES)
             o = qkv.new_empty(rows.batch * (rows.time - first) if first else count, width)
-            attend(flat(qkv), rows.index, rows.owner, first, self.heads, width // self.heads, flat(p), flat(o))
+            shape = first, self.heads, width // self.heads
+            attend(flat(qkv), rows.index, rows.owner, *shape, flat(bias), flat(p), flat(o))
             kept.extend((qkv, p, o := o.to(self.dtype)))
             return o
 
@@ -56,7 +60,7 @@ class LowBlock:
         y = apply_block(x, self.weights, see, lambda x: rows.asked(x, first), norm, gate)
         return y, tuple(kept)
 
-    def backward(self, dy: Tensor, rows: Rows, first: int, kept: Kept) -> tuple[Tensor, Kept]:
+    def backward(self, dy: Tensor, rows: Rows, first: int, kept: Kept, d_bias: Tensor) -> tuple[Tensor, Kept]:
         """See :meth:`CompiledBlock.backward`."""
         n1, r1, qkv, p, o, n2, r2, gate_up = kept
         low = self.dtype
@@ -71,10 +75,8 @@ class LowBlock:
         do = (dx2_low @ self.weights.o).float()
         d_qkv = torch.empty_like(qkv)
         d_qkv[: rows.common] = 0
-        head = dy.shape[1] // self.heads
-        attend_backward(
-            flat(qkv), rows.index, rows.owner, rows.shared, first, self.heads, head, flat(p), flat(do), flat(d_qkv)
-        )
+        shape = rows.shared, first, self.heads, dy.shape[1] // self.heads
+        attend_backward(flat(qkv), rows.index, rows.owner, *shape, flat(p), flat(do), flat(d_bias), flat(d_qkv))
         d_qkv = d_qkv.to(low)
         common, time, hidden = (rows.common, rows.time - rows.shared, first - rows.shared) if first else (0, 1, 0)
         dx = norm_backward((d_qkv @ self.weights.qkv).float(), n1.float(), r1, dx2, common, time, hidden)
@@ -100,23 +102,38 @@ class Blocks:
             CompiledBlock(each, heads) if dtype == torch.float32 else LowBlock(each, heads, dtype) for each in weights
         ]
 
-    def forward(self, x: Tensor, rows: Rows, first: int, loops: int = 1, kept: list[Kept] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        rows: Rows,
+        first: int,
+        loops: int = 1,
+        kept: list[Kept] | None = None,
+        bias: Bias = lambda block, first: NO_BIAS,
+    ) -> Tensor:
         """Return the last block's outputs; ``kept`` takes what :meth:`backward` needs. See :class:`CompiledBlock`."""
         embedded, count = x, len(self._blocks)
         for slot in range(loops * count):
             x = x + embedded if slot and not slot % count else x
-            x, saved = self._blocks[slot % count].forward(x, rows, first if slot == loops * count - 1 else 0)
+            index, start = slot % count, first if slot == loops * count - 1 else 0
+            x, saved = self._blocks[index].forward(x, rows, start, bias(index, start))
             if kept is not None:
                 kept.append(saved)
         return x
 
-    def backward(self, dy: Tensor, rows: Rows, first: int, kept: Sequence[Kept]) -> tuple[Tensor, list[Tensor]]:
-        """Return the gradients of the inputs and of all folded weights from that of the outputs."""
+    def backward(
+        self, dy: Tensor, rows: Rows, first: int, kept: Sequence[Kept], d_biases: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the gradients of the inputs and of all folded weights from that of the outputs.
+
+        Those of the biases are added to ``d_biases``, one for each block in each loop; those of none are empty.
+        """
         sums: list[Sequence[Tensor]] = [()] * len(self._blocks)
         into_embedded = []  # where loops begin
         for slot in reversed(range(len(kept))):
             index = slot % len(self._blocks)
-            dy, of_block = self._blocks[index].backward(dy, rows, first if slot == len(kept) - 1 else 0, kept[slot])
+            start = first if slot == len(kept) - 1 else 0
+            dy, of_block = self._blocks[index].backward(dy, rows, start, kept[slot], d_biases[slot])
             sums[index] = list(map(torch.add, sums[index], of_block)) if sums[index] else of_block
             if slot and not index:
                 into_embedded.append(dy)

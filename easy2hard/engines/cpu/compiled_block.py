@@ -54,13 +54,14 @@ class CompiledBlock:
         self._weights = tuple(map(flat, weights))
         self._turned = tuple(flat(each.T) for each in weights)
 
-    def forward(self, x: Tensor, rows: Rows, first: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def forward(self, x: Tensor, rows: Rows, first: int, bias: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the outputs, one row for each position asked for, and what :meth:`backward` needs.
 
         Args:
             x: (rows, width) inputs.
             rows: where each position stands.
             first: first position whose output is wanted; 0, or not shared between examples.
+            bias: of the scores, as :func:`attend` takes it.
         """
         count, width = x.shape
         hidden = self._weights[3].size // width
@@ -75,19 +76,23 @@ class CompiledBlock:
             x.new_empty(asked * 2 * hidden),
         )
         x2, y = x.new_empty(asked, width), x.new_empty(asked, width)
-        _forward(x.numpy(), rows.places, first, self.heads, self._turned, _arrays(kept), x2.numpy(), flat(y))
+        _forward(
+            x.numpy(), rows.places, first, self.heads, flat(bias), self._turned, _arrays(kept), x2.numpy(), flat(y)
+        )
         return y, kept
 
     def backward(
-        self, dy: Tensor, rows: Rows, first: int, kept: tuple[Tensor, ...]
+        self, dy: Tensor, rows: Rows, first: int, kept: tuple[Tensor, ...], d_bias: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the gradients of the (rows, width) inputs and of the folded weights, from that of the outputs."""
+        """Return the gradients of the (rows, width) inputs and of the folded weights, from that of the outputs.
+
+        That of the bias is added to ``d_bias``.
+        """
         width, dx = dy.shape[1], torch.empty_like(kept[0])
         gradients = tuple(dx.new_empty(each.size) for each in self._weights)
         dy = dy.contiguous()
-        _backward(
-            dy.numpy(), rows.places, first, self.heads, self._weights, _arrays(kept), _arrays(gradients), dx.numpy()
-        )
+        own = self._weights, _arrays(kept), _arrays(gradients)
+        _backward(dy.numpy(), rows.places, first, self.heads, *own, flat(d_bias), dx.numpy())
         qkv, o, gate_up, down = (each.view(width, -1) for each in gradients)
         return dx, (qkv.T, o.T, gate_up.T, down)
 
@@ -106,7 +111,7 @@ def _copy(x: Array, of: int, y: Array, to: int, rows: int) -> None:
 
 @compiled
 def _forward(
-    x: Array, places: Places, first: int, heads: int, weights: Arrays, kept: Arrays, x2: Array, y: Array
+    x: Array, places: Places, first: int, heads: int, bias: Array, weights: Arrays, kept: Arrays, x2: Array, y: Array
 ) -> None:
     """See :class:`CompiledBlock`; ``weights`` are transposed, ``y`` and all but the norms are seen as one row."""
     index, owner, common, shared = places
@@ -128,7 +133,7 @@ def _forward(
             at = i * 3 * width
             product(n1_flat, i * width, width, 1, qkv_t, 0, 3 * width, asked, width, width, qkv, at, 3 * width, False)
             _copy(x, i, x2, b * asked, asked)
-    attend(qkv, index, owner, first, heads, width // heads, p, o)
+    attend(qkv, index, owner, first, heads, width // heads, bias, p, o)
     product(o, 0, width, 1, o_t, 0, width, len(x2), width, width, x2_flat, 0, width, True)
     normed_loop(x2, n2, r2)
     n2_flat = n2.reshape(n2.size)
@@ -144,8 +149,9 @@ def _forward(
 
 @compiled
 def _backward(
-    dy: Array, places: Places, first: int, heads: int, weights: Arrays, kept: Arrays, gradients: Arrays, dx: Array
-) -> None:
+    dy: Array, places: Places, first: int, heads: int, weights: Arrays, kept: Arrays, gradients: Arrays,
+    d_bias: Array, dx: Array,
+) -> None:  # fmt: skip
     """See :class:`CompiledBlock`; gradients are of transposed weights but for the last one."""
     index, owner, common, shared = places
     qkv_w, o_w, gate_up_w, down_w = weights
@@ -173,7 +179,7 @@ def _backward(
     product(dx2_flat, 0, width, 1, o_w, 0, width, rows, width, width, do, 0, width, False)
     d_qkv = np.empty(count * three, np.float32)
     d_qkv[: common * three] = np.float32(0)
-    attend_backward(qkv, index, owner, shared, first, heads, width // heads, p, do, d_qkv)
+    attend_backward(qkv, index, owner, shared, first, heads, width // heads, p, do, d_bias, d_qkv)
     product(n1_flat, 0, 1, width, d_qkv, 0, three, width, count, three, d_qkv_w, 0, three, False)
     dn1 = np.empty((count, width), np.float32)
     product(d_qkv, 0, three, 1, qkv_w, 0, width, count, three, width, dn1.reshape(dn1.size), 0, width, False)

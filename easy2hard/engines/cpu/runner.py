@@ -1,7 +1,7 @@
 """One member of our own making by compiled loops, where they are written for it.
 
-They train and score a member with a position scheme that changes the embeddings alone, or whose blocks are applied more
-than once. The decoding of such a member, and whatever the loops do not know, is the reference's (engines/reference.py).
+They train and score a member with a position scheme that turns no queries and keys, or whose blocks are applied several
+times. The decoding of such a member, and whatever the loops do not know, is the reference's (engines/reference.py).
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,11 @@ from typing import Any
 
 import numba
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from easy2hard.engines.cpu.block import Blocks, Kept, folded
+from easy2hard.engines.cpu.block import NO_BIAS, Bias, Blocks, Kept, folded
 from easy2hard.engines.cpu.compiled_block import CompiledEnd
 from easy2hard.engines.cpu.compiled_decode import answer, pack
 from easy2hard.engines.cpu.shared_prefixes import Rows, own_rows, shared_rows
@@ -30,7 +31,7 @@ def why_not(member: Member) -> str | None:
         return "a pretrained model"
     if numba.config.DISABLE_JIT:
         return "NUMBA_DISABLE_JIT"
-    if member.positions is not None and not member.positions.only_embeds:
+    if member.positions is not None and member.positions.turns:
         return f"positions ({member.positions.name})"
     if (head := member.size.width // member.size.heads) % LANES or member.size.feed_forward % LANES:
         hidden = member.size.feed_forward
@@ -40,24 +41,31 @@ def why_not(member: Member) -> str | None:
     return None
 
 
-def embedded(member: Transformer, tokens: Tensor, first: int, positions: Tensor | None = None) -> tuple[Rows, Tensor]:
-    """Return the rows of (batch, time) tokens and their (rows, width) embeddings, asked for from position ``first`` on.
+def embedded(
+    member: Transformer, tokens: Tensor, first: int, positions: Tensor | None = None
+) -> tuple[Rows, Tensor, Bias]:
+    """Return the rows of (batch, time) tokens and their (rows, width) embeddings, and what is added to scores.
 
     Equal beginnings are computed once, where places do not set them apart.
 
     Args:
         member: one that :func:`why_not` has nothing against.
         tokens: (batch, time).
-        first: first position whose next token is wanted.
+        first: first position whose next token is wanted, and of which anything is asked of the last block.
         positions: (batch, time) numbers of places that were drawn for training.
     """
     scheme = member.positions
     rows = shared_rows(tokens, first) if scheme is None else own_rows(tokens)
     x: Tensor = member.embed_tokens(rows.tokens)
-    if scheme is not None:
-        ids = member.place_ids(tokens, first + 1) if positions is None else positions
-        x = scheme.embed(x.view(*tokens.shape, -1), ids).flatten(0, 1)
-    return rows, x
+    if scheme is None:
+        return rows, x, lambda block, first: NO_BIAS
+    ids = member.place_ids(tokens, first + 1) if positions is None else positions
+
+    def bias(block: int, first: int) -> Tensor:
+        found = scheme.bias(block, ids[:, first:], ids)
+        return NO_BIAS if found is None else F.pad(found.float(), (0, -rows.time % LANES)).contiguous()
+
+    return rows, scheme.embed(x.view(*tokens.shape, -1), ids).flatten(0, 1), bias
 
 
 class FoldedGradients(Gradients):
@@ -77,11 +85,21 @@ class FoldedGradients(Gradients):
         tokens, positions = self.placed(group)
         targets, first = tokens[:, group.prompt_length :], group.prompt_length - 1
         kept: list[Kept] = []
-        rows, x = embedded(self.transformer, tokens[:, :-1], first, positions)
-        y = self._blocks.forward(x.detach(), rows, first, self.transformer.loops.of(first + 1), kept)
+        rows, x, bias = embedded(self.transformer, tokens[:, :-1], first, positions)
+        biases: list[Tensor] = []
+
+        def biased(block: int, first: int) -> Tensor:
+            biases.append(bias(block, first))
+            return biases[-1]
+
+        loops = self.transformer.loops.of(first + 1)
+        y = self._blocks.forward(x.detach(), rows, first, loops, kept, biased)
         loss, dy, of_head = self._end.loss(y, targets.flatten(), scale)
-        dx, of_blocks = self._blocks.backward(dy, rows, first, kept)
-        return loss, [*torch.autograd.grad(x, self._inputs, dx), of_head, *of_blocks]
+        d_biases = [torch.zeros_like(each) for each in biases]
+        dx, of_blocks = self._blocks.backward(dy, rows, first, kept, d_biases)
+        made = [(x, dx), *(pair for pair in zip(biases, d_biases, strict=True) if pair[0].requires_grad)]
+        of_inputs = torch.autograd.grad([each for each, _ in made], self._inputs, [each for _, each in made])
+        return loss, [*of_inputs, of_head, *of_blocks]
 
     @override
     def of_parameters(self, sums: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -101,8 +119,9 @@ class CpuRunner(Runner):
         member = self.transformer
         if cache is not None:
             return super().logits(tokens, first, cache)
-        rows, x = embedded(member, tokens, first)
-        x = Blocks(folded(member), member.size.heads).forward(x, rows, first, member.loops.of(first + 1))
+        rows, x, bias = embedded(member, tokens, first)
+        blocks, loops = Blocks(folded(member), member.size.heads), member.loops.of(first + 1)
+        x = blocks.forward(x, rows, first, loops, bias=bias)
         logits: Tensor = member.lm_head(member.norm(x))
         return logits.view(len(tokens), tokens.shape[1] - first, -1)
 

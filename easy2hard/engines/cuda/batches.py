@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from easy2hard.engines.decoding import ODD, mixed, uniform
 from easy2hard.engines.engine import Batches, Group, Part
+from easy2hard.seeding import ODD, mixed, uniform
 from easy2hard.vocabulary import PAD
 
 BUCKETS = 4

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from easy2hard.engines.cuda.stack import Captured, Stack, Stacked
-from easy2hard.engines.decoding import ODD, Answers, Bounds, Sampling, fill_in, mixed, no_answers, uniform
+from easy2hard.engines.decoding import Answers, Bounds, Sampling, fill_in, no_answers
 from easy2hard.models.transformer import Weights, apply_block, embed, in_heads, in_rows, logits_of
+from easy2hard.seeding import ODD, mixed, uniform
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
 CACHED_BYTES = 12_000_000_000

@@ -14,10 +14,10 @@ from typing_extensions import override
 from easy2hard import processes
 from easy2hard.engines.cuda.batches import Arena, parts_of
 from easy2hard.engines.cuda.stack import MATRICES, Captured, Newest, Shape, Stack, Stacked, repeatable
-from easy2hard.engines.decoding import ODD, mixed
 from easy2hard.engines.engine import TRAINING, Batches, Crew, Taken, lowered_by
-from easy2hard.engines.optimisers import MOMENTUM, orthogonalise
 from easy2hard.models.transformer import logits_of
+from easy2hard.optimisers import MOMENTUM, orthogonalise
+from easy2hard.seeding import ODD, mixed
 from easy2hard.settings.training import OptimiserSettings
 from easy2hard.vocabulary import PAD
 

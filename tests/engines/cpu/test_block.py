@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from easy2hard.engines.cpu.block import Kept, LowBlock, folded
+from easy2hard.engines.cpu.block import NO_BIAS, Kept, LowBlock, folded
 from easy2hard.engines.cpu.compiled_block import CompiledBlock
 from easy2hard.engines.cpu.shared_prefixes import own_rows
 from easy2hard.models.transformer import Transformer
@@ -31,8 +31,8 @@ def passed(
 ) -> tuple[Tensor, Kept]:
     """The block's outputs, one row for each position from ``first`` on; gradients of inputs and weights."""
     rows = own_rows(torch.zeros(x.shape[:2], dtype=torch.int64))
-    y, kept = block.forward(x.flatten(0, 1), rows, first)
-    dx, of_folded = block.backward(dy.flatten(0, 1), rows, first, kept)
+    y, kept = block.forward(x.flatten(0, 1), rows, first, NO_BIAS)
+    dx, of_folded = block.backward(dy.flatten(0, 1), rows, first, kept, NO_BIAS)
     weights = list(member.layers.parameters())
     return y.view(dy.shape), (dx.view(x.shape), *torch.autograd.grad(folded(member)[0], weights, of_folded))
 

@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from easy2hard.engines.optimisers import Muon, build_optimisers, orthogonalise
 from easy2hard.learning.learning_rate import learning_rate
+from easy2hard.optimisers import Muon, build_optimisers, orthogonalise
 from easy2hard.seeding import torch_generator
 from easy2hard.settings.training import OptimiserSettings
 
