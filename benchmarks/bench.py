@@ -34,6 +34,7 @@ from easy2hard.models.transformer import Transformer
 from easy2hard.runs import rounds
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import Manifest, RunDirectory, environment
+from easy2hard.runs.progress_file import RunProgress
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.settings.model import PRESETS, ModelSize
@@ -216,6 +217,9 @@ class Silent:
         """Say nothing."""
 
     def advance(self, count: int) -> None:
+        """Say nothing."""
+
+    def where(self, now: RunProgress) -> None:
         """Say nothing."""
 
     def round(self, manifest: Manifest) -> None:
@@ -559,7 +563,7 @@ def main() -> None:
 
 def here() -> str:
     """Return what this machine is."""
-    return f"{torch.get_num_threads()} cores of {environment()['processor']}, torch {torch.__version__}"
+    return f"{torch.get_num_threads()} cores of {environment('copy')['processor']}, torch {torch.__version__}"
 
 
 def show(rows: Sequence[Row]) -> None:
