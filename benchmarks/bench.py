@@ -14,11 +14,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -29,7 +32,6 @@ from easy2hard.engines.reference import ReferenceEngine
 from easy2hard.improvement.proposals import propose
 from easy2hard.learning.batches import Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
-from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs import rounds
 from easy2hard.runs.experiment import Experiment
@@ -104,7 +106,7 @@ def build_member(size: str, member: int = 0) -> Transformer:
     return Transformer(PRESETS[size], len(TASK.vocabulary), torch_generator(0, "weights", member))
 
 
-def as_peer(member: Transformer) -> peer.LlamaForCausalLM:
+def as_peer(member: Transformer) -> Any:
     """Return the peer's model with the weights of ``member``: the names are Llama's."""
     model = peer.build_model(member.size, len(TASK.vocabulary))
     weights = {("" if name.startswith("lm_head") else "model.") + name: w for name, w in member.state_dict().items()}
@@ -115,7 +117,7 @@ def as_peer(member: Transformer) -> peer.LlamaForCausalLM:
 class OneDifficulty(SupervisedSource):
     """True examples of one difficulty only, to measure cost at a length."""
 
-    def _by_length(self, hardest: int) -> list[tuple[list, np.ndarray]]:
+    def _by_length(self, hardest: int) -> list[tuple[list[Difficulty], NDArray[np.float64]]]:
         return [([hardest], np.ones(1))]
 
 
@@ -159,10 +161,8 @@ def bench_train(sizes: Sequence[str], repeats: int) -> list[Row]:
                 "examples/s",
                 batch * steps,
                 repeats,
-                lambda member=member, steps=steps: train_seconds([member], 10, steps),
-                lambda model=model, examples=examples, steps=steps: peer.train(
-                    model, tokenizer, examples, 256, steps, skip=SKIP
-                ),
+                partial(train_seconds, [member], 10, steps),
+                partial(peer.train, model, tokenizer, examples, 256, steps, skip=SKIP),
             )
         )
     size = sizes[-1]
@@ -229,9 +229,11 @@ class Silent:
         """Say nothing."""
 
 
-def trained(run: RunDirectory) -> Member:
+def trained(run: RunDirectory) -> Transformer:
     """Return the first member of a run, as it is after the last round."""
-    return Experiment(run.settings).load(run).members[0]
+    member = Experiment(run.settings).load(run).members[0]
+    assert isinstance(member, Transformer)
+    return member
 
 
 def never_ending(member: Transformer) -> Transformer:
@@ -344,7 +346,7 @@ def bench_generate(sizes: Sequence[str], repeats: int) -> list[Row]:
     for name, difficulty, count in GENERATED:
         task = load_task(name)
         oracle, tokenizer = load_oracle(task), peer.build_tokenizer(task.vocabulary)
-        make = peer.EXAMPLES[name]
+        make: Any = peer.EXAMPLES[name]
         seconds = []
         for _ in range(repeats):
             begin = time.perf_counter()
@@ -409,7 +411,7 @@ def _drafts(base: Transformer, prompts: Tokens, repeats: int) -> list[Row]:
     def answer(members: list[Transformer], drafts: bool) -> None:
         engine = build_engine(members)
         assert isinstance(engine, ReferenceEngine)
-        engine._drafts_pay = lambda answers: drafts
+        engine._drafts_pay = lambda answers: drafts  # type: ignore[method-assign]
         propose(engine, TASK, 20, prompts)
 
     return [

@@ -261,10 +261,10 @@ class Bench:
             self.note(f"gradients apart, {precision}", worst, "relative, worst tensor", note=f"loss {loss:.2g}")
         prompts = self.prompts(self.scale.digits[0], min(512, self.scale.prompts))
         bounds = TASK.answer_bounds(prompts)
-        right = ReferenceEngine(self.members("tiny", 2)).answer(prompts, bounds)
+        plain = ReferenceEngine(self.members("tiny", 2)).answer(prompts, bounds)
         for precision in ("float32", "bfloat16"):
-            ours = CudaEngine(self.members("tiny", 2), precision).answer(prompts, bounds)
-            same = np.mean([(a.tokens == b.tokens).all(axis=1).mean() for a, b in zip(ours, right, strict=True)])
+            stacked = CudaEngine(self.members("tiny", 2), precision).answer(prompts, bounds)
+            same = np.mean([(a.tokens == b.tokens).all(axis=1).mean() for a, b in zip(stacked, plain, strict=True)])
             self.note(f"answers equal, {precision}", float(same), "share", note="the rest: near-ties of random weights")
         digests = []
         for _ in range(2):
@@ -306,7 +306,8 @@ class Bench:
             self.note(f"train {size}, 1 member, bfloat16", half * 1e3, "ms a step")
         generator = np.random.default_rng(0)
         lengths = generator.integers(1, scale.hardest + 1, scale.batch * (scale.peer_steps + 5))
-        make, examples = peer.EXAMPLES["reverse-addition"], []
+        make: Any = peer.EXAMPLES["reverse-addition"]
+        examples: list[Any] = []
         for digits in range(1, scale.hardest + 1):
             examples += make(generator, tokenizer, digits, int((lengths == digits).sum()))
         shuffled = [examples[index] for index in generator.permutation(len(examples))]

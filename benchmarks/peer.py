@@ -194,7 +194,7 @@ def tokenise(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str) -> Ex
     }
 
 
-class _Stopwatch(TrainerCallback):
+class _Stopwatch(TrainerCallback):  # type: ignore[misc]  # untyped where transformers is not followed
     """Times the steps after the first few, so that what the Trainer sets up is not counted."""
 
     def __init__(self, skip: int) -> None:

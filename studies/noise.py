@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 from statistics import mean
-from typing import get_args
+from typing import Any, get_args
 
 import matplotlib
 
@@ -78,7 +78,7 @@ def main() -> None:
     draw(rows, options.out / "noise.png")
 
 
-def draw(rows: list[dict], path: Path) -> None:
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Draw a panel for each kind and round: exact match at the frontier, a line for each share."""
     panels = list(dict.fromkeys((row["round"], row["kind"]) for row in rows))
     figure, axes = plt.subplots(

@@ -52,7 +52,8 @@ class Related(Task):
 
 def digits_of(prompts: Tokens) -> NDArray[np.int64]:
     """Return (count,) digits of the first number of prompts; a copy may be as long as a sum of shorter numbers."""
-    return (prompts == Related.vocabulary.id("+")).argmax(axis=1) - 1
+    digits: NDArray[np.int64] = (prompts == Related.vocabulary.id("+")).argmax(axis=1) - 1
+    return digits
 
 
 class RelatedOracle(Oracle):

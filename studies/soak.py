@@ -73,7 +73,9 @@ def disturbed(
 ) -> dict[str, Any]:
     """Bring one run to its end, with disturbances where ``longest`` says after how many seconds at most."""
     settings = [part for each in more for part in ("--set", each)]
-    begin, kills, memory, left_over = time.monotonic(), [], {}, 0
+    kills: list[Any] = []
+    memory: dict[int, float] = {}
+    begin, left_over = time.monotonic(), 0
     while True:
         begun = (out / "manifest.json").exists()  # killed early there is no run yet
         arguments = ["resume", str(out)] if begun else ["run", recipe, "--out", str(out), *settings]
