@@ -115,7 +115,7 @@ def _members(settings: Settings, members: int) -> Settings:
 
 
 def _longest(settings: Settings) -> Settings:
-    """Return the settings with as many rounds as the task has difficulties for, at most FURTHER times those given."""
+    """Return the settings with FURTHER times the rounds given, or as many as its tables of positions have room for."""
     given = settings.rounds.count
     for count in range(given * FURTHER, given, -1):
         longer = _with(settings, rounds={"count": count})

@@ -93,6 +93,31 @@ def next_difficulties(
     return schedule.next(history, ready)
 
 
+def planned(
+    settings: ScheduleSettings,
+    task: Task,
+    history: History,
+    rounds: int,
+    ready: Ready = lambda difficulty: False,
+) -> list[list[Difficulty]]:
+    """Return the difficulties of so many further rounds; fewer where the task has nothing harder.
+
+    Args:
+        settings: the schedule and its settings.
+        task: says which steps lead from one difficulty to the next.
+        history: the difficulties of every round so far, the supervised phase first.
+        rounds: how many.
+        ready: see :func:`next_difficulties`.
+    """
+    all_rounds = [list(each) for each in history]
+    for _ in range(rounds):
+        difficulties = next_difficulties(settings, task, all_rounds, ready)
+        if not difficulties:
+            break
+        all_rounds.append(difficulties)
+    return all_rounds[len(history) :]
+
+
 def readiness_of(proposals: "Proposals") -> dict[str, float]:
     """Return how ready the members are for a difficulty, judged by their answers alone, in each way there is."""
     if not len(proposals.prompts):

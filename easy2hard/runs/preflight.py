@@ -9,7 +9,7 @@ from easy2hard.errors import UserError
 from easy2hard.huggingface.sharding import check_sharding
 from easy2hard.improvement.filters import relations_of
 from easy2hard.improvement.filters.length import LengthFilter
-from easy2hard.improvement.schedules import History, Ready, next_difficulties
+from easy2hard.improvement.schedules import History, Ready, planned
 from easy2hard.plugins import FILTERS, POSITIONS, SCHEDULES, Kind
 from easy2hard.positions import NO_POSITIONS, Tabled, build_positions
 from easy2hard.runs.experiment import Experiment
@@ -66,12 +66,12 @@ def doubts(experiment: Experiment) -> list[str]:
 def _more_rounds_than_steps(experiment: Experiment) -> str | None:
     """Return that the task has fewer difficulties than the rounds would take, if so."""
     count, task = experiment.settings.rounds.count, experiment.task
-    there = sum(map(bool, _history(experiment.settings, task, lambda difficulty: False)[1:]))
-    if there == count:
+    slowest = _history(experiment.settings, task, lambda difficulty: False)
+    if (there := len(slowest) - 1) == count:
         return None
     return (
-        f"rounds.count = {count}: difficulty {task.greatest} is the greatest of task {task.name}, which round {there} "
-        "labels; the others are left for rounds that the watch has done again"
+        f"rounds.count = {count}: difficulty {_reached(slowest)} is the greatest of task {task.name}, which round "
+        f"{there} labels; the others are left for rounds that the watch has done again"
     )
 
 
@@ -101,10 +101,8 @@ def planned_frontier(experiment: Experiment) -> int:
 
 def _history(settings: Settings, task: Task, ready: Ready) -> list[list[Difficulty]]:
     """Return the difficulties of every round, the supervised phase first, if the members were ready as told."""
-    history = [task.evaluated_difficulties(settings.supervised.difficulty)]
-    for _ in range(settings.rounds.count):
-        history.append(next_difficulties(settings.schedule, task, history, ready))
-    return history
+    easy = task.evaluated_difficulties(settings.supervised.difficulty)
+    return [easy, *planned(settings.schedule, task, [easy], settings.rounds.count, ready)]
 
 
 def _reached(history: History) -> int:
@@ -119,13 +117,13 @@ def _check_difficulties(settings: Settings, task: Task) -> None:
     if easy > task.capped(easy):
         raise UserError(f"supervised.difficulty = {easy}: at most {task.greatest} here")
     slowest = _history(settings, task, lambda difficulty: False)
-    if slowest[1:] and not slowest[1]:
+    if settings.rounds.count and len(slowest) == 1:
         raise UserError(
             f"supervised.difficulty = {easy}: nothing of task {task.name} is harder, so there is no round "
             f"(rounds.count = {settings.rounds.count}); lower it"
         )
     for number, difficulties in enumerate(slowest[1:], start=1):
-        reached = max(map(hardest, difficulties), default=0)
+        reached = max(map(hardest, difficulties))
         if reached > task.capped(reached):
             raise UserError(
                 f"rounds.count = {settings.rounds.count}: round {number} would pass difficulty {task.greatest}, "

@@ -24,12 +24,13 @@ from typing_extensions import override
 from easy2hard.engines.engine import Group, Part
 from easy2hard.evaluation.exact_match import accuracy
 from easy2hard.improvement.labeller import Labeller
+from easy2hard.improvement.schedules import planned
 from easy2hard.learning.batches import LabelledSource, Mixture
 from easy2hard.learning.trainer import fit
 from easy2hard.models.member import Member
 from easy2hard.models.transformer import Transformer
 from easy2hard.runs.experiment import Experiment
-from easy2hard.runs.time_left import Work, planned
+from easy2hard.runs.time_left import Work
 from easy2hard.runs.training_phase import build_mixture
 from easy2hard.seeding import numpy_generator
 from easy2hard.settings.schema import Settings
@@ -80,7 +81,7 @@ class Probe:
                 f"each round takes one small step; the accelerated schedule takes up to schedule.most = "
                 f"{settings.schedule.most}, and longer for it"
             )
-        return planned(settings, self.task, [easy], settings.rounds.count)
+        return planned(settings.schedule, self.task, [easy], settings.rounds.count)
 
     def _in_part(self) -> None:
         """Note that not all was measured."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from easy2hard.engines.compiling import COMPILING
 from easy2hard.errors import UserError
-from easy2hard.improvement.schedules import History, next_difficulties
+from easy2hard.improvement.schedules import History, planned
 from easy2hard.runs.manifest import Manifest
 from easy2hard.settings.schema import Settings
 from easy2hard.tasks.base import Difficulty, Task, hardest
@@ -59,24 +59,6 @@ class Window:
             return None
         began, old_parts, old_tokens = self._seen[0]
         return Rate((parts - old_parts) / (now - began), (tokens - old_tokens) / (now - began))
-
-
-def planned(settings: Settings, task: Task, history: History, rounds: int) -> list[list[Difficulty]]:
-    """Return the difficulties of so many further rounds; fewer where the task has nothing harder.
-
-    Args:
-        settings: of the run.
-        task: of the run.
-        history: the difficulties of every round so far, the supervised phase first.
-        rounds: how many.
-    """
-    all_rounds = [list(each) for each in history]
-    for _ in range(rounds):
-        difficulties = next_difficulties(settings.schedule, task, all_rounds)
-        if not difficulties:
-            break
-        all_rounds.append(difficulties)
-    return all_rounds[len(history) :]
 
 
 class Work:
@@ -155,7 +137,9 @@ class TimeLeft:
         if not history:
             history = [self._task.evaluated_difficulties(self._settings.supervised.difficulty)]
         try:
-            plan = planned(self._settings, self._task, history, self._settings.rounds.count + 1 - max(1, len(rounds)))
+            plan = planned(
+                self._settings.schedule, self._task, history, self._settings.rounds.count + 1 - max(1, len(rounds))
+            )
         except UserError:  # of a schedule that does not know such a history; the round itself will say it
             plan = []
         all_rounds = [*history, *plan]

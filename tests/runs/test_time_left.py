@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easy2hard.engines.compiling import Compiling
-from easy2hard.improvement.schedules import next_difficulties
+from easy2hard.improvement.schedules import next_difficulties, planned
 from easy2hard.runs import time_left as module
 from easy2hard.runs.experiment import Experiment
 from easy2hard.runs.manifest import Manifest, RoundRecord
-from easy2hard.runs.time_left import PHASES, TimeLeft, Window, planned
+from easy2hard.runs.time_left import PHASES, TimeLeft, Window
 from easy2hard.settings.recipes import load_recipe
 from easy2hard.settings.schema import Settings
 
@@ -67,7 +67,7 @@ def simulated(
     """Return what is said half-way through the training of each round from ``told`` on, and how long it did take."""
     task = Experiment(settings, "cpu").task
     easy = task.evaluated_difficulties(settings.supervised.difficulty)
-    all_rounds = [easy, *planned(settings, task, [easy], settings.rounds.count)]
+    all_rounds = [easy, *planned(settings.schedule, task, [easy], settings.rounds.count)]
     left, records, said, at = TimeLeft(settings, task, manifest([])), list[RoundRecord](), list[float](), list[float]()
     for number, difficulties in enumerate(all_rounds):
         work = left._work(all_rounds[:number], difficulties)
@@ -110,7 +110,7 @@ def test_a_run_that_goes_on_knows_what_its_rounds_took(clock: Clock) -> None:
     settings = load_recipe("copy-cpu", ["rounds.count=3"])
     task = Experiment(settings, "cpu").task
     easy = task.evaluated_difficulties(settings.supervised.difficulty)
-    rounds = [easy, *planned(settings, task, [easy], 3)]
+    rounds = [easy, *planned(settings.schedule, task, [easy], 3)]
     scale = TimeLeft(settings, task, manifest([]))
     cost = {"label": 2.0, "relabel": 2.0, "train": 5.0, "evaluate": 0.5}
     works = [scale._work(rounds[:at], each) for at, each in enumerate(rounds)]
@@ -171,6 +171,6 @@ def test_the_plan_is_the_schedule_s(clock: Clock) -> None:
     settings = load_recipe("smoke")
     task = Experiment(settings, "cpu").task
     history = [task.evaluated_difficulties(3)]
-    found = planned(settings, task, history, 2)
+    found = planned(settings.schedule, task, history, 2)
     assert found[0] == next_difficulties(settings.schedule, task, history)
     assert len(found) == 2

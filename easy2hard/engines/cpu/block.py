@@ -23,6 +23,11 @@ Bias = Callable[[int, int], Tensor]
 NO_BIAS = torch.empty(0)
 
 
+def no_bias(block: int, first: int) -> Tensor:
+    """Return nothing to be added, as an empty tensor."""
+    return NO_BIAS
+
+
 class LowBlock:
     """A block whose products are the matrix library's, in ``dtype``; norms, attention and residuals are float32.
 
@@ -109,7 +114,7 @@ class Blocks:
         first: int,
         loops: int = 1,
         kept: list[Kept] | None = None,
-        bias: Bias = lambda block, first: NO_BIAS,
+        bias: Bias = no_bias,
     ) -> Tensor:
         """Return the last block's outputs; ``kept`` takes what :meth:`backward` needs. See :class:`CompiledBlock`."""
         embedded, count = x, len(self._blocks)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from easy2hard.engines.cpu.block import NO_BIAS, Bias, Blocks, Kept, folded
+from easy2hard.engines.cpu.block import NO_BIAS, Bias, Blocks, Kept, folded, no_bias
 from easy2hard.engines.cpu.compiled_block import CompiledEnd
 from easy2hard.engines.cpu.compiled_decode import answer, pack
 from easy2hard.engines.cpu.shared_prefixes import Rows, own_rows, shared_rows
@@ -58,7 +58,7 @@ def embedded(
     rows = shared_rows(tokens, first) if scheme is None else own_rows(tokens)
     x: Tensor = member.embed_tokens(rows.tokens)
     if scheme is None:
-        return rows, x, lambda block, first: NO_BIAS
+        return rows, x, no_bias
     ids = member.place_ids(tokens, first + 1) if positions is None else positions
 
     def bias(block: int, first: int) -> Tensor:

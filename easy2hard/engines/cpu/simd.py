@@ -78,6 +78,10 @@ def _spread(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(one, one, mask)
 
 
+def _spread_at(builder: Any, array: Any, index: Any) -> Any:
+    return _spread(builder, builder.load(builder.gep(array, [index])))
+
+
 def _added(builder: Any, x: Any, y: Any, z: Any) -> Any:
     return builder.fadd(x, builder.fmul(y, z, flags=("contract",)), flags=("contract",))
 
@@ -111,9 +115,7 @@ store = _operation("store", types.void, None, types.int64, _vector)(
 """Set ``array[index : index + 16]`` to a vector."""
 spread = _operation("spread", _vector, types.float32)(_spread)
 """Return sixteen times a number."""
-spread_at = _operation("spread_at", _vector, None, types.int64)(
-    lambda builder, array, index: _spread(builder, builder.load(builder.gep(array, [index])))
-)
+spread_at = _operation("spread_at", _vector, None, types.int64)(_spread_at)
 """Return sixteen times ``array[index]``."""
 zero = _operation("zero", _vector)(lambda builder: ir.Constant(_VECTOR, [0.0] * LANES))
 """Return sixteen zeros."""
@@ -166,8 +168,7 @@ def fma_panel(builder: Any, panel: Any, array: Any, index: Any, row: Any, low: A
     """Return a panel to whose row r is added ``array[index + r * row]`` times two vectors."""
     sums = cgutils.unpack_tuple(builder, panel)
     for r in range(8):
-        at = builder.add(index, builder.mul(row, ir.Constant(index.type, r)))
-        one = _spread(builder, builder.load(builder.gep(array, [at])))
+        one = _spread_at(builder, array, builder.add(index, builder.mul(row, ir.Constant(index.type, r))))
         sums[2 * r : 2 * r + 2] = (_added(builder, sums[2 * r + c], one, y) for c, y in enumerate((low, high)))
     return cgutils.pack_array(builder, sums)
 
