@@ -4,36 +4,46 @@
 
 Needs no installation: it runs from a checkout. ``results.json`` under ``--out`` is written anew after each measurement
 and holds all of them so far; the same lines are printed. A section that fails is printed with its traceback and noted
-down, and the others go on. ``--device cpu --quick`` measures nothing worth knowing: it runs every section, for tests.
+down, and the others go on. The end tells which aims were reached. ``--device cpu --quick`` measures nothing worth
+knowing: it runs every section, for tests.
 """
 
 import argparse
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from benchmarks import peer
 from easy2hard.engines.choice import find_device
+from easy2hard.engines.cuda.decoding import see
 from easy2hard.engines.cuda.engine import CudaEngine
+from easy2hard.engines.cuda.stack import SlicedProduct
 from easy2hard.engines.cuda.training import TOLD, StackedCrew
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import ReferenceEngine, Runner
 from easy2hard.improvement.proposals import propose
 from easy2hard.learning.batches import Mixture, SupervisedSource
 from easy2hard.learning.trainer import Step, fit
-from easy2hard.models.transformer import Transformer
+from easy2hard.models.transformer import Transformer, product
 from easy2hard.runs import rounds
 from easy2hard.runs.manifest import Manifest
 from easy2hard.runs.progress_file import RunProgress
+from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator, torch_generator
 from easy2hard.settings.model import PRESETS, ModelSize
 from easy2hard.settings.recipes import load_recipe
@@ -46,7 +56,14 @@ TASK = load_task("reverse-addition")
 ORACLE = load_oracle(TASK)
 ADAMW = OptimiserSettings(name="adamw", learning_rate=5e-4)
 MUON = OptimiserSettings(name="muon")
-PRECISION = {"tiny": "float32", "small": "bfloat16", "paper": "bfloat16"}
+CASES = (("tiny", "float32"), ("tiny", "bfloat16"), ("paper", "bfloat16"), ("small", "bfloat16"))
+"""Sizes and precisions, of ours and of the peer."""
+AIMS = {"train tiny": 12, "train paper": 5, "label tiny": 10, "label paper": 12, "evaluate": 20, "a whole round": 10}
+"""Times as fast as the peer, by the beginnings of the rows' names."""
+OVER_ONE = 2
+"""Times a step of one member that a step of three may take at ``tiny``."""
+KILLED_AT = (1, 15)
+"""Round and step at whose end a run is killed."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +150,8 @@ class Row:
     ratio: float | None = None
     """How many times as fast as the peer."""
     note: str = ""
+    reached: bool | None = None
+    """Whether the aim is; None where there is none."""
 
 
 class Bench:
@@ -157,8 +176,11 @@ class Bench:
     def note(self, name: str, value: float, unit: str, peer: float | None = None, note: str = "") -> None:
         """Note a measurement down; of a time, less is faster."""
         ratio = None if peer is None else peer / value if unit.startswith(("ms", "s ")) or unit == "s" else value / peer
-        row = Row(name, value, unit, peer, ratio, note)
-        self.rows.append(row)
+        aims = [aim for beginning, aim in AIMS.items() if name.startswith(beginning)]
+        reached = ratio >= aims[0] if aims and ratio is not None else None
+        if unit == "times one" and name.startswith("train tiny"):
+            reached = value <= OVER_ONE
+        self.rows.append(Row(name, value, unit, peer, ratio, note, reached))
         beside = "" if peer is None else f"   peer {peer:,.4g}   {ratio:.2f}x"
         print(f"{self.seconds:6.1f}s  {name:<34} {value:>12,.5g} {unit}{beside}   {note}", flush=True)
         self.write()
@@ -269,7 +291,7 @@ class Bench:
         digests = []
         for _ in range(2):
             members = self.members("tiny", 2)
-            self.steps_of(members, PRECISION["paper"], MUON, TOLD)
+            self.steps_of(members, "bfloat16", MUON, TOLD)
             digests.append(float(sum(weight.detach().double().sum() for m in members for weight in m.parameters())))
         self.note("repeated to the same bits", float(digests[0] == digests[1]), "1 is yes")
 
@@ -286,9 +308,9 @@ class Bench:
         fit(engine, self.mixtures(len(members)), PhaseSettings(steps=steps), optimiser, 1.0, on_step)
         return (marks[-1] - marks[TOLD - 1]) / max(1, steps - TOLD)
 
-    def training(self, size: str) -> None:
+    def training(self, size: str, precision: str) -> None:
         """A step of one member and of three, beside the Trainer's."""
-        scale, precision = self.scale, PRECISION[size]
+        scale, name = self.scale, called(size, precision)
         tokenizer = peer.build_tokenizer(TASK.vocabulary)
         ours = self.steps_of(self.members(size), precision, ADAMW, scale.steps)
         shape = scale.sizes[size]
@@ -296,14 +318,12 @@ class Bench:
         work = 6 * (4 * shape.width**2 + 3 * shape.width * shape.feed_forward) * shape.layers * tokens
         share = work / ours / 1e12 / self.products.get(precision, np.nan)
         note = f"{precision}, {share:.1%} of the product rate, {scale.batch / ours:,.0f} examples/s"
-        self.note(f"train {size}, 1 member", ours * 1e3, "ms a step", note=note)
+        self.note(f"train {name}, 1 member", ours * 1e3, "ms a step", note=note)
         three = self.steps_of(self.members(size, 3), precision, ADAMW, scale.steps)
-        self.note(f"train {size}, 3 members", three * 1e3, "ms a step", note=f"{three / ours:.2f} times one")
+        self.note(f"train {name}, 3 members", three * 1e3, "ms a step")
+        self.note(f"train {name}, 3 members over 1", three / ours, "times one")
         muon = self.steps_of(self.members(size, 3), precision, MUON, 2 * TOLD)
-        self.note(f"train {size}, 3 members, Muon", muon * 1e3, "ms a step")
-        if size == "tiny":
-            half = self.steps_of(self.members(size), "bfloat16", ADAMW, scale.steps)
-            self.note(f"train {size}, 1 member, bfloat16", half * 1e3, "ms a step")
+        self.note(f"train {name}, 3 members, Muon", muon * 1e3, "ms a step")
         generator = np.random.default_rng(0)
         lengths = generator.integers(1, scale.hardest + 1, scale.batch * (scale.peer_steps + 5))
         make: Any = peer.EXAMPLES["reverse-addition"]
@@ -316,16 +336,16 @@ class Bench:
             model, tokenizer, shuffled, scale.batch, scale.peer_steps, bf16=precision == "bfloat16", skip=5
         )
         theirs = seconds / scale.peer_steps * 1e3
-        self.note(f"train {size}, beside the Trainer", ours * 1e3, "ms a step", theirs)
+        self.note(f"train {name}, beside the Trainer", ours * 1e3, "ms a step", theirs)
 
     def prompts(self, digits: int, count: int) -> np.ndarray:
         """Return prompts of the hardest difficulty with so many digits."""
         difficulty = TASK.evaluated_difficulties(digits)[-1]
         return TASK.sample(numpy_generator(0, "gpu", digits), difficulty, count)
 
-    def answering(self, size: str) -> None:
+    def answering(self, size: str, precision: str) -> None:
         """Labels and evaluated prompts a second, beside ``generate``."""
-        scale, precision = self.scale, PRECISION[size]
+        scale, name = self.scale, called(size, precision)
         tokenizer = peer.build_tokenizer(TASK.vocabulary)
         peer.GENERATE_ROWS = scale.prompts
         for digits in scale.digits:
@@ -339,8 +359,8 @@ class Bench:
             evaluate = self.timed(lambda: engine.matches([(prompts, answers)]), 3)  # noqa: B023
             model = peer.build_model(scale.sizes[size], len(TASK.vocabulary))
             named = {
-                ("" if name.startswith("lm_head") else "model.") + name: weight
-                for name, weight in member.state_dict().items()
+                ("" if key.startswith("lm_head") else "model.") + key: weight
+                for key, weight in member.state_dict().items()
             }
             model.load_state_dict(named)
             model.to(self.device, torch.bfloat16 if precision == "bfloat16" else torch.float32)
@@ -348,11 +368,11 @@ class Bench:
             peer.generate(model, tokenizer, texts, int(bounds.max()))
             self.wait()
             theirs = len(texts) / (time.perf_counter() - begin)
-            self.note(f"label {size}, {digits} digits", len(prompts) / label, "prompts/s", theirs, precision)
-            self.note(f"evaluate {size}, {digits} digits", len(prompts) / evaluate, "prompts/s", theirs, precision)
+            self.note(f"label {name}, {digits} digits", len(prompts) / label, "prompts/s", theirs, precision)
+            self.note(f"evaluate {name}, {digits} digits", len(prompts) / evaluate, "prompts/s", theirs, precision)
             three = CudaEngine(self.members(size, 3), precision)
             seconds = self.timed(lambda: propose(three, TASK, difficulty, prompts))  # noqa: B023
-            self.note(f"label {size}, {digits} digits, 3 members", len(prompts) / seconds, "prompts/s")
+            self.note(f"label {name}, {digits} digits, 3 members", len(prompts) / seconds, "prompts/s")
 
     def whole_round(self) -> None:
         """A round from its labels to its commit, beside the same made of the libraries; copy."""
@@ -381,6 +401,52 @@ class Bench:
         theirs = time.perf_counter() - begin
         phases = ", ".join(f"{name} {seconds:.2f}" for name, seconds in record.phase_seconds.items())
         self.note("a whole round, tiny, copy", record.seconds, "s", theirs, phases)
+
+    def choices(self) -> None:
+        """Two choices of the engine beside what they were chosen over, at ``tiny``; here that is the peer."""
+        size, batch = self.scale.sizes["tiny"], self.scale.batch
+        prompt, answer = 2 * self.scale.digits[1] + 3, self.scale.digits[1] + 2
+        for dtype in (torch.float32, torch.bfloat16):
+            name = str(dtype).removeprefix("torch.")
+
+            def random(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
+                return torch.randn(shape, device=self.device, dtype=dtype, requires_grad=True)
+
+            for count in (1, 3):
+                rows, matrix = random(count, batch * 32, size.width), random(count, 3 * size.width, size.width)
+
+                def derive(times: Callable[[Tensor, Tensor], Tensor], pair: tuple[Tensor, Tensor]) -> float:
+                    given = torch.ones_like(found := times(*pair))
+                    return self.timed(lambda: torch.autograd.grad(found, pair, given, retain_graph=True), 10)
+
+                ours, other = (derive(times, (rows, matrix)) for times in (SlicedProduct.apply, product))
+                self.note(f"gradient in slices, {name}, {count} members", ours * 1e3, "ms", other * 1e3)
+            shape = self.scale.prompts, size.heads, prompt + answer, size.width // size.heads
+            keys, values = random(*shape), random(*shape)
+            query = random(*shape[:2], 1, shape[-1])
+            seen = (torch.arange(shape[2], device=self.device) < prompt)[None, None, None]
+            with torch.no_grad():
+                ours = self.timed(lambda given=(query, keys, values, seen): see(*given), 10)  # type: ignore[misc]
+                other = self.timed(
+                    lambda given=(query, keys, values, seen): F.scaled_dot_product_attention(*given),  # type: ignore[misc]
+                    10,
+                )
+            self.note(f"attention of one token, {name}", ours * 1e3, "ms", other * 1e3)
+
+    def killed(self) -> None:
+        """A run that is killed and resumed ends with the weights of one that is not."""
+        digests = []
+        for name, lives in (("undisturbed", 1), ("killed", 2)):
+            folder = self.out / name
+            shutil.rmtree(folder, ignore_errors=True)
+            for life in range(1, lives + 1):
+                end = ["--die"] if life < lives else []
+                words = ["--device", str(self.device), "--out", str(folder), "--live", *end]
+                ended = subprocess.run([sys.executable, "-m", "benchmarks.gpu", *words], check=False)
+                if ended.returncode != (-signal.SIGKILL if end else 0):
+                    raise RuntimeError(f"a run ended with {ended.returncode}")
+            digests.append([record.weights_sha256 for record in Store(folder).manifest.rounds])
+        self.note("killed and resumed to the same bits", float(digests[0] == digests[1]), "1 is yes")
 
     def climb(self, minutes: float) -> None:
         """How far a recipe comes in the time there is."""
@@ -416,6 +482,22 @@ class Quiet:
         print(text, flush=True)
 
 
+class Deadly(Quiet):
+    """Kills the process at the end of a step."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def phase(self, number: int, rounds: int, name: str, total: int) -> None:
+        """See runs/listener.py."""
+        self.number = number
+
+    def step(self, step: Step) -> None:
+        """See runs/listener.py."""
+        if (self.number, step.step) == KILLED_AT:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Told(Quiet):
     """Notes each round down."""
 
@@ -428,6 +510,20 @@ class Told(Quiet):
         phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in record.phase_seconds.items())
         note = f"kept {record.kept} of {record.proposed}, difficulty {record.difficulties[-1]}, {phases}"
         self.bench.note(f"round {record.round}", float(record.reach), "digits at 0.99", note=note)
+
+
+def called(size: str, precision: str) -> str:
+    """Return what rows call a size; its precision is said where it is not the usual one."""
+    return size if (size == "tiny") == (precision == "float32") else f"{size} {precision}"
+
+
+def live(folder: Path, device: str, listener: Quiet) -> None:
+    """Begin a small run, or go on with it."""
+    if (folder / "manifest.json").exists():
+        rounds.resume(Store(folder), listener, device=device)
+    else:
+        settings = load_recipe("smoke", ["storage.checkpoint_minutes=0", "supervised.steps=60", "supervised.decay=30"])
+        rounds.start(settings, folder, listener, device=device)
 
 
 def _groups(crew: StackedCrew, number: int) -> list[Group]:
@@ -447,24 +543,32 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="toy sizes, for tests")
     parser.add_argument("--only", nargs="+", help="sections whose names begin so; default: all")
     parser.add_argument("--climb", type=float, help="minutes of the recipe reverse-addition-gpu, at the end")
+    parser.add_argument("--live", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--die", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.live:
+        live(given.out, given.device, Deadly() if given.die else Quiet())
+        return
     bench = Bench(find_device(given.device), QUICK if given.quick else WHOLE, given.out)
     sections: dict[str, Callable[[], None]] = {
         "product": bench.product_rates,
         "equality": bench.equality,
-        "train tiny": lambda: bench.training("tiny"),
-        "label tiny": lambda: bench.answering("tiny"),
-        "train paper": lambda: bench.training("paper"),
-        "label paper": lambda: bench.answering("paper"),
+        "choices": bench.choices,
         "round": bench.whole_round,
-        "train small": lambda: bench.training("small"),
-        "label small": lambda: bench.answering("small"),
+        "killed": bench.killed,
     }
+    for case in CASES:
+        sections[f"train {called(*case)}"] = partial(bench.training, *case)
+        sections[f"label {called(*case)}"] = partial(bench.answering, *case)
     for name, work in sections.items():
         if given.only is None or name.startswith(tuple(given.only)):
             bench.section(name, work)
     if given.climb:
         bench.section("climb", lambda: bench.climb(given.climb))
+    for row in bench.rows:
+        if row.reached is not None:
+            what = f"{row.ratio:.2f} times the peer" if row.ratio is not None else f"{row.value:.2f} {row.unit}"
+            print(f"{'reached   ' if row.reached else 'fell short'}  {row.name:<40} {what}")
     print(
         f"{bench.seconds:6.1f}s  written: {bench.out / 'results.json'}; failed: {', '.join(bench.failed) or 'nothing'}"
     )

@@ -31,20 +31,20 @@ ONCE = Loops()
 
 
 class BlockWeights(NamedTuple):
-    """Weights of one block of all stacked members."""
+    """Weights of one block, the gains of its norms folded into the matrices that follow them.
 
-    norm1: Tensor
-    """(members, 1, width)"""
+    A gain costs nothing there; on rows it costs a pass over memory, and its derivative several. Those of stacked
+    members have the members first.
+    """
+
     qkv: Tensor
-    """(members, 3 * width, width): queries, keys, values."""
+    """(3 * width, width): queries, keys, values."""
     o: Tensor
-    """(members, width, width)"""
-    norm2: Tensor
-    """(members, 1, width)"""
+    """(width, width)"""
     gate_up: Tensor
-    """(members, 2 * feed-forward, width)"""
+    """(2 * feed-forward, width)"""
     down: Tensor
-    """(members, width, feed-forward)"""
+    """(width, feed-forward)"""
 
 
 class Weights(NamedTuple):
@@ -53,10 +53,8 @@ class Weights(NamedTuple):
     embedding: Tensor
     """(members, vocabulary, width)"""
     blocks: Sequence[BlockWeights]
-    norm: Tensor
-    """(members, 1, width)"""
     head: Tensor
-    """(members, vocabulary, width)"""
+    """(members, vocabulary, width), the last norm's gains folded in."""
 
 
 def embed(tokens: Tensor, embedding: Tensor) -> Tensor:
@@ -66,15 +64,20 @@ def embed(tokens: Tensor, embedding: Tensor) -> Tensor:
     return F.embedding(tokens + own, embedding.flatten(0, 1))
 
 
-def normed(x: Tensor, gain: Tensor) -> Tensor:
-    """Return (members, rows, width) with a mean square of one in each row, times (members, 1, width) gains."""
-    return F.rms_norm(x, x.shape[-1:], eps=NORM_EPS) * gain
+def normed(x: Tensor) -> Tensor:
+    """Return (members, rows, width) with a mean square of one in each row."""
+    return F.rms_norm(x, x.shape[-1:], eps=NORM_EPS)
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
     """Return (members, rows, hidden) silu(gate) * up of (members, rows, 2 * hidden) gates and ups."""
     gate, up = gate_up.chunk(2, dim=-1)
     return F.silu(gate) * up
+
+
+def product(rows: Tensor, matrix: Tensor) -> Tensor:
+    """Return (members, rows, outputs) of (members, rows, inputs) and (members, outputs, inputs)."""
+    return rows @ matrix.mT
 
 
 def every(rows: Tensor) -> Tensor:
@@ -90,8 +93,9 @@ def apply_block(
     weights: BlockWeights,
     attend: OfRows,
     asked: OfRows = every,
-    norm: Callable[[Tensor, Tensor], Tensor] = normed,
+    norm: OfRows = normed,
     gate: OfRows = swiglu,
+    times: Callable[[Tensor, Tensor], Tensor] = product,
 ) -> Tensor:
     """Return the outputs of a block for the rows asked for.
 
@@ -100,18 +104,19 @@ def apply_block(
         weights: of the block; products are computed in the precision of its matrices.
         attend: maps (members, rows, 3 * width) queries, keys and values to what the queries of the rows asked for see.
         asked: chooses these rows.
-        norm: norms rows with gains, where an engine has a way of its own.
+        norm: norms rows, where an engine has a way of its own.
         gate: so does this.
+        times: multiplies rows with a matrix; so does this.
     """
-    row = norm(x, weights.norm1).to(weights.qkv.dtype)
-    x = asked(x) + attend(row @ weights.qkv.mT) @ weights.o.mT
-    row = norm(x, weights.norm2).to(weights.qkv.dtype)
-    return x + gate(row @ weights.gate_up.mT) @ weights.down.mT
+    row = norm(x).to(weights.qkv.dtype)
+    x = asked(x) + times(attend(times(row, weights.qkv)), weights.o)
+    row = norm(x).to(weights.qkv.dtype)
+    return x + times(gate(times(row, weights.gate_up)), weights.down)
 
 
-def logits_of(x: Tensor, weights: Weights) -> Tensor:
+def logits_of(x: Tensor, weights: Weights, times: Callable[[Tensor, Tensor], Tensor] = product) -> Tensor:
     """Return (members, rows, vocabulary) logits of the last block's (members, rows, width) outputs."""
-    return normed(x, weights.norm).to(weights.head.dtype) @ weights.head.mT
+    return times(normed(x).to(weights.head.dtype), weights.head)
 
 
 def in_heads(qkv: Tensor, batch: int, heads: int) -> list[Tensor]:
@@ -180,17 +185,10 @@ class Block(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(width, eps=NORM_EPS)
         self.mlp = matrices(gate_proj=(width, hidden), up_proj=(width, hidden), down_proj=(hidden, width))
 
-    def stacked(self) -> BlockWeights:
-        """Return the weights as a stack of one member."""
+    def folded(self, scale: float = 1.0) -> BlockWeights:
+        """Return the weights as products take them, the queries' times ``scale``."""
         norm1, q, k, v, o, norm2, gate, up, down = self.parameters()  # in the order of their definition
-        return BlockWeights(
-            norm1[None, None],
-            torch.cat([q, k, v])[None],
-            o[None],
-            norm2[None, None],
-            torch.cat([gate, up])[None],
-            down[None],
-        )
+        return BlockWeights(torch.cat([q * scale, k, v]) * norm1, o, torch.cat([gate, up]) * norm2, down)
 
 
 class SecondTarget(nn.Module):
@@ -268,14 +266,14 @@ class Transformer(Member):
             assert isinstance(block, Block)
             yield block
 
+    def folded(self, head: nn.Linear | None = None) -> Tensor:
+        """Return the (vocabulary, width) weights of the head, or of another one, with the last norm's gains."""
+        return (head or self.lm_head).weight * self.norm.weight
+
     def stacked(self) -> Weights:
         """Return the weights as a stack of one member."""
-        return Weights(
-            self.embed_tokens.weight[None],
-            [block.stacked() for block in self.blocks],
-            self.norm.weight[None, None],
-            self.lm_head.weight[None],
-        )
+        blocks = [BlockWeights(*(each[None] for each in block.folded())) for block in self.blocks]
+        return Weights(self.embed_tokens.weight[None], blocks, self.folded()[None])
 
     @override
     def make_cache(self, capacity: int) -> Cache:
@@ -303,7 +301,7 @@ class Transformer(Member):
         """Return what :meth:`forward` does, and the same of the second target."""
         assert self.second is not None
         x, weights = self._outputs(tokens, first, None, positions)
-        heads = (weights, weights._replace(head=self.second.head.weight[None]))
+        heads = (weights, weights._replace(head=self.folded(self.second.head)[None]))
         logits, later = (logits_of(x, each).view(len(tokens), tokens.shape[1] - first, -1) for each in heads)
         return logits, later
 

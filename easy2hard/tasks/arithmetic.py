@@ -95,7 +95,8 @@ class TwoOperandsOracle(Oracle):
 
 def carry(numbers: Digits) -> Digits:
     """Turn (count, length) sums of digits into digits, in place, carrying towards the end of each row."""
-    for _ in range(PASSES):  # all places at once: most carries go no further than a few
+    # Where there are more places than rows, all places at once: most carries go no further than a few.
+    for _ in range(PASSES if numbers.shape[1] > len(numbers) else 0):
         tens = numbers[:, :-1] // 10
         if not tens.any():
             return numbers

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from easy2hard.engines.cpu.attention import attend, attend_backward
-from easy2hard.engines.cpu.compiled_block import CompiledBlock, Folded
+from easy2hard.engines.cpu.compiled_block import CompiledBlock
 from easy2hard.engines.cpu.kernels import flat, norm_backward, normed, swiglu, swiglu_backward
 from easy2hard.engines.cpu.shared_prefixes import Rows
 from easy2hard.engines.cpu.simd import LANES
@@ -34,17 +34,16 @@ class LowBlock:
     Its methods are those of :class:`CompiledBlock`.
     """
 
-    def __init__(self, weights: Folded, heads: int, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, weights: BlockWeights, heads: int, dtype: torch.dtype = torch.float32) -> None:
         qkv, o, gate_up, down = (each.detach().to(dtype) for each in weights)
-        none = qkv.new_empty(0)  # gains are folded in
-        self.weights = BlockWeights(none, qkv, o, none, gate_up, down)
+        self.weights = BlockWeights(qkv, o, gate_up, down)
         self.heads, self.dtype = heads, dtype
 
     def forward(self, x: Tensor, rows: Rows, first: int, bias: Tensor) -> tuple[Tensor, Kept]:
         """See :meth:`CompiledBlock.forward`."""
         kept: list[Tensor] = []
 
-        def norm(x: Tensor, gain: Tensor) -> Tensor:
+        def norm(x: Tensor) -> Tensor:
             n, r = normed(x)
             kept.extend((n := n.to(self.dtype), r))
             return n
@@ -89,20 +88,16 @@ class LowBlock:
         return dx, tuple(each.float() for each in products)
 
 
-def folded(member: Transformer) -> list[Folded]:
-    """Return the blocks' weights ready for their products."""
-    found = []
-    for block in member.blocks:
-        norm1, wq, wk, wv, wo, norm2, gate, up, down = block.parameters()  # in the order of their definition
-        scale = (len(wq) // block.heads) ** -0.5
-        found.append(Folded(torch.cat([wq * scale, wk, wv]) * norm1, wo, torch.cat([gate, up]) * norm2, down))
-    return found
+def folded(member: Transformer) -> list[BlockWeights]:
+    """Return the blocks' weights ready for their products, with the scale of the attention."""
+    scale = (member.size.width // member.size.heads) ** -0.5
+    return [block.folded(scale) for block in member.blocks]
 
 
 class Blocks:
     """All blocks of a member, with products in ``dtype``; in each loop but the first the embeddings are added."""
 
-    def __init__(self, weights: Sequence[Folded], heads: int, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, weights: Sequence[BlockWeights], heads: int, dtype: torch.dtype = torch.float32) -> None:
         self._blocks: list[CompiledBlock | LowBlock] = [
             CompiledBlock(each, heads) if dtype == torch.float32 else LowBlock(each, heads, dtype) for each in weights
         ]
@@ -124,6 +119,7 @@ class Blocks:
             x, saved = self._blocks[index].forward(x, rows, start, bias(index, start))
             if kept is not None:
                 kept.append(saved)
+            del saved  # the next block takes its memory, which is in the processor's cache
         return x
 
     def backward(

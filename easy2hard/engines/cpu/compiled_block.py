@@ -4,8 +4,6 @@ Products by torch would wait for the interpreter's lock, so that a second thread
 speed (LOG.md, 2026-11-25). These calls hold no lock at all.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,22 +22,10 @@ from easy2hard.engines.cpu.kernels import (
 from easy2hard.engines.cpu.matmul import product
 from easy2hard.engines.cpu.shared_prefixes import Places, Rows
 from easy2hard.engines.cpu.simd import LANES
+from easy2hard.models.transformer import BlockWeights
 from easy2hard.vocabulary import PAD
 
 Arrays = tuple[Array, ...]
-
-
-class Folded(NamedTuple):
-    """A block's weights as its matrix products take them: gains of the norms and scale of the attention folded in."""
-
-    qkv: Tensor
-    """(3 * width, width)"""
-    o: Tensor
-    """(width, width)"""
-    gate_up: Tensor
-    """(2 * feed-forward, width)"""
-    down: Tensor
-    """(width, feed-forward)"""
 
 
 TOGETHER = 128
@@ -49,7 +35,7 @@ TOGETHER = 128
 class CompiledBlock:
     """A block as one compiled call forwards and one backwards."""
 
-    def __init__(self, weights: Folded, heads: int) -> None:
+    def __init__(self, weights: BlockWeights, heads: int) -> None:
         self.heads = heads
         self._weights = tuple(map(flat, weights))
         self._turned = tuple(flat(each.T) for each in weights)

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from easy2hard.engines.cpu.attention import attend_one
-from easy2hard.engines.cpu.compiled_block import Arrays, Folded
+from easy2hard.engines.cpu.compiled_block import Arrays
 from easy2hard.engines.cpu.kernels import Array, compiled, swiglu_loop
 from easy2hard.engines.cpu.matmul import product
 from easy2hard.engines.cpu.simd import LANES
 from easy2hard.engines.decoding import Bounds, Sampling
-from easy2hard.models.transformer import NORM_EPS
+from easy2hard.models.transformer import NORM_EPS, BlockWeights
 from easy2hard.vocabulary import EOS, PAD, Tokens
 
 ROWS = 8
@@ -47,7 +47,7 @@ class Packed(NamedTuple):
     heads: int
 
 
-def pack(embedding: torch.Tensor, blocks: Sequence[Folded], head: torch.Tensor, heads: int) -> Packed:
+def pack(embedding: torch.Tensor, blocks: Sequence[BlockWeights], head: torch.Tensor, heads: int) -> Packed:
     """Return the weights of a member for the loop.
 
     Args:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from easy2hard.engines.cuda.stack import Captured, Stack, Stacked
 from easy2hard.engines.decoding import Answers, Bounds, Sampling, fill_in, no_answers
+from easy2hard.engines.reference import rows_in
 from easy2hard.models.transformer import Weights, apply_block, embed, in_heads, in_rows, logits_of
 from easy2hard.seeding import ODD, mixed, uniform
 from easy2hard.vocabulary import EOS, PAD, Tokens
@@ -53,21 +54,18 @@ class Decoder:
 
     Args:
         stack: the weights' shapes.
-        tensors: stacked tensors that they are read from; they stay where they are.
-        dtype: of the matrix products, keys and values.
+        folded: the weights (:meth:`Stack.folded`); they stay where they are. Keys and values have their precision.
         rows: prompts of one call.
         capacity: tokens of a prompt and its answer.
         sampled: draw tokens instead of taking the most probable ones.
     """
 
-    def __init__(
-        self, stack: Stack, tensors: Stacked, dtype: torch.dtype, rows: int, capacity: int, sampled: bool
-    ) -> None:
+    def __init__(self, stack: Stack, folded: Stacked, rows: int, capacity: int, sampled: bool) -> None:
         self.stack, self.rows, self.sampled = stack, rows, sampled
         count, size, device = stack.count, stack.size, stack.device
-        self.weights: Weights = stack.weights({name: each.detach() for name, each in tensors.items()}, dtype)
+        self.weights: Weights = stack.weights(folded)
         shape = (size.layers, count, rows, size.heads, capacity, size.width // size.heads)
-        self.keys, self.values = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
+        self.keys, self.values = (torch.zeros(shape, dtype=folded["qkv"].dtype, device=device) for _ in range(2))
         self.token = torch.zeros(count, rows, dtype=torch.int64, device=device)
         self.done = torch.ones(count, rows, dtype=torch.bool, device=device)
         self.least, self.total = (torch.zeros(count, rows, device=device) for _ in range(2))
@@ -110,31 +108,18 @@ class Decoder:
 
     def _read(self, prompts: Tensor) -> Tensor:
         """Take in (rows, time) prompts; return (members, rows, width) outputs of their last tokens."""
-        count, heads, (rows, time) = self.stack.count, self.stack.heads, prompts.shape
+        count, (rows, time) = self.stack.count, prompts.shape
         together, last = passed_rows(self.stack, time), []
         for start in range(0, rows, together):
             part = slice(start, min(start + together, rows))
-            batch = part.stop - part.start
-            x = embed(prompts[part].flatten().expand(count, -1), self.weights.embedding)
-            for layer, block in enumerate(self.weights.blocks):
-                ends = layer == len(self.weights.blocks) - 1
 
-                def attend(qkv: Tensor, layer: int = layer, ends: bool = ends, part: slice = part) -> Tensor:
-                    batch = part.stop - part.start
-                    queries, keys, values = in_heads(qkv, batch, heads)
-                    for cache, new in ((self.keys, keys), (self.values, values)):
-                        cache[layer, :, part, :, :time] = new.unflatten(0, (count, batch))
-                    if ends:  # nothing reads what the last block says of the other tokens
-                        seen = F.scaled_dot_product_attention(queries[:, :, -1:], keys, values)
-                    else:
-                        seen = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-                    return in_rows(seen, count)
+            def keep(layer: int, *new: Tensor, part: slice = part) -> None:
+                for cache, each in zip((self.keys, self.values), new, strict=True):
+                    cache[layer, :, part, :, :time] = each.unflatten(0, (count, -1))
 
-                def asked(rows: Tensor, ends: bool = ends, batch: int = batch) -> Tensor:
-                    return rows.view(count, batch, time, -1)[:, :, -1] if ends else rows
-
-                x = apply_block(x, block, attend, asked)
-            last.append(x)
+            tokens = prompts[part].flatten().expand(count, -1)
+            x = self.stack.outputs(tokens, self.weights, [(rows_in(part), time)], keep)
+            last.append(x.view(count, -1, time, x.shape[-1])[:, :, -1])
         return torch.cat(last, dim=1)
 
     def _advance(self) -> None:
@@ -148,7 +133,7 @@ class Decoder:
                 all_keys, all_values = (cache[layer].flatten(0, 1) for cache in (self.keys, self.values))
                 all_keys.index_copy_(2, self.position, keys)
                 all_values.index_copy_(2, self.position, values)
-                return in_rows(F.scaled_dot_product_attention(queries, all_keys, all_values, attn_mask=seen), count)
+                return in_rows(see(queries, all_keys, all_values, seen), count)
 
             x = apply_block(x, block, attend)
         self.position.add_(1)
@@ -174,6 +159,18 @@ class Decoder:
         each = torch.arange(1, tokens + 1, device=self.seeds.device) * ODD
         noise = -torch.log(-torch.log(uniform(mixed(of_step[..., None] + each)))) * self.temperature
         return noise.float()
+
+
+def see(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor) -> Tensor:
+    """Return (batch, heads, 1, head width) attention of one token to the (time,) places ``seen``.
+
+    The fused kernel computes dozens of queries where there is one. Only bfloat16 products are so fast that it does not
+    show; in float32 two products have the memory alone to wait for.
+    """
+    if queries.dtype != torch.float32:
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
+    scores: Tensor = (queries * queries.shape[-1] ** -0.5) @ keys.mT
+    return scores.masked_fill(~seen, -torch.inf).softmax(dim=-1) @ values
 
 
 def as_answers(

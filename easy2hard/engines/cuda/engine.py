@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from easy2hard.engines.cuda.batches import Arena
 from easy2hard.engines.cuda.decoding import ROWS, TOKENS, Decoder, as_answers, passed_rows, rows_at_a_time, up
-from easy2hard.engines.cuda.stack import MATRICES, Newest, Stack
+from easy2hard.engines.cuda.stack import Newest, Stack
 from easy2hard.engines.cuda.training import Gradients, StackedCrew, Update
 from easy2hard.engines.decoding import Answers, Bounds, Sampling, greedy, no_answers
 from easy2hard.engines.engine import ANSWERING, TRAINING, Batches, Crew, Engine, Examples, Told, lowered_by, nobody
@@ -59,14 +59,10 @@ class CudaEngine(Engine):
         self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         self._arena = Arena(self._stack.device, self._stack.vocabulary)
         self._update: tuple[OptimiserSettings, Update, Newest[Gradients]] | None = None
-        self._low = {
-            name: each.detach().to(self._dtype)
-            for name, each in self._stack.tensors.items()
-            if name in (*MATRICES, "head") and self._dtype != torch.float32
-        }
-        stack, dtype, tensors = self._stack, self._dtype, {**self._stack.tensors, **self._low}
+        stack = self._stack
+        self._folded = folded = {name: each.detach().clone() for name, each in stack.folded(self._dtype).items()}
         # It must not know this engine: in a circle the device's memory would be given back late.
-        self._decoders = Newest(DECODERS, lambda *shape: Decoder(stack, tensors, dtype, *shape))
+        self._decoders = Newest(DECODERS, lambda *shape: Decoder(stack, folded, *shape))
 
     @override
     @lowered_by(TRAINING)
@@ -103,8 +99,8 @@ class CudaEngine(Engine):
         longest = int(bounds.max(initial=0))
         if not len(prompts):
             return [no_answers(0, longest) for _ in self.members]
-        for name, low in self._low.items():
-            low.copy_(self._stack.tensors[name])
+        for name, now in self._stack.folded(self._dtype).items():
+            self._folded[name].copy_(now)
         parts = self.portions(prompts, bounds)
 
         def work(part: slice) -> list[Answers]:
@@ -132,7 +128,7 @@ class CudaEngine(Engine):
     def matches(self, examples: Sequence[Examples], on_done: Told = nobody) -> list[NDArray[np.bool_]]:
         widths = [prompts.shape[1] + answers.shape[1] for prompts, answers in examples]
         result = [np.zeros((len(self.members), len(prompts)), dtype=np.bool_) for prompts, _ in examples]
-        weights = self._stack.weights({name: each.detach() for name, each in self._stack.tensors.items()}, self._dtype)
+        weights = self._stack.weights(self._stack.folded(self._dtype))
 
         def work(part: list[tuple[int, slice]]) -> NDArray[np.bool_]:
             width = max(widths[index] for index, _ in part)

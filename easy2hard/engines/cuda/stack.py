@@ -7,13 +7,23 @@ so in place, and nothing has to be kept in step.
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from easy2hard.models.transformer import BlockWeights, Transformer, Weights, apply_block, embed, in_heads, in_rows
+from easy2hard.models.transformer import (
+    BlockWeights,
+    Transformer,
+    Weights,
+    apply_block,
+    embed,
+    in_heads,
+    in_rows,
+    product,
+)
 
 T = TypeVar("T")
 
@@ -23,12 +33,45 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 MATRICES = ("qkv", "o", "gate_up", "down")
 """Stacked tensors of hidden matrices, which Muon takes care of."""
 
+FEWEST_SUMMED = 512
+"""Rows of a slice of :class:`SlicedProduct`."""
+FILLING = 256 * 128 * 128
+"""Numbers that products fill a GPU with: 128 by 128 for each of twice as many groups as it has multiprocessors."""
+
 Stacked = dict[str, Tensor]
 """By kind: ``embedding``, ``head`` and ``norm`` have the members first; of the blocks' tensors, ``norm1``, ``qkv``,
 ``o``, ``norm2``, ``gate_up`` and ``down``, the blocks are first and the members second."""
 
 Shape = tuple[int, int]
 """Rows of each member, tokens of each row."""
+
+
+class SlicedProduct(torch.autograd.Function):
+    """Rows times a matrix for each member; the matrix's gradient is summed over slices of the rows.
+
+    It has few numbers, each a sum over all rows: as one product for each member it would keep a few of a GPU's
+    multiprocessors busy, and the matrix library splits products by itself only where there is one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, matrix: Tensor) -> Tensor:
+        """Return (members, rows, outputs) of (members, rows, inputs) and (members, outputs, inputs)."""
+        ctx.save_for_backward(rows, matrix)
+        return product(rows, matrix)
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients of rows and matrix."""
+        (d,), (rows, matrix) = given, ctx.saved_tensors
+        (members, count, _), (_, outputs, inputs) = rows.shape, matrix.shape
+        most = max(1, min(count // FEWEST_SUMMED, FILLING // (members * outputs * inputs)))
+        slices = next(number for number in range(most, 0, -1) if count % number == 0)
+        first, second = (each.reshape(members * slices, count // slices, -1) for each in (d, rows))
+        return d @ matrix, (first.mT @ second).view(members, slices, outputs, inputs).sum(dim=1)
+
+
+def nothing(layer: int, keys: Tensor, values: Tensor) -> None:
+    """Keep nothing."""
 
 
 class Stack:
@@ -84,27 +127,43 @@ class Stack:
         places |= {"norm.weight": ("norm", (number, 0)), "lm_head.weight": ("head", (number,))}
         return {name: stacked[kind].detach()[index] for name, (kind, index) in places.items() if kind in stacked}
 
-    def weights(self, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
-        """Return stacked tensors as the decoder takes them, its matrices in a precision."""
-        cast = {name: each.to(dtype) if name in (*MATRICES, "head") else each for name, each in tensors.items()}
-        names = BlockWeights._fields
-        blocks = [BlockWeights(*each) for each in zip(*(cast[name].unbind(0) for name in names), strict=True)]
-        return Weights(cast["embedding"], blocks, cast["norm"], cast["head"])
+    def folded(self, dtype: torch.dtype) -> Stacked:
+        """Return the stacked tensors as :meth:`weights` takes them: gains in the matrices, these in a precision."""
+        gains = {"qkv": "norm1", "gate_up": "norm2", "head": "norm"}
+        found = {name: each for name, each in self.tensors.items() if not name.startswith("norm")}
+        for name in (*MATRICES, "head"):
+            found[name] = (found[name] * self.tensors[gains[name]] if name in gains else found[name]).to(dtype)
+        return found
 
-    def outputs(self, tokens: Tensor, weights: Weights, shapes: Sequence[Shape]) -> Tensor:
-        """Return (members, tokens, width) outputs of the last block of (members, tokens), shape after shape."""
+    def weights(self, folded: Stacked) -> Weights:
+        """Return :meth:`folded` tensors as the decoder takes them."""
+        blocks = map(BlockWeights, *(folded[name].unbind(0) for name in MATRICES))
+        return Weights(folded["embedding"], list(blocks), folded["head"])
+
+    def outputs(
+        self,
+        tokens: Tensor,
+        weights: Weights,
+        shapes: Sequence[Shape],
+        keep: Callable[[int, Tensor, Tensor], None] = nothing,
+    ) -> Tensor:
+        """Return (members, tokens, width) outputs of the last block of (members, tokens), shape after shape.
+
+        ``keep`` takes the keys and values of each block and shape, (members * rows, heads, time, head width).
+        """
         sizes = [rows * time for rows, time in shapes]
 
-        def attend(qkv: Tensor) -> Tensor:
+        def attend(qkv: Tensor, layer: int) -> Tensor:
             seen = []
             for (rows, _), part in zip(shapes, qkv.split(sizes, dim=1), strict=True):
                 queries, keys, values = in_heads(part, rows, self.heads)
+                keep(layer, keys, values)
                 seen.append(in_rows(F.scaled_dot_product_attention(queries, keys, values, is_causal=True), self.count))
             return seen[0] if len(seen) == 1 else torch.cat(seen, dim=1)
 
         x = embed(tokens, weights.embedding)
-        for block in weights.blocks:
-            x = apply_block(x, block, attend)
+        for layer, block in enumerate(weights.blocks):
+            x = apply_block(x, block, partial(attend, layer=layer), times=SlicedProduct.apply)
         return x
 
 

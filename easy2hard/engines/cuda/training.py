@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from easy2hard import processes
 from easy2hard.engines.cuda.batches import Arena, parts_of
-from easy2hard.engines.cuda.stack import MATRICES, Captured, Newest, Shape, Stack, Stacked, repeatable
+from easy2hard.engines.cuda.stack import MATRICES, Captured, Newest, Shape, SlicedProduct, Stack, Stacked, repeatable
 from easy2hard.engines.engine import TRAINING, Batches, Crew, Taken, lowered_by
 from easy2hard.models.transformer import logits_of
 from easy2hard.optimisers import MOMENTUM, orthogonalise
@@ -56,7 +56,7 @@ class Gradients:
     def loss(self) -> tuple[Tensor, Tensor]:
         """Return each member's summed cross-entropy, and its answer tokens."""
         stack, count = self.stack, self.stack.count
-        weights = stack.weights(stack.tensors, self.dtype)
+        weights = stack.weights(stack.folded(self.dtype))
         inputs = torch.cat([each[:, :, :-1].flatten(1) for each in self.tokens], dim=1)
         targets = [
             torch.where(torch.arange(1, width, device=stack.device) >= prompts[..., None], tokens[:, :, 1:], PAD)
@@ -64,7 +64,7 @@ class Gradients:
         ]
         x = stack.outputs(inputs, weights, [(rows, width - 1) for rows, width in self.shapes])
         wanted = torch.cat([each.flatten(1) for each in targets], dim=1).flatten()
-        logits = logits_of(x, weights).float().flatten(0, 1)
+        logits = logits_of(x, weights, SlicedProduct.apply).float().flatten(0, 1)
         losses = F.cross_entropy(logits, wanted, ignore_index=PAD, reduction="none").view(count, -1)
         return losses.sum(dim=1), (wanted != PAD).view(count, -1).sum(dim=1)
 

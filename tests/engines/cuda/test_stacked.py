@@ -14,14 +14,16 @@ from easy2hard.engines import choice
 from easy2hard.engines.cuda import batches as batches_module
 from easy2hard.engines.cuda import decoding as cuda_decoding
 from easy2hard.engines.cuda import engine
+from easy2hard.engines.cuda import stack as stack_module
 from easy2hard.engines.cuda.engine import CudaEngine
+from easy2hard.engines.cuda.stack import SlicedProduct
 from easy2hard.engines.cuda.training import StackedCrew
 from easy2hard.engines.decoding import Sampling, decode
 from easy2hard.engines.engine import Group
 from easy2hard.engines.reference import ReferenceEngine, Runner
 from easy2hard.learning.batches import LabelledSource, Mixture, SupervisedSource
 from easy2hard.learning.trainer import fit
-from easy2hard.models.transformer import SecondTarget, Transformer
+from easy2hard.models.transformer import SecondTarget, Transformer, product
 from easy2hard.runs import rounds
 from easy2hard.runs.store import Store
 from easy2hard.seeding import numpy_generator
@@ -122,6 +124,33 @@ def test_losses_and_gradients_are_those_of_the_reference(precision: str, close: 
         ours = crew.stack.of_member(crew.update.gradients, number)
         for (name, _), right in zip(member.named_parameters(), expected, strict=True):
             assert (ours[name] - right).norm() <= close * right.norm(), name
+
+
+@pytest.mark.parametrize(("members", "rows"), [(1, 7), (3, 64), (2, 97), (1, 2048)])
+def test_gradients_in_slices_are_those_of_one_product(members: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the rows cannot be cut evenly."""
+    monkeypatch.setattr(stack_module, "FEWEST_SUMMED", 8)
+    generator = torch.Generator().manual_seed(rows)
+    pair = [torch.randn(members, count, 12, generator=generator, requires_grad=True) for count in (rows, 20)]
+    given = torch.randn(members, rows, 20, generator=generator)
+    for precision in (torch.float32, torch.float64):
+        both = [each.to(precision) for each in pair]
+        sliced, whole = (times(*both) for times in (SlicedProduct.apply, product))
+        assert torch.equal(sliced, whole)
+        found, expected = (torch.autograd.grad(each, pair, given.to(precision)) for each in (sliced, whole))
+        for one, two in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_of_one_token_sees_the_places_so_far(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, keys, values = (torch.randn(5, 2, time, 8, generator=generator) for time in (1, 9, 9))
+    for length in (1, 4, 9):
+        seen = (torch.arange(9) < length)[None, None, None]
+        found = cuda_decoding.see(query.to(dtype), keys.to(dtype), values.to(dtype), seen)
+        expected = (query @ keys[:, :, :length].mT / 8**0.5).softmax(dim=-1) @ values[:, :, :length]
+        torch.testing.assert_close(found.float(), expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 0.05)
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
