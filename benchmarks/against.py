@@ -3,8 +3,9 @@
     python -m benchmarks.against COMMIT [--only train answers …] [--out runs/against] [--turns 2]
 
 Each section of benchmarks/bench.py runs by the other commit, by this one, by this one and by the other one again: what
-drifts on a machine falls on both alike. A commit's figure is the median of its turns' ratios to the peer; benches of
-different days are not to be compared. The working tree is this commit, changes included.
+drifts on a machine falls on both alike. A commit's figure is the median of its turns' ratios to the peer; beside it
+stands what became of our own amounts alone, since the peer's vary, too. Benches of different days are not to be
+compared. The working tree is this commit, changes included.
 """
 
 import argparse
@@ -24,6 +25,8 @@ LEAST = 0.97
 """Of the other commit's ratio; what has less is marked."""
 Key = tuple[str, str, int]
 """Of a row: name, size, digits."""
+Found = dict[Key, list[tuple[float, float]]]
+"""Of each row and turn, the ratio to the peer, and our own amount."""
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -34,20 +37,26 @@ def unpack(commit: str, folder: Path) -> None:
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
 
 
-def ratios(tree: Path, section: str, out: Path) -> dict[Key, float]:
-    """Return the ratios of a section's rows, measured by the files of a tree; ``out`` keeps them."""
+def measured(tree: Path, section: str, out: Path) -> dict[Key, tuple[float, float]]:
+    """Return ratio and amount of a section's rows, measured by the files of a tree; ``out`` keeps them."""
     command = [sys.executable, "-m", "benchmarks.bench", "--only", section, "--out", str(out)]
     subprocess.run(command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, check=True)
-    return {(row["name"], row["size"], row["difficulty"]): row["ratio"] for row in json.loads(out.read_text())}
+    rows = json.loads(out.read_text())
+    return {(row["name"], row["size"], row["difficulty"]): (row["ratio"], row["ours"]) for row in rows}
 
 
-def table(before: dict[Key, list[float]], now: dict[Key, list[float]]) -> Table:
-    """Return medians of both commits, and their quotient, of the rows that both have."""
-    made = Table("name", "size", "digits", "before", "now", "now / before")
+def table(before: Found, now: Found) -> Table:
+    """Return medians of both commits, and their quotients, of the rows that both have."""
+    made = Table("name", "size", "digits", "before", "now", "now / before", "ours alone", f"below {LEAST}")
     for key in sorted(before.keys() & now.keys()):
-        old, new = (statistics.median(each[key]) for each in (before, now))
-        mark = "" if new >= LEAST * old else f"  less than {LEAST}"
-        made.add_row(key[0], key[1], str(key[2]), f"{old:.2f}", f"{new:.2f}", f"{new / old:.3f}{mark}")
+        (old, new), amounts = (
+            [statistics.median(turn[which] for turn in each[key]) for each in (before, now)] for which in (0, 1)
+        )
+        name, size, digits = key
+        ours = amounts[0] / amounts[1] if name == "memory" else amounts[1] / amounts[0]  # of memory less is better
+        marks = [text for text, each in (("ratio", new / old), ("ours", ours)) if each < LEAST]
+        cells = f"{old:.2f}", f"{new:.2f}", f"{new / old:.3f}", f"{ours:.3f}", ", ".join(marks)
+        made.add_row(name, size, str(digits), *cells)
     return made
 
 
@@ -62,12 +71,12 @@ def main() -> None:
     out = given.out.resolve()
     unpack(given.commit, out / "tree")
     trees = {"before": out / "tree", "now": ROOT}
-    found: dict[str, dict[Key, list[float]]] = {name: {} for name in trees}
+    found: dict[str, Found] = {name: {} for name in trees}
     for section in given.only:
         for turn in range(given.turns):
             for name in sorted(trees, reverse=turn % 2 == 1):
-                for key, ratio in ratios(trees[name], section, out / f"{section}-{name}-{turn}.json").items():
-                    found[name].setdefault(key, []).append(ratio)
+                for key, pair in measured(trees[name], section, out / f"{section}-{name}-{turn}.json").items():
+                    found[name].setdefault(key, []).append(pair)
         Console().print(table(found["before"], found["now"]))
 
 

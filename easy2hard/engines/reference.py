@@ -155,6 +155,10 @@ class Runner:
         logits: Tensor = self.member(tokens, first, cache)
         return logits
 
+    def fixed(self) -> "Runner":
+        """Return this for many calls, between which no weight changes."""
+        return self
+
     def whole(self) -> Whole | None:
         """Return what answers as one, faster than token by token, if there is something."""
         return None
@@ -394,11 +398,13 @@ class ReferenceEngine(Engine):
     @override
     @lowered_by(ANSWERING)
     def matches(self, examples: Sequence[Examples], on_done: Told = nobody) -> list[NDArray[np.bool_]]:
+        runners = [runner.fixed() for runner in self._runners]
+
         @torch.inference_mode()
         def matches_of(work: tuple[int, int, slice]) -> NDArray[np.bool_]:
             index, member, rows = work
             prompts, answers = (each[rows] for each in examples[index])
-            return is_match(self._runners[member], prompts, answers)
+            return is_match(runners[member], prompts, answers)
 
         parts = [
             (index, member, rows)

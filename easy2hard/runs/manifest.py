@@ -300,6 +300,9 @@ class RunDirectory:
             raise UserError(f"{path}: damaged: it was changed after it was written")
         try:
             rounds = [round_record(each, layout) for each in content["rounds"]]
+            for record in rounds:
+                if not record.difficulties:  # one that a report puts together may have none
+                    raise ValueError(f"round {record.round} has no difficulties")
             return Manifest.model_validate({**content, "rounds": rounds})
         except ValidationError as error:
             first = error.errors()[0]

@@ -109,19 +109,25 @@ class FoldedGradients(Gradients):
 class CpuRunner(Runner):
     """One member by compiled loops, which :func:`why_not` has nothing against."""
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, blocks: Blocks | None = None) -> None:
         super().__init__(member)
         assert isinstance(member, Transformer)
-        self.transformer = member
+        self.transformer, self._blocks = member, blocks
+
+    @override
+    @torch.no_grad()
+    def fixed(self) -> "CpuRunner":
+        return CpuRunner(self.member, Blocks(folded(self.transformer), self.transformer.size.heads))
 
     @override
     def logits(self, tokens: Tensor, first: int = 0, cache: Any | None = None) -> Tensor:
         member = self.transformer
         if cache is not None:
             return super().logits(tokens, first, cache)
+        if self._blocks is None:
+            return self.fixed().logits(tokens, first)
         rows, x, bias = embedded(member, tokens, first)
-        blocks, loops = Blocks(folded(member), member.size.heads), member.loops.of(first + 1)
-        x = blocks.forward(x, rows, first, loops, bias=bias)
+        x = self._blocks.forward(x, rows, first, member.loops.of(first + 1), bias=bias)
         logits: Tensor = member.lm_head(member.norm(x))
         return logits.view(len(tokens), tokens.shape[1] - first, -1)
 

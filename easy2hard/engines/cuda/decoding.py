@@ -162,7 +162,7 @@ class Decoder:
 
 
 def see(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor) -> Tensor:
-    """Return (batch, heads, 1, head width) attention of one token to the (time,) places ``seen``.
+    """Return (batch, heads, 1, head width): what one query sees of the places where (1, 1, 1, time) ``seen`` is True.
 
     The fused kernel computes dozens of queries where there is one. Only bfloat16 products are so fast that it does not
     show; in float32 two products have the memory alone to wait for.

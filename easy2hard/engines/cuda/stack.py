@@ -14,16 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from easy2hard.models.transformer import (
-    BlockWeights,
-    Transformer,
-    Weights,
-    apply_block,
-    embed,
-    in_heads,
-    in_rows,
-    product,
-)
+from easy2hard.models.transformer import BlockWeights, Transformer, Weights, apply_block, embed, in_heads, in_rows
 
 T = TypeVar("T")
 
@@ -34,7 +25,7 @@ MATRICES = ("qkv", "o", "gate_up", "down")
 """Stacked tensors of hidden matrices, which Muon takes care of."""
 
 FEWEST_SUMMED = 512
-"""Rows of a slice of :class:`SlicedProduct`."""
+"""Rows of a slice of :class:`SlicedProduct`, at the least."""
 FILLING = 256 * 128 * 128
 """Numbers that products fill a GPU with: 128 by 128 for each of twice as many groups as it has multiprocessors."""
 
@@ -57,7 +48,7 @@ class SlicedProduct(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, matrix: Tensor) -> Tensor:
         """Return (members, rows, outputs) of (members, rows, inputs) and (members, outputs, inputs)."""
         ctx.save_for_backward(rows, matrix)
-        return product(rows, matrix)
+        return rows @ matrix.mT
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, Tensor]:
