@@ -69,12 +69,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/against"), help="new folder for the results")
     given = parser.parse_args()
     out = given.out.resolve()
+    if out.exists():
+        parser.error(f"--out {given.out}: is there already; name a new folder")
     unpack(given.commit, out / "tree")
     trees = {"before": out / "tree", "now": ROOT}
     found: dict[str, Found] = {name: {} for name in trees}
     for section in given.only:
         for turn in range(given.turns):
-            for name in sorted(trees, reverse=turn % 2 == 1):
+            for name in reversed(trees) if turn % 2 else trees:
                 for key, pair in measured(trees[name], section, out / f"{section}-{name}-{turn}.json").items():
                     found[name].setdefault(key, []).append(pair)
         Console().print(table(found["before"], found["now"]))

@@ -415,21 +415,20 @@ class Bench:
             for count in (1, 3):
                 rows, matrix = random(count, batch * 32, size.width), random(count, 3 * size.width, size.width)
 
-                def derive(times: Callable[[Tensor, Tensor], Tensor], pair: tuple[Tensor, Tensor]) -> float:
-                    given = torch.ones_like(found := times(*pair))
+                def derive(found: Tensor, pair: tuple[Tensor, Tensor]) -> float:
+                    given = torch.ones_like(found)
                     return self.timed(lambda: torch.autograd.grad(found, pair, given, retain_graph=True), 10)
 
-                ours, other = (derive(times, (rows, matrix)) for times in (SlicedProduct.apply, product))
+                ours, other = (derive(times(rows, matrix), (rows, matrix)) for times in (SlicedProduct.apply, product))
                 self.note(f"gradient in slices, {name}, {count} members", ours * 1e3, "ms", other * 1e3)
             shape = self.scale.prompts, size.heads, prompt + answer, size.width // size.heads
             keys, values = random(*shape), random(*shape)
             query = random(*shape[:2], 1, shape[-1])
             seen = (torch.arange(shape[2], device=self.device) < prompt)[None, None, None]
             with torch.no_grad():
-                ours = self.timed(lambda given=(query, keys, values, seen): see(*given), 10)  # type: ignore[misc]
-                other = self.timed(
-                    lambda given=(query, keys, values, seen): F.scaled_dot_product_attention(*given),  # type: ignore[misc]
-                    10,
+                ours, other = (
+                    self.timed(partial(attend, query, keys, values, seen), 10)
+                    for attend in (see, F.scaled_dot_product_attention)
                 )
             self.note(f"attention of one token, {name}", ours * 1e3, "ms", other * 1e3)
 

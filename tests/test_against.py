@@ -25,6 +25,10 @@ def test_both_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr(sys, "argv", words)
     against.main()
     assert unpacked == ["abc"]
+    (tmp_path / "out").mkdir()
+    with pytest.raises(SystemExit):  # older results would be taken for this commit's
+        against.main()
+    assert unpacked == ["abc"]
     assert order == [f"answers {name}" for name in ("before", "now", "now", "before", "before", "now")]
     printed = capsys.readouterr().out
     assert "1.000" in printed  # medians 3 and 3

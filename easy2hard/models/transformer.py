@@ -266,14 +266,14 @@ class Transformer(Member):
             assert isinstance(block, Block)
             yield block
 
-    def folded(self, head: nn.Linear | None = None) -> Tensor:
+    def folded_head(self, head: nn.Linear | None = None) -> Tensor:
         """Return the (vocabulary, width) weights of the head, or of another one, with the last norm's gains."""
         return (head or self.lm_head).weight * self.norm.weight
 
     def stacked(self) -> Weights:
         """Return the weights as a stack of one member."""
         blocks = [BlockWeights(*(each[None] for each in block.folded())) for block in self.blocks]
-        return Weights(self.embed_tokens.weight[None], blocks, self.folded()[None])
+        return Weights(self.embed_tokens.weight[None], blocks, self.folded_head()[None])
 
     @override
     def make_cache(self, capacity: int) -> Cache:
@@ -301,7 +301,7 @@ class Transformer(Member):
         """Return what :meth:`forward` does, and the same of the second target."""
         assert self.second is not None
         x, weights = self._outputs(tokens, first, None, positions)
-        heads = (weights, weights._replace(head=self.folded(self.second.head)[None]))
+        heads = (weights, weights._replace(head=self.folded_head(self.second.head)[None]))
         logits, later = (logits_of(x, each).view(len(tokens), tokens.shape[1] - first, -1) for each in heads)
         return logits, later
 

@@ -74,7 +74,7 @@ class FoldedGradients(Gradients):
     def __init__(self, model: Transformer, precision: str) -> None:
         super().__init__(model, precision)
         self.transformer = model
-        weights, head = folded(model), model.folded()
+        weights, head = folded(model), model.folded_head()
         self._blocks = Blocks(weights, model.size.heads, torch.bfloat16 if precision == "bfloat16" else torch.float32)
         self._end = CompiledEnd(head)
         self._inputs = [model.embed_tokens.weight, *(model.positions.parameters() if model.positions else [])]
@@ -136,7 +136,7 @@ class CpuRunner(Runner):
         member = self.transformer
         if member.loops.several or member.positions is not None:
             return None
-        packed = pack(member.embed_tokens.weight, folded(member), member.folded(), member.size.heads)
+        packed = pack(member.embed_tokens.weight, folded(member), member.folded_head(), member.size.heads)
         return lambda prompts, bounds, sampling: answer(packed, prompts, bounds, sampling)
 
     @override
